@@ -1,0 +1,74 @@
+// A decoder on a device. All families are one block with switches, filled in from config.json by a row of a table
+// (engine/model/families.c); a new family is a new row.
+#ifndef ER_MODEL_H
+#define ER_MODEL_H
+#include <stdbool.h>
+#include <stddef.h>
+#include "io/checkpoint.h"
+#include "io/tokenizer.h"
+#include "kernels/device.h"
+
+typedef struct er_rope_config {
+    er_rope_style style;
+    size_t dims;           // rotary dimensions of each head
+    double base;
+    enum { ER_ROPE_PLAIN, ER_ROPE_LINEAR, ER_ROPE_LLAMA3 } scaling;
+    double factor, low_freq_factor, high_freq_factor, original_positions;
+} er_rope_config;
+
+typedef struct er_arch {
+    char family[32];  // model_type of config.json
+    size_t layers, hidden, heads, kv_heads, head_dim, inner, vocab, positions;
+    er_norm_kind norm;
+    float norm_eps;
+    er_act_kind act;
+    bool gated, parallel_residual, learned_positions, tied_head;
+    int32_t position_offset;
+    float attention_scale;
+    size_t window;
+    er_rope_config rope;
+} er_arch;
+
+typedef struct er_block {  // weights of one layer; [dev]. Absent ones are NULL
+    float *norm1_w, *norm1_b, *norm2_w, *norm2_b;
+    er_weight *qkv;         // [(heads + 2 kv_heads) * head_dim, hidden]: q, k, v rows fused at load
+    float *qkv_b;
+    er_weight *out;         // [hidden, heads * head_dim]
+    float *out_b;
+    er_weight *up;          // [inner, hidden], or gate | up fused [2 inner, hidden] when gated
+    float *up_b;
+    er_weight *down;        // [hidden, inner]: the edited weight. Its input is the key, its output goes to the residual stream
+    float *down_b;
+    const er_tensor *down_tensor;  // where it is stored; borrowed from the checkpoint
+    char *down_name;               // module name without ".weight", e.g. "model.layers.3.mlp.down_proj"
+} er_block;
+
+typedef struct er_model {
+    er_arch arch;
+    er_device *dev;            // borrowed
+    er_checkpoint *checkpoint; // owned
+    er_tokenizer *tokenizer;   // owned
+    er_block *block;           // [layers]
+    er_weight *embed, *position, *head;  // head == embed when tied
+    float *head_b;
+    float *final_w, *final_b;
+    float *rope_table;         // [dev] [positions used, rope.dims]; NULL without rotary
+    size_t rope_positions;
+    int32_t eos;               // -1 when unknown
+    size_t weight_bytes;
+} er_model;
+
+typedef struct er_model_options {
+    const size_t *editable;  // layers whose `down` will be edited
+    size_t n_editable;
+    bool check_only;         // read and verify config, tensors and tokenizer; load no weights
+} er_model_options;
+
+// EUNSUPPORTED names the family or feature and the reason; EFORMAT names the tensor whose shape or type is off.
+er_status er_model_open(er_model **out, er_device *dev, const char *dir, const er_model_options *options);
+void er_model_free(er_model *m);
+er_status er_arch_read(er_arch *out, const char *config_path);  // config.json alone
+// FLOPs of one token through `n` layers (forward, GEMMs only) and through the head.
+double er_arch_layer_flops(const er_arch *a);
+double er_arch_head_flops(const er_arch *a);
+#endif

@@ -1,0 +1,57 @@
+// Hugging Face checkpoints: safetensors, single or sharded. Everything is verified against the file size before any read;
+// bytes are read with pread (no mapping, so a file that shrinks is an error and not a signal).
+#ifndef ER_CHECKPOINT_H
+#define ER_CHECKPOINT_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "io/dtype.h"
+#include "io/file.h"
+#include "io/status.h"
+
+#define ER_MAX_RANK 64
+
+typedef struct er_tensor {
+    const char *name;  // owned by the checkpoint
+    er_dtype dtype;
+    int rank;                 // 0 .. 64
+    const uint64_t *shape;    // [rank], row-major
+    uint64_t elements, bytes;
+    uint32_t shard;           // index of its file
+    uint64_t offset;          // first byte, from the start of that file
+} er_tensor;
+
+// One safetensors file, verified whole; the names of malformed cases are in docs of the tests (tests/io/test_safetensors.c).
+typedef struct er_safetensors er_safetensors;
+er_status er_safetensors_open(er_safetensors **out, const char *path);
+// The header alone, from memory: `file_size` is what the offsets are checked against. The fuzz target's entry point.
+er_status er_safetensors_parse(er_safetensors **out, const char *bytes, size_t len, uint64_t file_size, const char *name);
+size_t er_safetensors_count(const er_safetensors *s);
+const er_tensor *er_safetensors_at(const er_safetensors *s, size_t i);  // in file order
+void er_safetensors_free(er_safetensors *s);
+
+// A model folder: model.safetensors, or model.safetensors.index.json and its shards. ENOENT when the folder or the weights
+// are missing (a folder with only pytorch_model*.bin says so by name: EUNSUPPORTED).
+typedef struct er_checkpoint er_checkpoint;
+er_status er_checkpoint_open(er_checkpoint **out, const char *dir);
+void er_checkpoint_free(er_checkpoint *c);
+const char *er_checkpoint_dir(const er_checkpoint *c);
+size_t er_checkpoint_count(const er_checkpoint *c);
+const er_tensor *er_checkpoint_at(const er_checkpoint *c, size_t i);
+const er_tensor *er_checkpoint_find(const er_checkpoint *c, const char *name);  // NULL when absent
+size_t er_checkpoint_shards(const er_checkpoint *c);
+const char *er_checkpoint_shard_name(const er_checkpoint *c, size_t shard);     // file name, no folder
+er_status er_checkpoint_read(const er_checkpoint *c, const er_tensor *t, void *dst);          // t->bytes, as stored
+er_status er_checkpoint_read_f32(const er_checkpoint *c, const er_tensor *t, float *dst);     // t->elements
+// SHA-256 over names, types, shapes and bytes of every tensor in name order, and config.json: what caches are keyed by.
+// Reads all weights; computed once and kept.
+er_status er_checkpoint_digest(er_checkpoint *c, char hex[65]);
+
+// The edited checkpoint into `o`: each shard that holds an edit is copied and the edits' byte ranges overwritten, other shards
+// and every other regular file of the folder (not *.bin, not errata-manifest.json) are copied. Symlinks are followed.
+// Verifies by re-reading that each edited range holds exactly `bytes`.
+typedef struct er_edited_tensor {
+    const er_tensor *tensor;
+    const void *bytes;  // tensor->bytes of them, in the stored type
+} er_edited_tensor;
+er_status er_checkpoint_write(const er_checkpoint *base, er_output *o, const er_edited_tensor *edits, size_t n_edits);
+#endif

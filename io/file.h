@@ -1,0 +1,41 @@
+// Whole files in, whole outputs out, and digests.
+#ifndef ER_FILE_H
+#define ER_FILE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "io/status.h"
+
+// The whole of a regular file, NUL-terminated behind its `len` bytes; the caller frees. ENOENT when it is missing, EFORMAT above
+// `max_bytes` or when it is not a regular file.
+er_status er_file_read(char **out, size_t *len, const char *path, size_t max_bytes);
+bool er_file_exists(const char *path);
+bool er_dir_exists(const char *path);
+char *er_path_join(const char *dir, const char *name);  // malloc'd; NULL when memory is out
+er_status er_mkdirs(const char *path);                  // mkdir -p
+er_status er_remove_tree(const char *path);             // rm -r of a folder made by us; a missing one is fine
+
+// One file, whole or not at all: temp beside it, fsync, rename.
+er_status er_file_write_atomic(const char *path, const void *bytes, size_t len);
+
+// A folder that appears whole or not at all. begin makes DIR.partial-<pid> beside DIR (EOUTPUT when DIR exists and !force,
+// or cannot be created); commit fsyncs everything and renames it to DIR (an existing DIR is moved aside first, removed last).
+// er_output_free without commit removes the partial folder.
+typedef struct er_output er_output;
+er_status er_output_begin(er_output **out, const char *dir, bool force);
+const char *er_output_path(const er_output *o);  // the partial folder, borrowed
+er_status er_output_write(er_output *o, const char *name, const void *bytes, size_t len);
+er_status er_output_copy(er_output *o, const char *name, const char *from_path);  // reflink, copy_file_range, or read/write
+er_status er_output_commit(er_output *o);
+void er_output_free(er_output *o);
+
+// SHA-256 as 64 lower-case hex digits + NUL. The incremental form keys every cache and fills manifests.
+typedef struct er_digest er_digest;
+er_status er_digest_new(er_digest **out);
+void er_digest_add(er_digest *d, const void *bytes, size_t len);
+void er_digest_add_str(er_digest *d, const char *s);  // length-prefixed, so "ab"+"c" differs from "a"+"bc"; NULL is its own value
+void er_digest_hex(er_digest *d, char hex[65]);       // of all added so far; the digest may go on
+void er_digest_free(er_digest *d);
+er_status er_file_digest(char hex[65], const char *path);
+#endif

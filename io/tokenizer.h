@@ -1,0 +1,36 @@
+// Hugging Face tokenizers: byte-level BPE from tokenizer.json, or vocab.json + merges.txt. Ids and byte offsets equal Hugging
+// Face's own. Immutable after opening; encoding is safe from several threads, each with its own er_tokens.
+#ifndef ER_TOKENIZER_H
+#define ER_TOKENIZER_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "io/status.h"
+
+typedef struct er_token {
+    int32_t id;
+    uint32_t begin, end;  // bytes of the input text this token stands for; begin == end for template tokens (BOS)
+} er_token;
+typedef struct er_tokens {  // zero-initialise; grows; er_tokens_free when done
+    er_token *at;
+    size_t count, capacity;
+} er_tokens;
+void er_tokens_free(er_tokens *t);
+
+typedef struct er_tokenizer er_tokenizer;
+er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir);
+er_status er_tokenizer_parse(er_tokenizer **out, const char *json, size_t len, const char *name);  // a tokenizer.json; fuzz entry
+void er_tokenizer_free(er_tokenizer *t);
+
+// Replaces out's content. add_special: run the post-processor's template (BOS and the like). Invalid UTF-8 in `text` is EFORMAT,
+// except with er_tokenizer_encode_lossy, which reads it as U+FFFD as Python's "replace" does (offsets stay bytes of `text`).
+er_status er_tokenizer_encode(const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special);
+er_status er_tokenizer_encode_lossy(const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special);
+// The text of ids, malloc'd and NUL-terminated; skip_special drops special added tokens. Bytes that are not UTF-8 become U+FFFD.
+er_status er_tokenizer_decode(const er_tokenizer *t, char **out, const int32_t *ids, size_t n, bool skip_special);
+size_t er_tokenizer_vocab(const er_tokenizer *t);                              // highest id + 1
+int32_t er_tokenizer_id(const er_tokenizer *t, const char *token);             // -1 when unknown; token as in the vocabulary
+int32_t er_tokenizer_eos(const er_tokenizer *t);                               // from tokenizer_config.json, or -1
+int32_t er_tokenizer_bos(const er_tokenizer *t);                               // what the template puts first, or -1
+const char *er_tokenizer_digest(const er_tokenizer *t);                        // 64 hex digits: what caches are keyed by
+#endif

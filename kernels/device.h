@@ -1,0 +1,174 @@
+// The device: memory, streams and every numeric op behind one struct of functions, so that engine/ and covariance/ never
+// know what they run on. Two implementations: kernels/cpu (OpenBLAS, oneDNN, OpenMP; a real product) and kernels/cuda.
+//
+// Conventions, the same for every op:
+//   - pointers marked [dev] live in memory of er_alloc(); all others are host memory. On the CPU both are ordinary memory.
+//   - matrices are row-major, [rows, cols]; activations and gradients are fp32; solves are fp64; indices are int32.
+//   - ops are asynchronous on the given stream and allocate nothing (the CPU device returns when done, `stream` is NULL).
+//     er_sync() waits. er_download() is the only op that waits by itself.
+//   - "ragged batch": rows of different length packed without padding. row_start [rows+1] counts tokens; row r holds the
+//     tokens row_start[r] .. row_start[r+1]-1. A row may continue a cached prefix: its tokens attend to prefix_len[r] cached
+//     positions first (at prefix_at[r] in the key/value cache), then causally to its own.
+//   - sizes of 0 are legal everywhere and do nothing.
+#ifndef ER_DEVICE_H
+#define ER_DEVICE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "io/dtype.h"
+#include "io/status.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct er_stream er_stream;
+typedef enum er_precision { ER_FP32, ER_BF16_COMPUTE } er_precision;  // bf16: bf16 GEMM inputs and weights, fp32 accumulate
+typedef enum er_norm_kind { ER_LAYER_NORM, ER_RMS_NORM } er_norm_kind;
+typedef enum er_act_kind { ER_GELU_NEW, ER_GELU_ERF, ER_SILU, ER_RELU } er_act_kind;
+typedef enum er_rope_style { ER_ROPE_NONE, ER_ROPE_HALF, ER_ROPE_PAIRS } er_rope_style;  // (j, j+d/2) or (2j, 2j+1)
+
+// A linear map y = x W^T + b of [d_out, d_in], kept in the type it is stored in plus whatever form the device computes on.
+typedef struct er_weight er_weight;
+typedef struct er_weight_spec {
+    const void *bytes;  // host, stored layout: [d_out, d_in], or [d_in, d_out] when `conv1d`
+    er_dtype dtype;     // F32, F16 or BF16 (F64 is narrowed by the caller)
+    size_t d_out, d_in;
+    bool conv1d;
+    bool editable;      // er_weight_add will be called; the device keeps the stored form too
+} er_weight_spec;
+
+typedef struct er_attention {  // everything [dev]
+    size_t tokens, rows, heads, kv_heads, head_dim;
+    size_t ld_qkv;                // row stride of qkv: (heads + 2 kv_heads) * head_dim. q first, then k, then v
+    const float *qkv;             // [tokens, ld_qkv], rotary already applied to q and k
+    const float *prefix_k, *prefix_v;  // [capacity, kv_heads * head_dim], or NULL when no row has a prefix
+    const int32_t *row_start;     // [rows + 1]
+    const int32_t *prefix_at, *prefix_len;  // [rows], or NULL
+    float scale;                  // multiplies q.k
+    size_t window;                // 0: none; else key j is visible to query i iff i - j < window (positions incl. the prefix)
+} er_attention;
+
+typedef struct er_label_loss {  // everything [dev]; one row of logits per label or KL position
+    size_t rows, vocab;
+    float *logits;           // [rows, vocab] in; out: d(sum of weight * loss)/d logits
+    const int32_t *label;    // [rows] token id; -1: a KL row
+    const int32_t *kl_ref;   // [rows] row of `reference` for KL rows (ignored for others); may be NULL without KL rows
+    const float *reference;  // [n, vocab] log-probabilities of the unedited model
+    const float *weight;     // [rows]
+    float *loss;             // [rows] out, unweighted: -log p(label), or KL(current || reference) = sum p (log p - log q)
+    int32_t *hit;            // [rows] out: 1 when the label is the argmax (KL rows: 0); may be NULL
+    bool want_grad;          // false: logits are left undefined
+} er_label_loss;
+
+// One step for all slots of the value optimisation (MEMIT appendix; editors.md 2.1.7 items 6-11). Everything [dev].
+// total = sum over the slot's loss rows of weight*loss + decay * |delta| / |z0|^2. If total < stop or step == steps-1 the slot is
+// done and delta stays; otherwise Adam(lr, .9, .999, 1e-8) on grad + decay-term gradient, then the clamp |delta| <= clamp*|z0|.
+typedef struct er_delta_step {
+    size_t slots, hidden, steps;
+    float lr, decay, clamp, stop;
+    float *delta, *m, *v;        // [slots, hidden] in and out
+    const float *grad;           // [slots, hidden] of the data terms
+    const float *z0_norm;        // [slots]
+    const float *loss;           // [loss rows], from er_label_loss
+    const float *weight;         // [loss rows]
+    const int32_t *loss_start;   // [slots + 1]: loss rows of each slot
+    int32_t *step;               // [slots] in and out: steps taken; a negative value is an empty slot and is left alone
+    float *total;                // [slots] out
+    int32_t *done;               // [slots] out: 0 or 1
+} er_delta_step;
+
+typedef struct er_device er_device;
+typedef struct er_device_ops {
+    void (*close)(er_device *);
+    er_status (*alloc)(er_device *, void **out, size_t bytes);
+    void (*release)(er_device *, void *dev_ptr);
+    er_status (*upload)(er_device *, er_stream *, void *dev_dst, const void *src, size_t bytes);
+    er_status (*download)(er_device *, er_stream *, void *dst, const void *dev_src, size_t bytes);  // waits
+    er_status (*copy)(er_device *, er_stream *, void *dev_dst, const void *dev_src, size_t bytes);
+    er_status (*zero)(er_device *, er_stream *, void *dev_dst, size_t bytes);
+    er_status (*sync)(er_device *, er_stream *);
+
+    er_status (*weight_create)(er_device *, er_weight **out, const er_weight_spec *);
+    void (*weight_free)(er_device *, er_weight *);
+    // W += dW, rounded to the stored type (to nearest even); dW [dev] fp64 [d_out, d_in] whatever the stored layout. `relative_loss`
+    // (host, may be NULL) gets |round(W+dW) - (W+dW)| / |dW|. ENUMERIC when a result is not finite; W is then unchanged.
+    er_status (*weight_add)(er_device *, er_stream *, er_weight *, const double *dw, double *relative_loss);
+    er_status (*weight_read)(er_device *, er_weight *, void *bytes);         // host, exactly as it will be stored
+    er_status (*weight_set)(er_device *, er_weight *, const void *bytes);    // host, stored layout: put back or replace
+
+    // x [tokens, hidden] = embed[token] (+ position[pos + pos_offset] when `position` is not NULL). A weight's rows are d_out.
+    er_status (*embed)(er_device *, er_stream *, float *x, const er_weight *embed, const er_weight *position, const int32_t *token,
+        const int32_t *pos, int32_t pos_offset, size_t tokens);
+    // y = norm(x) * w + b; stats [tokens, 2] = mean (0 for RMS), 1/std. b may be NULL, stats may be NULL. [dev]
+    er_status (*norm)(er_device *, er_stream *, er_norm_kind, float *y, float *stats, const float *x, const float *w, const float *b,
+        float eps, size_t tokens, size_t hidden);
+    // dx += d norm / dx * dy, from the saved x and stats.
+    er_status (*norm_backward)(er_device *, er_stream *, er_norm_kind, float *dx, const float *dy, const float *x, const float *w,
+        const float *stats, size_t tokens, size_t hidden);
+    // y [m, d_out] = beta*y + x [m, d_in] W^T + bias; bias [dev] or NULL; beta is 0 or 1.
+    er_status (*linear)(er_device *, er_stream *, float *y, const float *x, const er_weight *, const float *bias, size_t m, float beta);
+    // dx [m, d_in] = beta*dx + dy [m, d_out] W.
+    er_status (*linear_backward)(er_device *, er_stream *, float *dx, const float *dy, const er_weight *, size_t m, float beta);
+    // In place on x [tokens, ld]: the first `rot` of each of `heads` heads of head_dim. table [positions, rot] = rot/2 cosines, then
+    // rot/2 sines per position. inverse: the transpose (for gradients).
+    er_status (*rope)(er_device *, er_stream *, er_rope_style, float *x, size_t ld, const int32_t *pos, const float *table, size_t rot,
+        size_t tokens, size_t heads, size_t head_dim, bool inverse);
+    // out [tokens, heads*head_dim], lse [tokens, heads] (natural log of the softmax denominator, scores scaled); lse may be NULL.
+    er_status (*attention)(er_device *, er_stream *, const er_attention *, float *out, float *lse);
+    // dqkv [tokens, ld_qkv] = gradients of q, k, v of the batch's own tokens (overwritten; none flows to the prefix).
+    er_status (*attention_backward)(er_device *, er_stream *, const er_attention *, float *dqkv, const float *dout, const float *out,
+        const float *lse);
+    // k and v of qkv rows to the cache: token t goes to cache position at[t]; at[t] < 0 is skipped. cache_k/v [capacity, kv_dim].
+    er_status (*kv_store)(er_device *, er_stream *, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv, size_t k_at,
+        size_t kv_dim, const int32_t *at, size_t tokens);
+    // a [tokens, inner] = act(u), u [tokens, inner]; gated: u [tokens, 2*inner] = gate | up, a = act(gate) * up.
+    er_status (*activation)(er_device *, er_stream *, er_act_kind, bool gated, float *a, const float *u, size_t tokens, size_t inner);
+    er_status (*activation_backward)(er_device *, er_stream *, er_act_kind, bool gated, float *du, const float *da, const float *u,
+        size_t tokens, size_t inner);
+    er_status (*add)(er_device *, er_stream *, float *y, const float *x, size_t n);                       // y += x
+    // dst[i] = src[index[i]] for i < n, rows of `width`;   dst[index[i]] += src[i] (indices may repeat; negative: skipped).
+    er_status (*gather_rows)(er_device *, er_stream *, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
+    er_status (*scatter_add_rows)(er_device *, er_stream *, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
+    er_status (*log_softmax)(er_device *, er_stream *, float *y, const float *x, size_t rows, size_t vocab);  // y may be x
+    er_status (*label_loss)(er_device *, er_stream *, const er_label_loss *);
+    er_status (*delta_step)(er_device *, er_stream *, const er_delta_step *);
+
+    // sum [d, d] fp64 += X^T X, X [tokens, d] fp32; products in fp32 over tiles of at most 1,024 tokens, tiles added in fp64. The
+    // whole symmetric matrix is filled. `scratch` [d, d] fp32.
+    er_status (*moment_add)(er_device *, er_stream *, double *sum, const float *x, float *scratch, size_t tokens, size_t d);
+    // C [m, n] = alpha op(A) op(B) + beta C, fp64, row-major with leading dimensions.
+    er_status (*gemm_f64)(er_device *, er_stream *, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, double alpha,
+        const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc);
+    er_status (*widen)(er_device *, er_stream *, double *dst, const float *src, size_t n);
+    er_status (*axpy_f64)(er_device *, er_stream *, double *y, double alpha, const double *x, size_t n);   // y += alpha x
+    er_status (*add_diagonal)(er_device *, er_stream *, double *a, size_t n, double value);
+    // A [n, n] symmetric, its factor L (A = L L^T) left in place for potrs. ENUMERIC names the pivot when not positive definite.
+    er_status (*potrf)(er_device *, er_stream *, double *a, size_t n);
+    // Solves A X = B for `rhs` right-hand sides; b [rhs, n]: each right-hand side is a contiguous row, overwritten by its solution.
+    er_status (*potrs)(er_device *, er_stream *, const double *factor, size_t n, double *b, size_t rhs);
+} er_device_ops;
+
+struct er_device {
+    const er_device_ops *op;
+    char name[128];           // "cpu: <model>, 2 threads, openblas 0.3.21, onednn 2.6.3 (amx bf16)"
+    er_precision precision;
+    int threads;
+    size_t memory_limit;      // bytes the job may take; 0: what the machine has
+};
+
+typedef struct er_device_options {
+    const char *kind;         // "auto", "cpu", "cuda"
+    er_precision precision;
+    int threads;              // 0: all cores this process may use
+    size_t memory_limit;
+} er_device_options;
+#define ER_DEVICE_OPTIONS_DEFAULT ((er_device_options){.kind = "auto", .precision = ER_FP32, .threads = 0, .memory_limit = 0})
+
+// EDEVICE when the kind is not built in or not present, or when bf16 was asked for on a CPU without it.
+er_status er_device_open(er_device **out, const er_device_options *options);
+void er_device_close(er_device *d);
+er_status er_device_cpu_open(er_device **out, const er_device_options *options);  // kernels/cpu
+#ifdef __cplusplus
+}
+#endif
+#endif

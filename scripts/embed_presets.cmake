@@ -1,0 +1,12 @@
+# Writes OUT: a C file with each of FILES as bytes of er_preset_files[] (name, text), for binaries that need no data folder.
+set(body "#include \"engine/presets.h\"\n")
+set(table "const er_preset_file er_preset_files[] = {\n")
+foreach(file ${FILES})
+  get_filename_component(name ${file} NAME_WE)
+  file(READ ${file} hex HEX)
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+  string(APPEND body "static const char f_${name}[] = {${bytes}0};\n")
+  string(APPEND table "    {\"${name}\", f_${name}},\n")
+endforeach()
+string(APPEND table "    {0, 0}};\n")
+file(WRITE ${OUT} "${body}${table}")
