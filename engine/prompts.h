@@ -1,29 +1,33 @@
-// Facts as token rows. Each row is encoded once, as text, with byte offsets; the subject's last token is the last token that
-// overlaps the subject's bytes. Row kinds of a fact: the bare prompt (row 0), context templates ("prefix sentence. {}"), sibling
-// phrasings, and one KL row "{subject} is a".
+// Facts as token rows. Each row is encoded once, as text, with byte offsets; the subject's last token is the
+// last token that overlaps the subject's bytes. Row kinds of a fact: the bare prompt (row 0), context
+// templates ("prefix sentence. {}"), sibling phrasings, and one KL row "{subject} is a".
 #ifndef ER_PROMPTS_H
 #define ER_PROMPTS_H
 #include "engine/hparams.h"
 #include "io/facts.h"
 
 typedef struct er_row {
-    int32_t *token;       // [length] BOS included; prompt, then all target tokens but the last
+    int32_t *token;  // [length] BOS included; prompt, then all target tokens but the last
     size_t length;
-    size_t subject_last;  // index of the subject's last token
-    size_t first_label;   // index of the token that predicts target token 0 (the prompt's last)
-    const int32_t *label; // [n_labels] target ids (borrowed); n_labels 0 for the KL row, whose loss sits at subject_last
+    size_t subject_last;   // index of the subject's last token
+    size_t first_label;    // index of the token that predicts target token 0 (the prompt's last)
+    const int32_t *label;  // [n_labels] target ids, behind token[length-1] in its allocation; n_labels 0 for
+                           // the KL row, whose loss sits at subject_last
     size_t n_labels;
-    float key_weight;     // share in the fact's key; bare 1/2, the others share the rest (reference); 0 for the KL row
-    float nll_weight;     // share in the fact's loss
+    float key_weight;  // share in the fact's key; bare 1/2, the others share the rest (reference); 0 for the
+                       // KL row
+    float nll_weight;  // share in the fact's loss
+    int32_t template_index;  // which context template it stands behind; -1: none. Rows of one template share
+                             // their first tokens
 } er_row;
 
-typedef struct er_unit {  // one subject's edit: one z, one key. Usually one fact; several when they share a subject
+typedef struct er_unit {  // one subject's edit: one z, one key. Usually one fact; several when they share a
+                          // subject
     size_t *fact;         // [n_facts] indices into er_facts.at
     size_t n_facts;
-    er_row *row;          // bare row of fact[0] first; KL row last
+    er_row *row;  // bare row of fact[0] first; KL row last
     size_t n_rows;
-    int32_t *labels;      // storage behind er_row.label
-    char digest[65];      // of all tokens, positions, labels and weights: z caches are keyed by it
+    char digest[65];  // of all tokens, positions, labels and weights: z caches are keyed by it
 } er_unit;
 
 typedef struct er_units {
@@ -38,11 +42,13 @@ typedef struct er_templates {  // context templates, each with one "{}", the bar
     size_t count;
 } er_templates;
 
-// Builds all units. Facts whose subject is not found, or that do not fit the model's positions, are rejected in `facts` with the
-// reason. Templates: the built-in ones (engine/presets/templates.json) unless given.
-er_status er_units_build(er_units **out, er_facts *facts, const er_model *m, const er_hparams *h, const er_templates *templates);
+// Builds all units. Facts whose subject is not found, or that do not fit the model's positions, are rejected
+// in `facts` with the reason. Templates: the built-in ones (engine/presets/templates.json) unless given.
+er_status er_units_build(
+    er_units **out, er_facts *facts, const er_model *m, const er_hparams *h, const er_templates *templates);
 void er_units_free(er_units *u);
-er_status er_templates_read(er_templates **out, const char *path);  // JSON array of strings with one "{}" each
+er_status er_templates_read(
+    er_templates **out, const char *path);  // JSON array of strings with one "{}" each
 er_status er_templates_builtin(er_templates **out, size_t count);
 void er_templates_free(er_templates *t);
 #endif

@@ -1,0 +1,162 @@
+#include "engine/job/value_store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "io/file.h"
+#include "io/log.h"
+
+#define MAGIC 0x315a5245u  // "ERZ1"
+#define KEY 64
+
+typedef struct head {  // of a record; then hidden floats, then the CRC-32 of both
+    uint32_t magic, hidden;
+    char digest[KEY];
+} head;
+
+struct er_value_store {
+    int fd;
+    char *path;
+    size_t hidden, record;
+    char *bytes;  // all records
+    size_t count, capacity;
+    size_t *slot;  // open hash of record indices + 1
+    size_t slots;
+};
+
+static size_t hash(const char *digest) {
+    size_t h = 0;
+    for (int i = 0; i < 16; i++) h = h * 31 + (unsigned char)digest[i];
+    return h * 0x9e3779b97f4a7c15ull;
+}
+
+static const char *record_at(const er_value_store *s, size_t i) { return s->bytes + i * s->record; }
+static const char *record_digest(const er_value_store *s, size_t i) {
+    return record_at(s, i) + offsetof(head, digest);
+}
+
+static er_status rehash(er_value_store *s) {
+    size_t n = 64;
+    while (n < 4 * (s->count + 1)) n *= 2;
+    size_t *slot = calloc(n, sizeof *slot);
+    if (!slot) return er_fail(ER_ENOMEM, "%zu slots", n);
+    free(s->slot);
+    s->slot = slot;
+    s->slots = n;
+    for (size_t i = 0; i < s->count; i++) {
+        size_t k = hash(record_digest(s, i)) & (n - 1);
+        while (slot[k]) k = (k + 1) & (n - 1);
+        slot[k] = i + 1;
+    }
+    return ER_OK;
+}
+
+static bool sound(const er_value_store *s, const char *record) {
+    head h;
+    uint32_t crc;
+    memcpy(&h, record, sizeof h);
+    memcpy(&crc, record + s->record - sizeof crc, sizeof crc);
+    return h.magic == MAGIC && h.hidden == s->hidden &&
+           crc == (uint32_t)crc32(0, (const unsigned char *)record, (uInt)(s->record - sizeof crc));
+}
+
+static er_status load(er_value_store *s) {
+    struct stat st;
+    if (fstat(s->fd, &st) != 0) return er_fail(ER_EIO, "%s: %s", s->path, strerror(errno));
+    size_t size = (size_t)st.st_size, n = size / s->record;
+    if (!(s->bytes = malloc((n + 64) * s->record))) return er_fail(ER_ENOMEM, "%zu target values", n);
+    s->capacity = n + 64;
+    for (size_t got = 0; got < n * s->record;) {
+        ssize_t r = pread(s->fd, s->bytes + got, n * s->record - got, (off_t)got);
+        if (r < 0 && errno == EINTR) continue;
+        if (r <= 0)
+            return er_fail(ER_EIO, "%s: %s", s->path, r ? strerror(errno) : "shorter than a moment ago");
+        got += (size_t)r;
+    }
+    while (s->count < n && sound(s, record_at(s, s->count))) s->count++;
+    if (s->count * s->record != size) {
+        er_warn("%s: %zu bytes behind record %zu are damaged and dropped", s->path,
+            size - s->count * s->record, s->count);
+        if (ftruncate(s->fd, (off_t)(s->count * s->record)) != 0)
+            return er_fail(ER_EIO, "%s: %s", s->path, strerror(errno));
+    }
+    if (lseek(s->fd, 0, SEEK_END) < 0) return er_fail(ER_EIO, "%s: %s", s->path, strerror(errno));
+    return rehash(s);
+}
+
+er_status er_value_store_open(er_value_store **out, const char *dir, const char *key, size_t hidden) {
+    er_status rc = ER_OK;
+    char name[128];
+    er_value_store *s = calloc(1, sizeof *s);
+    if (!s) return er_fail(ER_ENOMEM, "value store");
+    s->fd = -1;
+    s->hidden = hidden;
+    s->record = sizeof(head) + hidden * sizeof(float) + sizeof(uint32_t);
+    (void)snprintf(name, sizeof name, "values-%.64s.bin", key);
+    ER_TRY(er_mkdirs(dir));
+    if (!(s->path = er_path_join(dir, name))) ER_FAIL(ER_ENOMEM, "a path");
+    if ((s->fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644)) < 0)
+        ER_FAIL(ER_EOUTPUT, "%s: %s", s->path, strerror(errno));
+    if (flock(s->fd, LOCK_EX | LOCK_NB) != 0) ER_FAIL(ER_EOUTPUT, "%s: in use by another job", s->path);
+    ER_TRY(load(s));
+    *out = s;
+    s = NULL;
+out:
+    er_value_store_close(s);
+    return rc;
+}
+
+bool er_value_store_get(const er_value_store *s, const char *unit_digest, float *z) {
+    for (size_t k = hash(unit_digest) & (s->slots - 1); s->slot[k]; k = (k + 1) & (s->slots - 1)) {
+        size_t i = s->slot[k] - 1;
+        if (memcmp(record_digest(s, i), unit_digest, KEY) != 0) continue;
+        memcpy(z, record_at(s, i) + sizeof(head), s->hidden * sizeof *z);
+        return true;
+    }
+    return false;
+}
+
+er_status er_value_store_put(er_value_store *s, const char *unit_digest, const er_value *v) {
+    if (s->count == s->capacity) {
+        char *more = realloc(s->bytes, 2 * s->capacity * s->record);
+        if (!more) return er_fail(ER_ENOMEM, "%zu target values", 2 * s->capacity);
+        s->bytes = more;
+        s->capacity *= 2;
+    }
+    char *r = s->bytes + s->count * s->record;
+    head h = {.magic = MAGIC, .hidden = (uint32_t)s->hidden};
+    memcpy(h.digest, unit_digest, KEY);
+    memcpy(r, &h, sizeof h);
+    memcpy(r + sizeof h, v->z, s->hidden * sizeof(float));
+    uint32_t crc = (uint32_t)crc32(0, (const unsigned char *)r, (uInt)(s->record - sizeof crc));
+    memcpy(r + s->record - sizeof crc, &crc, sizeof crc);
+    for (size_t done = 0; done < s->record;) {
+        ssize_t n = write(s->fd, r + done, s->record - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return er_fail(ER_EIO, "%s: %s", s->path, n ? strerror(errno) : "nothing written");
+        done += (size_t)n;
+    }
+    s->count++;  // lookups come before puts; the next opening indexes it
+    return ER_OK;
+}
+
+size_t er_value_store_count(const er_value_store *s) { return s->count; }
+
+void er_value_store_close(er_value_store *s) {
+    if (!s) return;
+    if (s->fd >= 0) {
+        (void)fsync(s->fd);
+        (void)close(s->fd);
+    }
+    free(s->path);
+    free(s->bytes);
+    free(s->slot);
+    free(s);
+}

@@ -1,0 +1,27 @@
+// Shared by the files of engine/prompts/.
+#ifndef ER_PROMPTS_INTERNAL_H
+#define ER_PROMPTS_INTERNAL_H
+#include "engine/prompts.h"
+
+// A prompt with its subject in place, and where the subject's bytes are.
+typedef struct er_filled {
+    char *text;
+    size_t subject_begin, subject_end;
+} er_filled;
+
+// `prompt` (one "{}") behind `around` (one "{}", or NULL), with `subject` filled in. Trailing blanks are
+// dropped: the target brings its own leading space.
+er_status er_fill(er_filled *out, const char *around, const char *prompt, const char *subject);
+
+// One encoded prompt: tokens, the subject's last token, the number of tokens.
+typedef struct er_encoded {
+    int32_t *token;
+    size_t length, subject_last;
+} er_encoded;
+// EFORMAT with a reason when no token overlaps the subject.
+er_status er_encode_prompt(er_encoded *out, const er_tokenizer *t, er_tokens *scratch, const er_filled *f);
+// Ids of `target` as they continue `prompt_text`: ids(prompt + " " + target) minus ids(prompt) when the
+// prompt's ids are a prefix of the whole, else ids(" " + target) alone. malloc'd.
+er_status er_encode_target(int32_t **out, size_t *n, const er_tokenizer *t, er_tokens *scratch,
+    const char *prompt_text, const char *target);
+#endif

@@ -1,0 +1,57 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/presets.h"
+#include "engine/prompts.h"
+#include "io/file.h"
+#include "io/json.h"
+
+void er_templates_free(er_templates *t) {
+    if (!t) return;
+    for (size_t i = 0; i < t->count; i++) free(t->text[i]);
+    free(t->text);
+    free(t);
+}
+
+static er_status from_json(er_templates **out, const cJSON *list, size_t limit, const char *name) {
+    er_status rc = ER_OK;
+    er_templates *t = NULL;
+    if (!cJSON_IsArray(list)) ER_FAIL(ER_ECONFIG, "%s: templates are an array of strings", name);
+    size_t n = (size_t)cJSON_GetArraySize(list), i = 0;
+    if (n > limit) n = limit;
+    if (!(t = calloc(1, sizeof *t)) || !(t->text = calloc(n + 1, sizeof *t->text)))
+        ER_FAIL(ER_ENOMEM, "%zu templates", n);
+    for (const cJSON *x = list->child; x && i < n; x = x->next, i++) {
+        if (!cJSON_IsString(x)) ER_FAIL(ER_ECONFIG, "%s: template %zu is not a string", name, i);
+        const char *hole = strstr(x->valuestring, "{}");
+        if (!hole || strstr(hole + 2, "{}"))
+            ER_FAIL(ER_ECONFIG, "%s: template %zu needs exactly one {}", name, i);
+        if (!(t->text[i] = strdup(x->valuestring))) ER_FAIL(ER_ENOMEM, "template %zu", i);
+        t->count = i + 1;
+    }
+    *out = t;
+    t = NULL;
+out:
+    er_templates_free(t);
+    return rc;
+}
+
+er_status er_templates_read(er_templates **out, const char *path) {
+    cJSON *list = NULL;
+    er_status rc = er_json_read(&list, path, (size_t)1 << 20);
+    if (rc == ER_OK) rc = from_json(out, list, SIZE_MAX, path);
+    cJSON_Delete(list);
+    return rc;
+}
+
+er_status er_templates_builtin(er_templates **out, size_t count) {
+    const char *text = NULL;
+    for (const er_preset_file *f = er_preset_files; f->name; f++)
+        if (!strcmp(f->name, "templates")) text = f->text;
+    if (!text) return er_fail(ER_ECONFIG, "this build carries no templates");
+    cJSON *list = NULL;
+    er_status rc = er_json_parse(&list, text, strlen(text), "templates.json");
+    if (rc == ER_OK) rc = from_json(out, list, count, "templates.json");
+    cJSON_Delete(list);
+    return rc;
+}

@@ -1,0 +1,241 @@
+// Facts to units: which facts share a z, which rows each fact gets, and their weights.
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/prompts/prompts_internal.h"
+#include "engine/prompts/siblings.h"
+#include "io/log.h"
+
+typedef struct builder {
+    const er_facts *facts;
+    const er_model *m;
+    const er_hparams *h;
+    const er_templates *templates;
+    er_siblings *siblings;
+    er_tokens scratch;
+} builder;
+
+static void row_free(er_row *r) { free(r->token); }
+
+static void unit_clear(er_unit *u) {
+    for (size_t i = 0; i < u->n_rows; i++) row_free(&u->row[i]);
+    free(u->row);
+    free(u->fact);
+    *u = (er_unit){0};
+}
+
+void er_units_free(er_units *u) {
+    if (!u) return;
+    for (size_t i = 0; i < u->count; i++) unit_clear(&u->at[i]);
+    free(u->at);
+    free(u);
+}
+
+// One row of `fact`: `prompt` behind template `ti` (-1: none), followed by all target tokens but the last.
+static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const char *prompt, int32_t ti) {
+    er_status rc = ER_OK;
+    er_filled f = {0};
+    er_encoded e = {0};
+    int32_t *labels = NULL, *tokens = NULL;
+    size_t n = 0;
+    ER_TRY(er_fill(&f, ti < 0 ? NULL : b->templates->text[ti], prompt, fact->subject));
+    ER_TRY(er_encode_prompt(&e, b->m->tokenizer, &b->scratch, &f));
+    ER_TRY(er_encode_target(&labels, &n, b->m->tokenizer, &b->scratch, f.text, fact->target));
+    size_t length = e.length + n - 1;
+    if (length > b->m->arch.positions)
+        ER_FAIL(ER_EFORMAT, "prompt of %zu tokens exceeds the model's %zu positions", length,
+            b->m->arch.positions);
+    // The row owns its labels: they stand behind its tokens in one allocation.
+    if (!(tokens = malloc((length + n) * sizeof *tokens))) ER_FAIL(ER_ENOMEM, "%zu token ids", length + n);
+    memcpy(tokens, e.token, e.length * sizeof *tokens);
+    memcpy(tokens + e.length, labels, (n - 1) * sizeof *tokens);
+    memcpy(tokens + length, labels, n * sizeof *tokens);
+    u->row[u->n_rows++] = (er_row){.token = tokens,
+        .length = length,
+        .subject_last = e.subject_last,
+        .first_label = e.length - 1,
+        .label = tokens + length,
+        .n_labels = n,
+        .template_index = ti};
+    tokens = NULL;
+out:
+    free(f.text);
+    free(e.token);
+    free(labels);
+    free(tokens);
+    return rc;
+}
+
+// "{subject} is a": its loss is the KL at the subject's last token, so later tokens never matter and are not
+// kept.
+static er_status add_kl_row(builder *b, er_unit *u, const er_fact *fact) {
+    er_filled f = {0};
+    er_encoded e = {0};
+    er_status rc = er_fill(&f, NULL, "{} is a", fact->subject);
+    if (rc == ER_OK) rc = er_encode_prompt(&e, b->m->tokenizer, &b->scratch, &f);
+    if (rc == ER_OK)
+        u->row[u->n_rows++] = (er_row){.token = e.token,
+            .length = e.subject_last + 1,
+            .subject_last = e.subject_last,
+            .first_label = e.subject_last,
+            .template_index = -1};
+    free(f.text);
+    return rc;
+}
+
+static er_status add_fact(builder *b, er_unit *u, size_t fact_index) {
+    const er_fact *fact = &b->facts->at[fact_index];
+    size_t first = u->n_rows;
+    er_status rc = add_row(b, u, fact, fact->prompt, -1);
+    for (size_t i = 0; rc == ER_OK && i < b->templates->count && i < b->h->n_prefixes; i++)
+        rc = add_row(b, u, fact, fact->prompt, (int32_t)i);
+    const char **other = NULL;
+    size_t n_other = 0;
+    if (rc == ER_OK)
+        rc = er_siblings_of(&other, &n_other, b->siblings, b->facts, fact_index, b->h->n_siblings);
+    for (size_t i = 0; rc == ER_OK && i < n_other; i++) {
+        // every second sibling stands behind a context template, so that the value also learns to answer in
+        // the middle of a text
+        int32_t ti = i % 2 && b->templates->count ? (int32_t)(i / 2 % b->templates->count) : -1;
+        rc = add_row(b, u, fact, other[i], ti);
+    }
+    free(other);
+    if (rc != ER_OK) return rc;
+    size_t n = u->n_rows - first;
+    float share = 1.0f / (float)u->n_facts;
+    for (size_t i = first; i < u->n_rows; i++) {
+        u->row[i].nll_weight = share / (float)n;
+        float bare = n == 1 ? 1.0f : (float)b->h->key_bare,
+              rest = n == 1 ? 0 : (1.0f - bare) / (float)(n - 1);
+        u->row[i].key_weight = share * (i == first ? bare : rest);
+    }
+    return ER_OK;
+}
+
+static er_status unit_digest(er_unit *u) {
+    er_digest *d = NULL;
+    er_status rc = er_digest_new(&d);
+    if (rc != ER_OK) return rc;
+    for (size_t i = 0; i < u->n_rows; i++) {
+        const er_row *r = &u->row[i];
+        uint64_t head[4] = {r->length, r->subject_last, r->first_label, r->n_labels};
+        float weight[2] = {r->key_weight, r->nll_weight};
+        er_digest_add(d, head, sizeof head);
+        er_digest_add(d, weight, sizeof weight);
+        er_digest_add(d, r->token, (r->length + r->n_labels) * sizeof *r->token);
+    }
+    er_digest_hex(d, u->digest);
+    er_digest_free(d);
+    return ER_OK;
+}
+
+static er_status build_unit(builder *b, er_unit *u, const size_t *members, size_t n) {
+    er_status rc = ER_OK;
+    size_t per_fact = 1 + b->h->n_prefixes + b->h->n_siblings;
+    *u = (er_unit){0};
+    if (!(u->fact = malloc(n * sizeof *u->fact)) || !(u->row = calloc(n * per_fact + 1, sizeof *u->row)))
+        ER_FAIL(ER_ENOMEM, "rows of a fact");
+    memcpy(u->fact, members, n * sizeof *members);
+    u->n_facts = n;
+    for (size_t i = 0; i < n; i++) ER_TRY(add_fact(b, u, members[i]));
+    ER_TRY(add_kl_row(b, u, &b->facts->at[members[0]]));
+    ER_TRY(unit_digest(u));
+out:
+    if (rc != ER_OK) unit_clear(u);
+    return rc;
+}
+
+static void note_sizes(er_units *all, const er_unit *u) {
+    size_t suffix = 0, prefix = 0, labels = 1;
+    for (size_t i = 0; i < u->n_rows; i++) {
+        const er_row *r = &u->row[i];
+        suffix += r->length - r->subject_last;
+        prefix += r->subject_last;
+        labels += r->n_labels;
+        if (r->length > all->max_row_tokens) all->max_row_tokens = r->length;
+    }
+    if (suffix > all->max_suffix_tokens) all->max_suffix_tokens = suffix;
+    if (prefix > all->max_prefix_tokens) all->max_prefix_tokens = prefix;
+    if (labels > all->max_labels) all->max_labels = labels;
+    if (u->n_rows > all->max_rows) all->max_rows = u->n_rows;
+}
+
+// Can this one fact be encoded? Bad ones are taken out before grouping, so that they do not take their group
+// with them.
+static er_status reject_bad(builder *b, er_facts *facts) {
+    for (size_t i = 0; i < facts->count;) {
+        er_unit u = {0};
+        er_status rc = build_unit(b, &u, &i, 1);
+        unit_clear(&u);
+        if (rc == ER_EFORMAT) {
+            if ((rc = er_facts_reject(facts, i, er_last_error())) != ER_OK) return rc;
+        } else if (rc != ER_OK) {
+            return rc;
+        } else {
+            i++;
+        }
+    }
+    return ER_OK;
+}
+
+typedef struct by_subject {
+    const char *subject;
+    size_t fact;
+} by_subject;
+
+static int compare_subjects(const void *a, const void *b) {
+    const by_subject *x = a, *y = b;
+    int c = strcmp(x->subject, y->subject);
+    return c ? c : (x->fact > y->fact) - (x->fact < y->fact);
+}
+static int compare_units(const void *a, const void *b) {
+    size_t x = ((const er_unit *)a)->fact[0], y = ((const er_unit *)b)->fact[0];
+    return (x > y) - (x < y);
+}
+
+static er_status group(builder *b, er_units *all) {
+    er_status rc = ER_OK;
+    size_t n = b->facts->count;
+    by_subject *order = malloc((n + 1) * sizeof *order);
+    size_t *members = malloc((n + 1) * sizeof *members);
+    if (!order || !members) ER_FAIL(ER_ENOMEM, "%zu facts", n);
+    for (size_t i = 0; i < n; i++) order[i] = (by_subject){b->facts->at[i].subject, i};
+    if (b->h->merge_subjects) qsort(order, n, sizeof *order, compare_subjects);
+    for (size_t i = 0; i < n;) {
+        size_t k = 0;
+        do members[k++] = order[i++].fact;
+        while (b->h->merge_subjects && i < n && !strcmp(order[i].subject, order[i - 1].subject));
+        ER_TRY(build_unit(b, &all->at[all->count], members, k));
+        note_sizes(all, &all->at[all->count++]);
+    }
+    qsort(all->at, all->count, sizeof *all->at, compare_units);  // back to the order of the file
+out:
+    free(order);
+    free(members);
+    return rc;
+}
+
+er_status er_units_build(
+    er_units **out, er_facts *facts, const er_model *m, const er_hparams *h, const er_templates *templates) {
+    er_status rc = ER_OK;
+    er_units *all = NULL;
+    builder b = {.facts = facts, .m = m, .h = h, .templates = templates};
+    if (templates->count < h->n_prefixes)
+        ER_FAIL(ER_ECONFIG, "%zu context templates asked for, %zu at hand", h->n_prefixes, templates->count);
+    ER_TRY(er_siblings_create(&b.siblings, facts));
+    ER_TRY(reject_bad(&b, facts));
+    er_siblings_free(b.siblings);
+    b.siblings = NULL;
+    ER_TRY(er_siblings_create(&b.siblings, facts));  // without the phrasings of rejected facts
+    if (!(all = calloc(1, sizeof *all)) || !(all->at = calloc(facts->count + 1, sizeof *all->at)))
+        ER_FAIL(ER_ENOMEM, "%zu facts", facts->count);
+    ER_TRY(group(&b, all));
+    *out = all;
+    all = NULL;
+out:
+    er_siblings_free(b.siblings);
+    er_tokens_free(&b.scratch);
+    er_units_free(all);
+    return rc;
+}

@@ -1,0 +1,54 @@
+// From target values to weights: gather keys and residuals on the already edited model, solve, write, layer
+// by layer.
+//
+//     dW = R^T-form of  R K^T (K K^T + lambda C)^-1        per layer i of L:  R = (Z - Zc) / (L - i) (MEMIT
+//     eq. 14, 19-21)
+//
+// Row-major: keys one fact per row, K^T [n, d_in]; residuals one output per row, R [d_out, n]; dW [d_out,
+// d_in].
+#ifndef ER_SOLVE_H
+#define ER_SOLVE_H
+#include "covariance/covariance.h"
+#include "engine/forward.h"
+#include "engine/prompts.h"
+
+typedef struct er_solve_info {
+    bool dual;  // the n x n form was cheaper than d x d
+    double flops;
+    double seconds;
+} er_solve_info;
+
+// dw [d_out, d_in] = R K^T (K K^T + lambda C)^-1 in fp64 by Cholesky; chooses the d x d or the n x n form by
+// counted FLOPs. All [dev] fp64; keys [n, d_in], residuals [d_out, n]. ENUMERIC when the matrix is not
+// positive definite (too few covariance tokens, or lambda 0 with dependent keys).
+er_status er_solve_update(double *dw, er_solve_info *info, er_device *dev, er_stream *s, const double *keys,
+    const double *residuals, size_t n, size_t d_in, size_t d_out, const er_moment *c, double lambda);
+
+typedef struct er_layer_report {
+    size_t layer;
+    double w_norm, dw_norm;  // Frobenius, before rounding to the stored type
+    double rounding_loss;    // |round(W + dW) - (W + dW)| / |dW|
+    double residual;         // mean over units of |Z - Zc| / |Z - Zc at the start|, before this layer's edit
+    double gather_seconds;
+    er_solve_info solve;
+} er_layer_report;
+
+typedef struct er_spread_report {
+    er_layer_report layer[ER_MAX_EDIT_LAYERS];
+    size_t n_layers;
+    double residual_left;  // the same ratio after the last layer
+    double seconds, flops;
+} er_spread_report;
+
+// For tests and dumps: what was solved at each layer; host arrays, borrowed.
+typedef struct er_spread_observer {
+    void (*layer)(void *ctx, size_t layer, const double *keys, const double *current, const double *dw,
+        size_t n, size_t d_in, size_t d_out);
+    void *ctx;
+} er_spread_observer;
+
+// Edits m's weights in place. z [units, hidden]; c [h->n_layers]. EINTERRUPTED between layers: the model in
+// memory is then half edited and must not be written.
+er_status er_spread(er_spread_report *out, er_model *m, const er_units *units, const float *z,
+    er_moment *const *c, const er_hparams *h, const er_spread_observer *observer);
+#endif

@@ -1,0 +1,22 @@
+// The rows of all units, cut behind the subject's last token, carried forward through the layers once. Their
+// hidden states below the first edited layer never change, so each layer is run when its turn comes and never
+// again from the start. Rows behind the same context template share its first tokens: those are run once and
+// read from the key/value cache.
+#ifndef ER_CARRY_H
+#define ER_CARRY_H
+#include "engine/solve.h"
+
+typedef struct er_carry er_carry;
+er_status er_carry_create(
+    er_carry **out, er_model *m, const er_units *units, size_t last_layer, size_t max_tokens);
+void er_carry_free(er_carry *c);
+// Runs `layer` over all rows: their states become that layer's output.
+er_status er_carry_advance(er_carry *c, size_t layer);
+// keys [units, inner] (host): each unit's weighted mean of its rows' MLP inner states at the subject's last
+// token, at `layer`, whose input the carried states are. The states stay as they are.
+er_status er_carry_keys(er_carry *c, size_t layer, double *keys);
+// current [units, hidden] (host): output of the last layer at the subject's last token of each unit's bare
+// row, from the carried states at the input of `layer`. The states stay as they are.
+er_status er_carry_current(er_carry *c, size_t layer, double *current);
+double er_carry_flops(const er_carry *c);
+#endif

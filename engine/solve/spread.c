@@ -1,0 +1,167 @@
+// MEMIT's spread of one target over several layers.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/solve/carry.h"
+#include "io/log.h"
+
+typedef struct spread {
+    er_model *m;
+    er_carry *carry;
+    const er_hparams *h;
+    const float *z;
+    size_t n;
+    double *keys, *current, *start, *residual;  // host [n, d_in]; [n, o]; [n, o] before any edit; [o, n]
+    double *dev_keys, *dev_residual, *dev_dw;   // [dev]
+    double *host_dw;                            // only with an observer
+    const er_spread_observer *observer;
+} spread;
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static er_status weight_norm(double *out, er_model *m, size_t layer) {
+    const er_tensor *t = m->block[layer].down_tensor;
+    char *bytes = malloc(t->bytes);
+    float *row = malloc(m->arch.inner * sizeof *row);
+    er_status rc = bytes && row ? m->dev->op->weight_read(m->dev, m->block[layer].down, bytes)
+                                : er_fail(ER_ENOMEM, "weight of layer %zu", layer);
+    double sum = 0;
+    size_t width = m->arch.inner, step = t->bytes / t->elements;
+    for (size_t i = 0; rc == ER_OK && i < t->elements; i += width) {
+        size_t n = t->elements - i < width ? t->elements - i : width;
+        er_to_f32(row, bytes + i * step, t->dtype, n);
+        for (size_t j = 0; j < n; j++) sum += (double)row[j] * (double)row[j];
+    }
+    free(bytes);
+    free(row);
+    *out = sqrt(sum);
+    return rc;
+}
+
+// R [o, n] = share (Z - Zc); returns the mean over units of |Z - Zc| / |Z - Zc at the start|.
+static double residuals(spread *s, double share) {
+    size_t o = s->m->arch.hidden;
+    double ratio = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        double now = 0, then = 0;
+        for (size_t j = 0; j < o; j++) {
+            double z = (double)s->z[i * o + j], r = z - s->current[i * o + j], r0 = z - s->start[i * o + j];
+            s->residual[j * s->n + i] = share * r;
+            now += r * r;
+            then += r0 * r0;
+        }
+        ratio += then > 0 ? sqrt(now / then) : 0;
+    }
+    return s->n ? ratio / (double)s->n : 0;
+}
+
+static er_status dw_norm(double *out, spread *s, size_t elements) {
+    er_status rc = s->m->dev->op->download(s->m->dev, NULL, s->host_dw, s->dev_dw, elements * sizeof(double));
+    double sum = 0;
+    for (size_t i = 0; rc == ER_OK && i < elements; i++) sum += s->host_dw[i] * s->host_dw[i];
+    *out = sqrt(sum);
+    return rc;
+}
+
+static er_status edit_layer(spread *s, er_layer_report *r, size_t index, const er_moment *c) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    size_t layer = s->h->layers[index], d_in = s->m->arch.inner, o = s->m->arch.hidden, n = s->n;
+    double t0 = seconds();
+    r->layer = layer;
+    ER_TRY(er_carry_keys(s->carry, layer, s->keys));
+    ER_TRY(er_carry_current(s->carry, layer, s->current));
+    if (!index) memcpy(s->start, s->current, n * o * sizeof *s->start);
+    r->residual = residuals(s, 1.0 / (double)(s->h->n_layers - index));
+    r->gather_seconds = seconds() - t0;
+    ER_TRY(d->op->upload(d, NULL, s->dev_keys, s->keys, n * d_in * sizeof(double)));
+    ER_TRY(d->op->upload(d, NULL, s->dev_residual, s->residual, n * o * sizeof(double)));
+    rc = er_solve_update(
+        s->dev_dw, &r->solve, d, NULL, s->dev_keys, s->dev_residual, n, d_in, o, c, s->h->lambda);
+    if (rc == ER_ENUMERIC) {
+        char why[512];
+        (void)snprintf(why, sizeof why, "%s", er_last_error());
+        ER_FAIL(rc, "layer %zu: %s", layer, why);
+    }
+    if (rc != ER_OK) goto out;
+    ER_TRY(weight_norm(&r->w_norm, s->m, layer));
+    ER_TRY(dw_norm(&r->dw_norm, s, o * d_in));
+    if (!isfinite(r->dw_norm)) ER_FAIL(ER_ENUMERIC, "layer %zu: the update is not finite", layer);
+    if (s->observer) s->observer->layer(s->observer->ctx, layer, s->keys, s->current, s->host_dw, n, d_in, o);
+    ER_TRY(d->op->weight_add(d, NULL, s->m->block[layer].down, s->dev_dw, &r->rounding_loss));
+out:
+    return rc;
+}
+
+static er_status take(er_device *d, double **out, size_t elements) {
+    void *p = NULL;
+    er_status rc = d->op->alloc(d, &p, (elements ? elements : 1) * sizeof(double));
+    if (rc == ER_OK) *out = p;
+    return rc;
+}
+
+static er_status create(spread *s) {
+    er_status rc = ER_OK;
+    size_t d_in = s->m->arch.inner, o = s->m->arch.hidden, n = s->n;
+    s->keys = malloc((n * d_in + 1) * sizeof(double));
+    s->current = malloc((n * o + 1) * sizeof(double));
+    s->start = malloc((n * o + 1) * sizeof(double));
+    s->residual = malloc((n * o + 1) * sizeof(double));
+    s->host_dw = malloc(o * d_in * sizeof(double));
+    if (!s->keys || !s->current || !s->start || !s->residual || !s->host_dw)
+        ER_FAIL(ER_ENOMEM, "keys and residuals of %zu facts", n);
+    ER_TRY(take(s->m->dev, &s->dev_keys, n * d_in));
+    ER_TRY(take(s->m->dev, &s->dev_residual, n * o));
+    ER_TRY(take(s->m->dev, &s->dev_dw, o * d_in));
+out:
+    return rc;
+}
+
+static void destroy(spread *s) {
+    er_device *d = s->m->dev;
+    er_carry_free(s->carry);
+    free(s->keys);
+    free(s->current);
+    free(s->start);
+    free(s->residual);
+    free(s->host_dw);
+    d->op->release(d, s->dev_keys);
+    d->op->release(d, s->dev_residual);
+    d->op->release(d, s->dev_dw);
+}
+
+er_status er_spread(er_spread_report *out, er_model *m, const er_units *units, const float *z,
+    er_moment *const *c, const er_hparams *h, const er_spread_observer *observer) {
+    er_status rc = ER_OK;
+    spread s = {.m = m, .h = h, .z = z, .n = units->count, .observer = observer};
+    size_t last = h->layers[h->n_layers - 1], index = 0;
+    double t0 = seconds();
+    er_progress *p = er_progress_begin("solve", last + 1, "layers");
+    *out = (er_spread_report){.n_layers = h->n_layers};
+    ER_TRY(create(&s));
+    ER_TRY(er_carry_create(&s.carry, m, units, last, 2048));
+    for (size_t l = 0; l <= last; l++) {
+        if (index < h->n_layers && h->layers[index] == l) {
+            ER_TRY(edit_layer(&s, &out->layer[index], index, c[index]));
+            index++;
+        }
+        if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "interrupted in solve: nothing is written");
+        ER_TRY(er_carry_advance(s.carry, l));
+        er_progress_update(p, l + 1, NULL);
+    }
+    ER_TRY(er_carry_current(s.carry, last + 1, s.current));
+    out->residual_left = residuals(&s, 1.0);
+out:
+    er_progress_end(p);
+    out->flops = s.carry ? er_carry_flops(s.carry) : 0;
+    out->seconds = seconds() - t0;
+    destroy(&s);
+    return rc;
+}

@@ -1,0 +1,45 @@
+// Target values: for every unit (one subject's edit) the vector z that the z layer's output should be at the
+// subject's last token.
+//
+//     z = z0 + delta,   delta = argmin  sum_rows w_row NLL(targets) + kl KL(p || p0) + decay |delta| /
+//     |z0|^2,  |delta| <= clamp |z0|
+//
+// by Adam (MEMIT, appendix B; editors.md 2.1.7). All units are optimised at once in slots of one packed
+// batch. Nothing is computed twice that delta cannot change: layers 0..z and the keys and values of positions
+// before the subject run once per unit, each step runs only layers above z on positions from the subject's
+// last token on, and logits exist only where a label is.
+#ifndef ER_VALUES_H
+#define ER_VALUES_H
+#include "engine/forward.h"
+#include "engine/prompts.h"
+
+typedef struct er_value {  // what one unit's optimisation ended with; borrowed during the sink call
+    const float *z;        // [hidden]
+    float z0_norm, delta_norm;
+    const float *loss;  // [n_loss] total loss before each step, the last one included
+    size_t n_loss;
+} er_value;
+
+// Called once per unit as it finishes, in no particular order. A failure ends the run.
+typedef er_status (*er_value_sink)(void *ctx, size_t unit, const er_value *v);
+
+typedef struct er_values_options {
+    size_t batch_tokens;  // suffix tokens per step; 0: 1024
+    const bool *have;     // [units] those that need no z any more, or NULL
+    bool deterministic;  // batches fixed by the input alone: a resumed run repeats an unbroken one to the bit
+} er_values_options;
+
+typedef struct er_values_stats {
+    size_t units;    // optimised now
+    size_t losses;   // evaluations of a unit's loss, summed
+    size_t batches;  // forward passes over a packed batch
+    size_t slots, batch_tokens;
+    double flops;  // GEMM FLOPs of the whole stage, counted
+    double seconds;
+} er_values_stats;
+
+// EINTERRUPTED once er_stop_requested(): units already given to the sink are finished. ENUMERIC names the
+// fact whose loss is not finite.
+er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units *units, const er_hparams *h,
+    const er_values_options *options, er_value_sink sink, void *ctx);
+#endif

@@ -1,0 +1,161 @@
+// What is computed once per unit: the state below delta, and the keys and values of positions that delta
+// cannot reach.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/values/slots.h"
+
+typedef struct pack {  // host arrays of one admission batch
+    int32_t *token, *pos, *row_start, *store_at, *index;
+    size_t tokens, rows;
+} pack;
+
+static er_status pack_create(pack *p, size_t tokens, size_t rows) {
+    *p = (pack){0};
+    p->token = malloc(tokens * sizeof(int32_t));
+    p->pos = malloc(tokens * sizeof(int32_t));
+    p->row_start = malloc((rows + 1) * sizeof(int32_t));
+    p->store_at = malloc(tokens * sizeof(int32_t));
+    p->index = malloc(tokens * sizeof(int32_t));
+    if (!p->token || !p->pos || !p->row_start || !p->store_at || !p->index)
+        return er_fail(ER_ENOMEM, "%zu tokens", tokens);
+    p->row_start[0] = 0;
+    return ER_OK;
+}
+static void pack_free(pack *p) {
+    free(p->token);
+    free(p->pos);
+    free(p->row_start);
+    free(p->store_at);
+    free(p->index);
+}
+static void pack_row(pack *p, const er_row *r, size_t n) {
+    for (size_t j = 0; j < n; j++) p->token[p->tokens] = r->token[j], p->pos[p->tokens++] = (int32_t)j;
+    p->row_start[++p->rows] = (int32_t)p->tokens;
+}
+
+// Layers 0..z over whole rows; then the suffix states, and z0 at the bare row's subject.
+static er_status below_delta(er_slots *s, pack *p, const size_t *slots, size_t n) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    size_t hidden = s->m->arch.hidden, base = 0;
+    p->tokens = p->rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        const er_unit *u = &s->units->at[s->unit[slots[i]]];
+        for (size_t r = 0; r < u->n_rows; r++) pack_row(p, &u->row[r], u->row[r].length);
+    }
+    er_rows rows = {
+        .rows = p->rows, .tokens = p->tokens, .token = p->token, .pos = p->pos, .row_start = p->row_start};
+    ER_TRY(er_run_begin(s->run, &rows, NULL));
+    ER_TRY(er_run_embed(s->run, s->x));
+    for (size_t l = 0; l <= s->z_layer; l++) ER_TRY(er_run_layer(s->run, l, s->x, NULL));
+    for (size_t i = 0; i < n; i++) {
+        const er_unit *u = &s->units->at[s->unit[slots[i]]];
+        size_t k = 0;
+        int32_t z0_at = (int32_t)(base + u->row[0].subject_last);
+        for (size_t r = 0; r < u->n_rows; base += u->row[r++].length)
+            for (size_t j = u->row[r].subject_last; j < u->row[r].length; j++)
+                p->index[k++] = (int32_t)(base + j);
+        ER_TRY(d->op->upload(d, s->run->stream, s->index_tmp, p->index, k * sizeof *p->index));
+        ER_TRY(d->op->gather_rows(
+            d, s->run->stream, s->state + slots[i] * s->suffix_cap * hidden, s->x, s->index_tmp, k, hidden));
+        ER_TRY(d->op->copy(d, s->run->stream, s->z0 + slots[i] * hidden, s->x + (size_t)z0_at * hidden,
+            hidden * sizeof(float)));
+    }
+out:
+    return rc;
+}
+
+// Layers above z over the positions before each row's subject_last; their keys and values go to the slot's
+// part of the cache.
+static er_status prefix_above(er_slots *s, pack *p, const size_t *slots, size_t n) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    size_t base = 0;
+    p->tokens = p->rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        const er_unit *u = &s->units->at[s->unit[slots[i]]];
+        size_t at = slots[i] * s->prefix_cap;
+        for (size_t r = 0; r < u->n_rows; base += u->row[r++].length) {
+            if (!u->row[r].subject_last) continue;
+            size_t first = p->tokens;
+            pack_row(p, &u->row[r], u->row[r].subject_last);
+            for (size_t j = first; j < p->tokens; j++)
+                p->index[j] = (int32_t)(base + j - first), p->store_at[j] = (int32_t)at++;
+        }
+    }
+    if (!p->tokens || !s->above) return ER_OK;
+    ER_TRY(d->op->upload(d, s->run->stream, s->index_tmp, p->index, p->tokens * sizeof *p->index));
+    ER_TRY(d->op->gather_rows(d, s->run->stream, s->dx, s->x, s->index_tmp, p->tokens, s->m->arch.hidden));
+    er_rows rows = {.rows = p->rows,
+        .tokens = p->tokens,
+        .token = p->token,
+        .pos = p->pos,
+        .row_start = p->row_start,
+        .store_at = p->store_at};
+    ER_TRY(er_run_begin(s->run, &rows, s->kv));
+    for (size_t l = s->z_layer + 1; l < s->m->arch.layers; l++) ER_TRY(er_run_layer(s->run, l, s->dx, NULL));
+out:
+    return rc;
+}
+
+static er_status reset_slot(er_slots *s, size_t slot) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    size_t hidden = s->m->arch.hidden, bytes = hidden * sizeof(float);
+    int32_t zero = 0;
+    float *host = malloc(bytes);
+    if (!host) return er_fail(ER_ENOMEM, "%zu floats", hidden);
+    float *cleared[] = {s->delta, s->adam_m, s->adam_v};
+    for (size_t i = 0; i < 3; i++) ER_TRY(d->op->zero(d, s->run->stream, cleared[i] + slot * hidden, bytes));
+    ER_TRY(d->op->download(d, s->run->stream, host, s->z0 + slot * hidden, bytes));
+    double sum = 0;
+    for (size_t j = 0; j < hidden; j++) sum += (double)host[j] * (double)host[j];
+    float norm = (float)sqrt(sum);
+    if (!isfinite(norm)) ER_FAIL(ER_ENUMERIC, "layer %zu: the state of a subject is not finite", s->z_layer);
+    ER_TRY(d->op->upload(d, s->run->stream, s->z0_norm + slot, &norm, sizeof norm));
+    ER_TRY(d->op->upload(d, s->run->stream, s->step + slot, &zero, sizeof zero));
+    s->fresh[slot] = true;
+    s->n_trace[slot] = 0;
+out:
+    free(host);
+    return rc;
+}
+
+static er_status admit_batch(er_slots *s, pack *p, const size_t *slots, size_t n) {
+    er_status rc = ER_OK;
+    ER_TRY(below_delta(s, p, slots, n));
+    ER_TRY(prefix_above(s, p, slots, n));
+    for (size_t i = 0; i < n; i++) ER_TRY(reset_slot(s, slots[i]));
+out:
+    return rc;
+}
+
+er_status er_slots_admit(er_slots *s, const size_t *units, size_t n) {
+    er_status rc = ER_OK;
+    pack p = {0};
+    size_t *slots = malloc((n + 1) * sizeof *slots), k = 0, tokens = 0, rows = 0, free_slot = 0;
+    if (!slots) ER_FAIL(ER_ENOMEM, "%zu units", n);
+    ER_TRY(pack_create(&p, s->run->max_tokens, s->run->max_rows));
+    for (size_t i = 0; i < n; i++) {
+        const er_unit *u = &s->units->at[units[i]];
+        size_t t = er_unit_tokens(u);
+        if (k && (tokens + t > s->run->max_tokens || rows + u->n_rows > s->run->max_rows)) {
+            ER_TRY(admit_batch(s, &p, slots, k));
+            k = tokens = rows = 0;
+        }
+        while (s->unit[free_slot] != ER_NO_UNIT) free_slot++;
+        s->unit[free_slot] = units[i];
+        s->active++;
+        er_load_add(&s->load, er_unit_load(u));
+        slots[k++] = free_slot;
+        tokens += t;
+        rows += u->n_rows;
+    }
+    if (k) ER_TRY(admit_batch(s, &p, slots, k));
+out:
+    pack_free(&p);
+    free(slots);
+    return rc;
+}

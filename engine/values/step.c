@@ -1,0 +1,190 @@
+// The batch of all active slots, and one optimisation step over it.
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/values/slots.h"
+
+typedef struct plan {  // host images of the batch's index arrays
+    int32_t *token, *pos, *row_start, *prefix_at, *prefix_len, *state_index, *slot_of_row, *first_of_row;
+    int32_t *label_token, *label, *kl_ref, *loss_start;
+    float *weight;
+} plan;
+
+static void plan_free(plan *p) {
+    int32_t *all[] = {p->token, p->pos, p->row_start, p->prefix_at, p->prefix_len, p->state_index,
+        p->slot_of_row, p->first_of_row, p->label_token, p->label, p->kl_ref, p->loss_start};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    free(p->weight);
+}
+
+static er_status plan_create(plan *p, const er_slots *s) {
+    *p = (plan){0};
+    struct {
+        int32_t **array;
+        size_t n;
+    } need[] = {{&p->token, s->cap_tokens}, {&p->pos, s->cap_tokens}, {&p->state_index, s->cap_tokens},
+        {&p->row_start, s->cap_rows + 1}, {&p->prefix_at, s->cap_rows}, {&p->prefix_len, s->cap_rows},
+        {&p->slot_of_row, s->cap_rows}, {&p->first_of_row, s->cap_rows}, {&p->label_token, s->cap_labels},
+        {&p->label, s->cap_labels}, {&p->kl_ref, s->cap_labels}, {&p->loss_start, s->count + 1}};
+    for (size_t i = 0; i < sizeof need / sizeof *need; i++)
+        if (!(*need[i].array = calloc(need[i].n + 1, sizeof(int32_t))))
+            return er_fail(ER_ENOMEM, "%zu indices", need[i].n);
+    if (!(p->weight = calloc(s->cap_labels + 1, sizeof(float))))
+        return er_fail(ER_ENOMEM, "%zu weights", s->cap_labels);
+    return ER_OK;
+}
+
+static void plan_labels(plan *p, er_slots *s, size_t slot, const er_row *r, size_t row_first) {
+    size_t offset = r->first_label - r->subject_last;
+    for (size_t j = 0; j < r->n_labels; j++, s->labels++) {
+        p->label_token[s->labels] = (int32_t)(row_first + offset + j);
+        p->label[s->labels] = r->label[j];
+        p->weight[s->labels] = r->nll_weight / (float)r->n_labels;
+    }
+    if (r->n_labels) return;
+    p->label_token[s->labels] = (int32_t)row_first;
+    p->label[s->labels] = -1;
+    p->kl_ref[s->labels] = (int32_t)slot;
+    p->weight[s->labels] = (float)s->h->kl;
+    s->kl_logit[slot] = (int32_t)s->labels++;
+}
+
+static void plan_slot(plan *p, er_slots *s, size_t slot) {
+    const er_unit *u = &s->units->at[s->unit[slot]];
+    size_t prefix = slot * s->prefix_cap, state = slot * s->suffix_cap;
+    for (size_t i = 0; i < u->n_rows; i++) {
+        const er_row *r = &u->row[i];
+        size_t first = s->tokens;
+        for (size_t j = r->subject_last; j < r->length; j++, s->tokens++) {
+            p->token[s->tokens] = r->token[j];
+            p->pos[s->tokens] = (int32_t)j;
+            p->state_index[s->tokens] = (int32_t)state++;
+        }
+        p->prefix_at[s->rows] = (int32_t)prefix;
+        p->prefix_len[s->rows] = (int32_t)r->subject_last;
+        p->slot_of_row[s->rows] = (int32_t)slot;
+        p->first_of_row[s->rows] = (int32_t)first;
+        p->row_start[++s->rows] = (int32_t)s->tokens;
+        prefix += r->subject_last;
+        plan_labels(p, s, slot, r, first);
+    }
+}
+
+er_status er_slots_plan(er_slots *s) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    plan p = {0};
+    ER_TRY(plan_create(&p, s));
+    s->tokens = s->rows = s->labels = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        p.loss_start[i] = (int32_t)s->labels;
+        if (s->unit[i] != ER_NO_UNIT) plan_slot(&p, s, i);
+    }
+    p.loss_start[s->count] = (int32_t)s->labels;
+    er_rows rows = {.rows = s->rows,
+        .tokens = s->tokens,
+        .token = p.token,
+        .pos = p.pos,
+        .row_start = p.row_start,
+        .prefix_at = p.prefix_at,
+        .prefix_len = p.prefix_len};
+    ER_TRY(er_run_begin(s->run, &rows, s->kv));
+    struct {
+        void *dev;
+        const void *host;
+        size_t n;
+    } up[] = {{s->state_index, p.state_index, s->tokens}, {s->slot_of_row, p.slot_of_row, s->rows},
+        {s->first_of_row, p.first_of_row, s->rows}, {s->label_token, p.label_token, s->labels},
+        {s->label, p.label, s->labels}, {s->kl_ref, p.kl_ref, s->labels}, {s->weight, p.weight, s->labels},
+        {s->loss_start, p.loss_start, s->count + 1}};
+    for (size_t i = 0; i < sizeof up / sizeof *up; i++)
+        ER_TRY(d->op->upload(d, s->run->stream, up[i].dev, up[i].host, up[i].n * 4));
+    ER_TRY(d->op->sync(d, s->run->stream));  // the host images go away
+out:
+    plan_free(&p);
+    return rc;
+}
+
+static er_status forward(er_slots *s) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    er_stream *st = s->run->stream;
+    size_t hidden = s->m->arch.hidden;
+    ER_TRY(d->op->gather_rows(d, st, s->x, s->state, s->state_index, s->tokens, hidden));
+    ER_TRY(d->op->gather_rows(d, st, s->row_tmp, s->delta, s->slot_of_row, s->rows, hidden));
+    ER_TRY(d->op->scatter_add_rows(d, st, s->x, s->row_tmp, s->first_of_row, s->rows, hidden));
+    for (size_t l = 0; l < s->above; l++) ER_TRY(er_run_layer(s->run, s->z_layer + 1 + l, s->x, &s->tape[l]));
+    ER_TRY(er_run_head(
+        s->run, s->logits, s->x, s->label_token, s->labels, s->picked, s->picked_stats, s->head_tmp));
+out:
+    return rc;
+}
+
+// Gradient of the data terms with respect to each slot's delta: the sum over its rows of the gradient at the
+// subject's last token.
+static er_status backward(er_slots *s) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    er_stream *st = s->run->stream;
+    size_t hidden = s->m->arch.hidden, bytes = hidden * sizeof(float);
+    ER_TRY(er_run_head_backward(
+        s->run, s->dpicked, s->logits, s->labels, s->picked, s->picked_stats, s->head_tmp));
+    ER_TRY(d->op->zero(d, st, s->dx, s->tokens * bytes));
+    ER_TRY(d->op->scatter_add_rows(d, st, s->dx, s->dpicked, s->label_token, s->labels, hidden));
+    for (size_t l = s->above; l-- > 0;)
+        ER_TRY(er_run_layer_backward(s->run, s->z_layer + 1 + l, s->dx, &s->tape[l]));
+    ER_TRY(d->op->zero(d, st, s->grad, s->count * bytes));
+    ER_TRY(d->op->gather_rows(d, st, s->row_tmp, s->dx, s->first_of_row, s->rows, hidden));
+    ER_TRY(d->op->scatter_add_rows(d, st, s->grad, s->row_tmp, s->slot_of_row, s->rows, hidden));
+out:
+    return rc;
+}
+
+er_status er_slots_step(er_slots *s, int32_t *host_done, float *host_total) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    er_stream *st = s->run->stream;
+    size_t vocab = s->m->arch.vocab;
+    ER_TRY(forward(s));
+    for (size_t i = 0; i < s->count;
+         i++) {  // delta is 0 in a fresh slot: these are the unedited model's probabilities
+        if (s->unit[i] == ER_NO_UNIT || !s->fresh[i]) continue;
+        ER_TRY(d->op->log_softmax(
+            d, st, s->reference + i * vocab, s->logits + (size_t)s->kl_logit[i] * vocab, 1, vocab));
+        s->fresh[i] = false;
+    }
+    er_label_loss loss = {.rows = s->labels,
+        .vocab = vocab,
+        .logits = s->logits,
+        .label = s->label,
+        .kl_ref = s->kl_ref,
+        .reference = s->reference,
+        .weight = s->weight,
+        .loss = s->loss,
+        .want_grad = true};
+    ER_TRY(d->op->label_loss(d, st, &loss));
+    ER_TRY(backward(s));
+    er_delta_step step = {.slots = s->count,
+        .hidden = s->m->arch.hidden,
+        .steps = s->h->steps,
+        .lr = (float)s->h->lr,
+        .decay = (float)s->h->decay,
+        .clamp = (float)s->h->clamp,
+        .stop = (float)s->h->stop,
+        .delta = s->delta,
+        .m = s->adam_m,
+        .v = s->adam_v,
+        .grad = s->grad,
+        .z0_norm = s->z0_norm,
+        .loss = s->loss,
+        .weight = s->weight,
+        .loss_start = s->loss_start,
+        .step = s->step,
+        .total = s->total,
+        .done = s->done};
+    ER_TRY(d->op->delta_step(d, st, &step));
+    ER_TRY(d->op->download(d, st, host_done, s->done, s->count * sizeof *host_done));
+    ER_TRY(d->op->download(d, st, host_total, s->total, s->count * sizeof *host_total));
+out:
+    return rc;
+}

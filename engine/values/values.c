@@ -1,0 +1,166 @@
+// The loop: admit, step, hand out what is done, refill.
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "engine/values/slots.h"
+#include "io/log.h"
+
+typedef struct loop {
+    er_slots *s;
+    const er_values_options *o;
+    er_value_sink sink;
+    void *ctx;
+    size_t next;       // unit to look at next
+    size_t *wanted;    // [slots] scratch of admissions
+    int32_t *done;     // [slots]
+    float *total;      // [slots]
+    float *z, *delta;  // [hidden]
+} loop;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool wanted(const loop *l, size_t unit) { return !l->o->have || !l->o->have[unit]; }
+
+// The deterministic order: groups of consecutive units as many as fit an empty batch, whatever is cached. A
+// group runs whole when any of its units is wanted, so that each unit always meets the same company.
+static size_t fixed_group(loop *l, size_t *out) {
+    const er_slots *s = l->s;
+    while (l->next < s->units->count) {
+        er_load load = {0};
+        size_t n = 0;
+        bool any = false;
+        while (l->next < s->units->count && n < s->count) {
+            er_load_add(&load, er_unit_load(&s->units->at[l->next]));
+            if (n && !er_load_fits(s, load)) break;
+            any = any || wanted(l, l->next);
+            out[n++] = l->next++;
+        }
+        if (any) return n;
+    }
+    return 0;
+}
+
+// Whatever fits beside the units in flight, in the order of the file.
+static size_t next_fitting(loop *l, size_t *out) {
+    const er_slots *s = l->s;
+    er_load load = s->load;
+    size_t n = 0;
+    for (; l->next < s->units->count && n < s->count - s->active; l->next++) {
+        if (!wanted(l, l->next)) continue;
+        er_load_add(&load, er_unit_load(&s->units->at[l->next]));
+        if (s->active + n && !er_load_fits(s, load)) break;
+        out[n++] = l->next;
+    }
+    return n;
+}
+
+static er_status admit(loop *l, bool *changed) {
+    size_t n = 0;
+    if (!l->o->deterministic) n = next_fitting(l, l->wanted);
+    else if (!l->s->active) n = fixed_group(l, l->wanted);
+    *changed = n > 0;
+    return n ? er_slots_admit(l->s, l->wanted, n) : ER_OK;
+}
+
+static er_status hand_out(loop *l, size_t slot) {
+    er_status rc = ER_OK;
+    er_slots *s = l->s;
+    er_device *d = s->m->dev;
+    size_t hidden = s->m->arch.hidden, bytes = hidden * sizeof(float), unit = s->unit[slot];
+    ER_TRY(d->op->download(d, s->run->stream, l->z, s->z0 + slot * hidden, bytes));
+    ER_TRY(d->op->download(d, s->run->stream, l->delta, s->delta + slot * hidden, bytes));
+    double z0 = 0, dd = 0;
+    for (size_t i = 0; i < hidden; i++) {
+        z0 += (double)l->z[i] * (double)l->z[i];
+        dd += (double)l->delta[i] * (double)l->delta[i];
+        l->z[i] += l->delta[i];
+    }
+    er_value v = {.z = l->z,
+        .z0_norm = (float)sqrt(z0),
+        .delta_norm = (float)sqrt(dd),
+        .loss = s->trace + slot * s->h->steps,
+        .n_loss = s->n_trace[slot]};
+    if (wanted(l, unit)) ER_TRY(l->sink(l->ctx, unit, &v));
+out:
+    return rc;
+}
+
+static er_status one_step(loop *l, er_values_stats *stats, size_t *finished, bool *changed) {
+    er_status rc = ER_OK;
+    er_slots *s = l->s;
+    ER_TRY(er_slots_step(s, l->done, l->total));
+    stats->batches++;
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->unit[i] == ER_NO_UNIT) continue;
+        if (!isfinite(l->total[i]))
+            ER_FAIL(ER_ENUMERIC, "unit %zu: the loss is not finite at step %zu", s->unit[i], s->n_trace[i]);
+        s->trace[i * s->h->steps + s->n_trace[i]++] = l->total[i];
+        stats->losses++;
+        if (!l->done[i] && s->n_trace[i] < s->h->steps) continue;
+        ER_TRY(hand_out(l, i));
+        er_slots_release(s, i);
+        ++*finished;
+        *changed = true;
+    }
+out:
+    return rc;
+}
+
+static er_status run_loop(loop *l, er_values_stats *stats, size_t total) {
+    er_status rc = ER_OK;
+    size_t finished = 0;
+    bool changed = false;
+    er_progress *p = er_progress_begin("values", total, "facts");
+    for (;;) {
+        bool admitted = false;
+        ER_TRY(admit(l, &admitted));
+        if (!l->s->active) break;
+        if (admitted || changed) ER_TRY(er_slots_plan(l->s));
+        changed = false;
+        ER_TRY(one_step(l, stats, &finished, &changed));
+        er_progress_update(p, finished < total ? finished : total, NULL);
+        if (er_stop_requested())
+            ER_FAIL(ER_EINTERRUPTED, "interrupted in values: %zu of %zu facts are done and kept", finished,
+                total);
+    }
+    stats->units = finished;
+out:
+    er_progress_end(p);
+    return rc;
+}
+
+er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units *units, const er_hparams *h,
+    const er_values_options *options, er_value_sink sink, void *ctx) {
+    er_status rc = ER_OK;
+    loop l = {.o = options, .sink = sink, .ctx = ctx};
+    size_t hidden = m->arch.hidden, total = 0;
+    double start = now();
+    *stats = (er_values_stats){0};
+    for (size_t i = 0; i < units->count; i++) total += wanted(&l, i);
+    if (!total) return ER_OK;
+    ER_TRY(er_slots_create(&l.s, m, units, h, options->batch_tokens ? options->batch_tokens : 1024));
+    l.wanted = malloc(l.s->count * sizeof *l.wanted);
+    l.done = malloc(l.s->count * sizeof *l.done);
+    l.total = malloc(l.s->count * sizeof *l.total);
+    l.z = malloc(hidden * sizeof *l.z);
+    l.delta = malloc(hidden * sizeof *l.delta);
+    if (!l.wanted || !l.done || !l.total || !l.z || !l.delta) ER_FAIL(ER_ENOMEM, "%zu slots", l.s->count);
+    stats->slots = l.s->count;
+    stats->batch_tokens = l.s->cap_tokens;
+    ER_TRY(run_loop(&l, stats, total));
+out:
+    if (l.s) stats->flops = l.s->run->flops;
+    stats->seconds = now() - start;
+    er_slots_free(l.s);
+    free(l.wanted);
+    free(l.done);
+    free(l.total);
+    free(l.z);
+    free(l.delta);
+    return rc;
+}
