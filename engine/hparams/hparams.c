@@ -166,7 +166,8 @@ er_status er_hparams_merge_file(er_hparams *h, const char *path) {
         if (!known_key(x->string)) er_warn("%s: key '%s' is not known and has no effect", path, x->string);
     ER_TRY(read_layers(h, obj, path));
     ER_TRY(read_fields(h, obj, path));
-    (void)snprintf(h->preset, sizeof h->preset, "%.50s + file", h->preset);
+    size_t used = strlen(h->preset);
+    (void)snprintf(h->preset + used, sizeof h->preset - used, " + file");
 out:
     cJSON_Delete(obj);
     return rc;
