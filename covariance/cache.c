@@ -1,4 +1,5 @@
-// The cache: DIR/<digest>.npz. The digest is also a member, so that a file that was renamed or copied is not believed.
+// The cache: DIR/<digest>.npz. The digest is also a member, so that a file that was renamed or copied is not
+// believed.
 #include <stdlib.h>
 #include <string.h>
 #include "covariance/file.h"
@@ -30,7 +31,8 @@ static er_status check_digest(er_npz *z, const char *path, const char *digest) {
     return same ? ER_OK : er_fail(ER_EFORMAT, "%s: holds another digest than its name", path);
 }
 
-er_status er_moment_cache_get(er_moment **out, er_device *dev, const char *cache_dir, const char *digest, size_t dim) {
+er_status er_moment_cache_get(
+    er_moment **out, er_device *dev, const char *cache_dir, const char *digest, size_t dim) {
     char *path = NULL;
     er_npz *z = NULL;
     er_status rc = ER_OK;

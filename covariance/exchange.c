@@ -7,7 +7,8 @@
 
 // ---- checks ----
 
-// |a_ij - a_ji| may differ by what an fp32 (or fp16) sum loses, measured against sqrt(a_ii a_jj), the largest |a_ij| can be.
+// |a_ij - a_ji| may differ by what an fp32 (or fp16) sum loses, measured against sqrt(a_ii a_jj), the largest
+// |a_ij| can be.
 #define SYMMETRY_TOLERANCE 1e-3
 #define TILE 64
 
@@ -20,7 +21,8 @@ static er_status check_diagonal(const double *a, size_t n, const char *path) {
     return ER_OK;
 }
 
-// Checks one pair and leaves the mean of both in both places: an exactly symmetric matrix for the Cholesky that follows.
+// Checks one pair and leaves the mean of both in both places: an exactly symmetric matrix for the Cholesky
+// that follows.
 static er_status settle_pair(double *a, size_t n, size_t i, size_t j, double floor, const char *path) {
     double x = a[i * n + j], y = a[j * n + i];
     if (!isfinite(x) || !isfinite(y)) {
@@ -29,8 +31,8 @@ static er_status settle_pair(double *a, size_t n, size_t i, size_t j, double flo
     }
     double room = sqrt(a[i * n + i]) * sqrt(a[j * n + j]);
     if (fabs(x - y) > SYMMETRY_TOLERANCE * room + floor)
-        return er_fail(ER_EFORMAT, "%s: not symmetric: mom2.mom2[%zu][%zu] is %g, [%zu][%zu] is %g", path, i, j, x,
-            j, i, y);
+        return er_fail(ER_EFORMAT, "%s: not symmetric: mom2.mom2[%zu][%zu] is %g, [%zu][%zu] is %g", path, i,
+            j, x, j, i, y);
     a[i * n + j] = a[j * n + i] = 0.5 * x + 0.5 * y;
     return ER_OK;
 }
@@ -88,10 +90,8 @@ static er_status widen(double **out, er_npy *a) {
     for (uint64_t i = 0; i < a->elements; i++) {
         float f;
         uint16_t h;
-        if (a->type == ER_NPY_F4)
-            memcpy(&f, p + 4 * i, sizeof f);
-        else
-            memcpy(&h, p + 2 * i, sizeof h), f = er_f32_from_f16(h);
+        if (a->type == ER_NPY_F4) memcpy(&f, p + 4 * i, sizeof f);
+        else memcpy(&h, p + 2 * i, sizeof h), f = er_f32_from_f16(h);
         d[i] = (double)f;
     }
     *out = d;
@@ -135,9 +135,11 @@ er_status er_moment_import(er_moment **out, er_device *dev, const char *path, si
     if (rc != ER_OK) return rc;
     rc = er_moment_read(out, dev, z, path, dim);
     er_npz_close(z);
-    // Fewer rows than dimensions leave C singular; ten times as many make its small eigenvalues worth trusting.
+    // Fewer rows than dimensions leave C singular; ten times as many make its small eigenvalues worth
+    // trusting.
     if (rc == ER_OK && (*out)->count < 10 * dim)
-        er_warn("%s: %llu rows for keys of %zu: below ten per dimension", path, (unsigned long long)(*out)->count, dim);
+        er_warn("%s: %llu rows for keys of %zu: below ten per dimension", path,
+            (unsigned long long)(*out)->count, dim);
     return rc;
 }
 
@@ -169,8 +171,8 @@ static er_status narrow(double *sum, size_t n, const char *path) {
     return ER_OK;
 }
 
-er_status er_moment_write(const er_moment *m, er_device *dev, const char *path, int64_t sample_size, bool as_f64,
-    const char *digest) {
+er_status er_moment_write(const er_moment *m, er_device *dev, const char *path, int64_t sample_size,
+    bool as_f64, const char *digest) {
     er_status rc = ER_OK;
     er_npz_writer *w = NULL;
     size_t n = m->dim * m->dim;
@@ -180,10 +182,15 @@ er_status er_moment_write(const er_moment *m, er_device *dev, const char *path, 
         ER_FAIL(ER_EARG, "%s: a second moment of %llu rows", path, (unsigned long long)m->count);
     ER_TRY(dev->op->download(dev, NULL, sum, m->sum, n * sizeof *sum));
     for (size_t i = 0; i < n; i++)
-        if (!isfinite(sum[i])) ER_FAIL(ER_ENUMERIC, "%s: sum [%zu][%zu] is not finite", path, i / m->dim, i % m->dim);
+        if (!isfinite(sum[i]))
+            ER_FAIL(ER_ENUMERIC, "%s: sum [%zu][%zu] is not finite", path, i / m->dim, i % m->dim);
     if (!as_f64) ER_TRY(narrow(sum, n, path));
-    er_npy a = {.type = as_f64 ? ER_NPY_F8 : ER_NPY_F4, .rank = 2, .shape = {m->dim, m->dim}, .elements = n,
-        .item_bytes = as_f64 ? 8 : 4, .data = sum};
+    er_npy a = {.type = as_f64 ? ER_NPY_F8 : ER_NPY_F4,
+        .rank = 2,
+        .shape = {m->dim, m->dim},
+        .elements = n,
+        .item_bytes = as_f64 ? 8 : 4,
+        .data = sum};
     ER_TRY(er_npz_create(&w, path));
     ER_TRY(write_text(w, "mom2.constructor", "util.runningstats.SecondMoment()"));
     ER_TRY(write_integer(w, "mom2.count", (int64_t)m->count));
@@ -197,6 +204,7 @@ out:
     return rc;
 }
 
-er_status er_moment_export(const er_moment *m, er_device *dev, const char *path, int64_t sample_size, int as_f64) {
+er_status er_moment_export(
+    const er_moment *m, er_device *dev, const char *path, int64_t sample_size, int as_f64) {
     return er_moment_write(m, dev, path, sample_size, as_f64 != 0, NULL);
 }

@@ -9,6 +9,6 @@ er_status er_moment_settle(double *a, size_t n, const char *path);
 // The sums of an open archive, checked; EFORMAT names `path` and what is wrong.
 er_status er_moment_read(er_moment **out, er_device *dev, er_npz *z, const char *path, size_t dim);
 // All members at once; `digest` becomes one more member unless NULL.
-er_status er_moment_write(
-    const er_moment *m, er_device *dev, const char *path, int64_t sample_size, bool as_f64, const char *digest);
+er_status er_moment_write(const er_moment *m, er_device *dev, const char *path, int64_t sample_size,
+    bool as_f64, const char *digest);
 #endif

@@ -1,0 +1,66 @@
+// Covariances of a model's keys: all wanted layers in ONE pass over a text, cached on disk by what they
+// depend on, exchanged with the reference's .npz files. The text is a corpus (plain text or JSON Lines) or
+// the model's own (er_sample_text).
+#ifndef ER_COVARY_H
+#define ER_COVARY_H
+#include <stdbool.h>
+#include "covariance/covariance.h"
+#include "engine/generate.h"
+#include "engine/model.h"
+#include "engine/token_rows.h"
+
+typedef struct er_covary_options {
+    const char *const *corpus;  // files; none: the model's own text
+    size_t n_corpus;
+    size_t tokens;      // budget, met exactly where the text is long enough; 0: 10 * inner
+    size_t row_tokens;  // 0: 512 for a corpus and 128 for sampled text, or the model's positions when there
+                        // are fewer
+    uint64_t seed;      // order of the documents, and sampling
+    const char *cache_dir;  // NULL: nothing is read from or kept on disk
+    size_t batch_tokens;    // 0: 2,048
+} er_covary_options;
+
+typedef struct er_covary_report {
+    size_t cached, computed;            // layers
+    size_t tokens, rows;                // run in this call; 0 when all was cached
+    double text_seconds, pass_seconds;  // sampling or tokenising; the pass itself
+    double flops;  // of the pass: GEMMs of the layers plus d_in^2 multiply-adds per token and layer
+} er_covary_report;
+
+// out [n_layers], freed with er_covary_free. The weights must be the checkpoint's own, as loaded: the cache
+// is keyed by its digest. A damaged cache file is warned about and computed anew. EINTERRUPTED leaves nothing
+// half-written. `report` may be NULL.
+er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n_layers,
+    const er_covary_options *o, er_covary_report *report);
+// The cached ones alone, NULL where there is none; needs no loaded weights (check_only is enough). Counts
+// them in *found.
+er_status er_covary_lookup(er_moment **out, size_t *found, er_model *m, const size_t *layers, size_t n_layers,
+    const er_covary_options *o);
+void er_covary_free(
+    er_moment **moments, size_t n_layers, er_device *dev);  // each and leaves NULLs; not the array
+
+// ---- pieces ----
+
+// Documents (records of JSON Lines with a "text" field; runs of paragraphs of a plain text) in an order drawn
+// from `seed`, tokenised and packed paragraph by paragraph into rows of at most row_tokens, BOS first where
+// the template has one. A paragraph that is longer than a row is cut. Stops at `tokens`, the last row cut;
+// warns when the text is shorter.
+er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *const *paths, size_t n_paths,
+    size_t tokens, size_t row_tokens, uint64_t seed);
+// Runs the rows through layers 0 .. max(layers), the last one just to its key, and adds the keys of each
+// wanted layer.
+er_status er_covary_rows(er_moment *const *moments, er_model *m, const size_t *layers, size_t n_layers,
+    const er_token_rows *rows, size_t batch_tokens, double *flops);
+
+// ---- exchange with the reference ----
+
+// `from` is a file pattern in which "{}" stands for the module name (shell wildcards allowed), or a folder,
+// in which <module>_float*_mom2*.npz is looked for, then in its *_stats/ and */*_stats/. ENOENT names the
+// layer's module; EARG names two files when more than one fits.
+er_status er_covary_import(
+    er_moment **out, er_model *m, const size_t *layers, size_t n_layers, const char *from);
+// DIR/<model>/<dataset>_stats/<module>_float32_mom2_<sample_size>.npz (float64 when as_f64). <model>: the
+// checkpoint folder's name. The reference reads a file only if sample_size is its own mom2_n_samples.
+er_status er_covary_export(er_moment *const *moments, er_model *m, const size_t *layers, size_t n_layers,
+    const char *dir, const char *dataset, int64_t sample_size, bool as_f64);
+#endif

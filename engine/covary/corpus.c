@@ -1,0 +1,90 @@
+// A corpus as rows of tokens.
+#include <stdlib.h>
+#include <string.h>
+#include "engine/covary.h"
+#include "engine/covary/documents.h"
+#include "engine/generate/batch.h"
+#include "io/log.h"
+
+typedef struct er_packer {
+    const er_model *model;
+    er_token_rows *rows;
+    int32_t *row;  // [row_tokens] being filled
+    size_t filled, row_tokens, budget;
+    int32_t bos;
+    er_tokens tokens;  // work
+} er_packer;
+
+static size_t row_head(const er_packer *p) { return p->bos >= 0 ? 1 : 0; }
+static bool is_full(const er_packer *p) { return p->rows->tokens + p->filled >= p->budget; }
+
+static er_status close_row(er_packer *p) {
+    er_status rc = ER_OK;
+    if (p->filled > row_head(p)) rc = er_token_rows_add(p->rows, p->row, p->filled);
+    p->filled = 0;
+    return rc;
+}
+
+static void open_row(er_packer *p) {
+    if (p->filled == 0 && p->bos >= 0) p->row[p->filled++] = p->bos;
+}
+
+// A paragraph goes to the row in hand if it fits there whole, else to a new row; one longer than a row is
+// cut.
+static er_status add_paragraph(er_packer *p, const char *text, size_t len) {
+    er_status rc = er_tokenizer_encode_lossy(p->model->tokenizer, &p->tokens, text, len, false);
+    size_t n = p->tokens.count;
+    if (rc == ER_OK && p->filled && p->filled + n > p->row_tokens) rc = close_row(p);
+    for (size_t i = 0; rc == ER_OK && i < n; i++) {
+        open_row(p);
+        p->row[p->filled++] = p->tokens.at[i].id;
+        if (p->filled == p->row_tokens) rc = close_row(p);
+    }
+    return rc;
+}
+
+// The blank lines behind a paragraph stay with it: they are part of what the model sees between two of them.
+static er_status add_document(er_packer *p, const char *text, size_t len) {
+    er_status rc = ER_OK;
+    for (size_t at = 0; rc == ER_OK && at < len && !is_full(p);) {
+        size_t n = er_paragraph_length(text + at, len - at);
+        rc = add_paragraph(p, text + at, n);
+        at += n;
+    }
+    return rc == ER_OK ? close_row(p) : rc;
+}
+
+er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *const *paths, size_t n_paths,
+    size_t tokens, size_t row_tokens, uint64_t seed) {
+    er_status rc = ER_OK;
+    er_documents *docs = NULL;
+    char *text = NULL;
+    er_packer p = {
+        .model = m, .row_tokens = row_tokens, .budget = tokens, .bos = er_tokenizer_bos(m->tokenizer)};
+    if (row_tokens < 2 || row_tokens > er_model_positions(m))
+        ER_FAIL(ER_EARG, "rows of %zu tokens: the model takes 2 to %zu", row_tokens, er_model_positions(m));
+    if (!(p.row = malloc(row_tokens * sizeof *p.row))) ER_FAIL(ER_ENOMEM, "%zu tokens", row_tokens);
+    ER_TRY(er_token_rows_new(&p.rows));
+    // About a row of text per document: English runs at four bytes a token.
+    ER_TRY(er_documents_read(&docs, paths, n_paths, 4 * row_tokens, seed));
+    for (size_t i = 0; i < er_documents_count(docs) && p.rows->tokens < tokens; i++) {
+        size_t len = 0;
+        ER_TRY(er_documents_text(&text, &len, docs, i));
+        ER_TRY(add_document(&p, text, len));
+        free(text);
+        text = NULL;
+    }
+    er_token_rows_cut(p.rows, tokens);
+    if (p.rows->tokens == 0) ER_FAIL(ER_EFORMAT, "%s: no text in it", paths[0]);
+    if (p.rows->tokens < tokens)
+        er_warn("%s%s: %zu tokens, the budget is %zu", paths[0], n_paths > 1 ? " and others" : "",
+            p.rows->tokens, tokens);
+    *out = p.rows, p.rows = NULL;
+out:
+    free(text);
+    free(p.row);
+    er_tokens_free(&p.tokens);
+    er_token_rows_free(p.rows);
+    er_documents_free(docs);
+    return rc;
+}

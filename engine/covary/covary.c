@@ -1,0 +1,195 @@
+// What is cached is taken, the rest computed in one pass and kept.
+#include "engine/covary.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "engine/covary/rows_file.h"
+#include "engine/generate/batch.h"
+#include "io/log.h"
+
+#define FORMAT_VERSION "errata-covariance-1"
+
+// ---- what a sum depends on ----
+
+static void fill_defaults(er_covary_options *o, const er_model *m) {
+    size_t most = er_model_positions(m);
+    if (!o->tokens) o->tokens = 10 * m->arch.inner;
+    if (!o->row_tokens) o->row_tokens = o->n_corpus ? 512 : 128;
+    if (o->row_tokens > most) o->row_tokens = most;
+}
+
+static er_sample_options sampling(const er_covary_options *o, const er_model *m) {
+    er_sample_options s = {.tokens = o->tokens, .row_tokens = o->row_tokens, .seed = o->seed};
+    er_sample_defaults(&s, m);
+    return s;
+}
+
+static void add_number(er_digest *d, uint64_t x) { er_digest_add(d, &x, sizeof x); }
+
+// Of the text: weights, tokenizer, precision (the sampled text and the keys depend on it), files or sampling
+// settings, sizes.
+static er_status text_digest(char hex[65], er_model *m, const er_covary_options *o) {
+    er_status rc = ER_OK;
+    er_digest *d = NULL;
+    char part[65];
+    ER_TRY(er_digest_new(&d));
+    er_digest_add_str(d, FORMAT_VERSION);
+    ER_TRY(er_checkpoint_digest(m->checkpoint, part));
+    er_digest_add_str(d, part);
+    er_digest_add_str(d, er_tokenizer_digest(m->tokenizer));
+    add_number(d, (uint64_t)m->dev->precision);
+    add_number(d, o->tokens);
+    add_number(d, o->row_tokens);
+    add_number(d, o->seed);
+    add_number(d, o->n_corpus);
+    for (size_t i = 0; i < o->n_corpus; i++) {
+        ER_TRY(er_file_digest(part, o->corpus[i]));
+        er_digest_add_str(d, part);
+    }
+    if (o->n_corpus == 0) {
+        er_sample_options s = sampling(o, m);
+        er_digest_add(d, &s.temperature, sizeof s.temperature);
+        er_digest_add(d, &s.top_p, sizeof s.top_p);
+    }
+    er_digest_hex(d, hex);
+out:
+    er_digest_free(d);
+    return rc;
+}
+
+// Sums depend on the batches only through rounding, so batch_tokens is no part of it.
+static er_status layer_digest(char hex[65], const char *text, size_t layer) {
+    er_digest *d = NULL;
+    er_status rc = er_digest_new(&d);
+    if (rc != ER_OK) return rc;
+    er_digest_add_str(d, text);
+    add_number(d, layer);
+    er_digest_hex(d, hex);
+    er_digest_free(d);
+    return ER_OK;
+}
+
+// ---- cache ----
+
+static er_status find_cached(er_moment **out, size_t *found, er_model *m, const size_t *layers,
+    size_t n_layers, const er_covary_options *o, const char *text) {
+    *found = 0;
+    for (size_t i = 0; i < n_layers; i++) {
+        char hex[65];
+        er_status rc = layer_digest(hex, text, layers[i]);
+        if (rc == ER_OK) rc = er_moment_cache_get(&out[i], m->dev, o->cache_dir, hex, m->arch.inner);
+        if (rc == ER_OK) (*found)++;
+        if (rc == ER_EFORMAT) er_warn("%s; layer %zu is computed anew", er_last_error(), layers[i]);
+        if (rc != ER_OK && rc != ER_EFORMAT && rc != ER_ENOENT) return rc;
+    }
+    return ER_OK;
+}
+
+er_status er_covary_lookup(er_moment **out, size_t *found, er_model *m, const size_t *layers, size_t n_layers,
+    const er_covary_options *options) {
+    er_covary_options o = *options;
+    char text[65];
+    for (size_t i = 0; i < n_layers; i++) out[i] = NULL;
+    *found = 0;
+    if (!o.cache_dir) return ER_OK;
+    fill_defaults(&o, m);
+    er_status rc = text_digest(text, m, &o);
+    if (rc == ER_OK) rc = find_cached(out, found, m, layers, n_layers, &o, text);
+    if (rc != ER_OK) er_covary_free(out, n_layers, m->dev);
+    return rc;
+}
+
+void er_covary_free(er_moment **moments, size_t n_layers, er_device *dev) {
+    for (size_t i = 0; i < n_layers; i++) er_moment_free(dev, moments[i]), moments[i] = NULL;
+}
+
+// ---- the text ----
+
+// Sampled text is kept too: it costs more than the pass, and another choice of layers wants the same.
+static er_status sampled_rows(
+    er_token_rows **out, er_model *m, const er_covary_options *o, const char *digest) {
+    er_sample_options s = sampling(o, m);
+    er_status rc =
+        o->cache_dir ? er_rows_file_get(out, o->cache_dir, digest, m->arch.vocab, s.row_tokens) : ER_ENOENT;
+    if (rc == ER_EFORMAT) er_warn("%s; sampled anew", er_last_error());
+    if (rc != ER_ENOENT && rc != ER_EFORMAT) return rc;
+    er_token_rows *t = NULL;
+    if ((rc = er_sample_text(&t, m, &s)) == ER_OK && o->cache_dir)
+        rc = er_rows_file_put(t, o->cache_dir, digest);
+    if (rc == ER_OK) *out = t, t = NULL;
+    er_token_rows_free(t);
+    return rc;
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// ---- all of it ----
+
+typedef struct er_missing {
+    er_moment **moment;
+    size_t *layer;
+    size_t count;
+} er_missing;
+
+static er_status list_missing(
+    er_missing *w, er_moment **out, er_model *m, const size_t *layers, size_t n_layers) {
+    w->moment = calloc(n_layers + 1, sizeof(er_moment *));
+    w->layer = calloc(n_layers + 1, sizeof *w->layer);
+    if (!w->moment || !w->layer) return er_fail(ER_ENOMEM, "%zu layers", n_layers);
+    for (size_t i = 0; i < n_layers; i++) {
+        if (out[i]) continue;
+        er_status rc = er_moment_create(&out[i], m->dev, m->arch.inner);
+        if (rc != ER_OK) return rc;
+        w->moment[w->count] = out[i], w->layer[w->count++] = layers[i];
+    }
+    return ER_OK;
+}
+
+static er_status keep(const er_missing *w, er_model *m, const er_covary_options *o, const char *text) {
+    for (size_t i = 0; o->cache_dir && i < w->count; i++) {
+        char hex[65];
+        er_status rc = layer_digest(hex, text, w->layer[i]);
+        if (rc == ER_OK) rc = er_moment_cache_put(w->moment[i], m->dev, o->cache_dir, hex);
+        if (rc != ER_OK) return rc;
+    }
+    return ER_OK;
+}
+
+er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n_layers,
+    const er_covary_options *options, er_covary_report *report) {
+    er_status rc = ER_OK;
+    er_covary_options o = *options;
+    er_covary_report said = {0};
+    er_token_rows *rows = NULL;
+    er_missing want = {0};
+    char text[65] = "";
+    double start;
+    for (size_t i = 0; i < n_layers; i++) out[i] = NULL;
+    fill_defaults(&o, m);
+    if (o.cache_dir) {
+        ER_TRY(text_digest(text, m, &o));
+        ER_TRY(find_cached(out, &said.cached, m, layers, n_layers, &o, text));
+    }
+    ER_TRY(list_missing(&want, out, m, layers, n_layers));
+    if ((said.computed = want.count) > 0) {
+        start = now();
+        ER_TRY(o.n_corpus ? er_corpus_rows(&rows, m, o.corpus, o.n_corpus, o.tokens, o.row_tokens, o.seed)
+                          : sampled_rows(&rows, m, &o, text));
+        said.text_seconds = now() - start, start = now();
+        ER_TRY(er_covary_rows(want.moment, m, want.layer, want.count, rows, o.batch_tokens, &said.flops));
+        said.pass_seconds = now() - start;
+        said.tokens = rows->tokens, said.rows = rows->rows;
+        ER_TRY(keep(&want, m, &o, text));
+    }
+    if (report) *report = said;
+out:
+    if (rc != ER_OK) er_covary_free(out, n_layers, m->dev);
+    er_token_rows_free(rows);
+    free(want.moment);
+    free(want.layer);
+    return rc;
+}

@@ -1,0 +1,147 @@
+#include "engine/covary/documents.h"
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "engine/generate/choose.h"
+#include "io/file.h"
+#include "io/json.h"
+
+#define MOST_BYTES ((size_t)8 << 30)
+
+typedef struct er_document {
+    size_t file, at, len, line;  // line: 1-based, for JSON Lines; 0: plain text
+} er_document;
+
+struct er_documents {
+    const char *const *path;  // borrowed
+    char **bytes;             // [files]
+    size_t *len;
+    size_t files;
+    er_document *at;
+    size_t count, room;
+};
+
+size_t er_paragraph_length(const char *text, size_t len) {
+    size_t at = 0;
+    for (int blank = 0; at < len;) {
+        const char *end = memchr(text + at, '\n', len - at);
+        size_t next = end ? (size_t)(end - text) + 1 : len, i = at;
+        while (i < next && (text[i] == ' ' || text[i] == '\t' || text[i] == '\r' || text[i] == '\n')) i++;
+        if (i == next) blank = at > 0;  // blank lines at the very front belong to the paragraph they precede
+        else if (blank) break;
+        at = next;
+    }
+    return at;
+}
+
+static er_status add(er_documents *d, er_document doc) {
+    if (d->count == d->room) {
+        size_t room = d->room ? 2 * d->room : 256;
+        er_document *p = realloc(d->at, room * sizeof *p);
+        if (!p) return er_fail(ER_ENOMEM, "%zu documents", room);
+        d->at = p, d->room = room;
+    }
+    d->at[d->count++] = doc;
+    return ER_OK;
+}
+
+static er_status split_lines(er_documents *d, size_t file) {
+    const char *text = d->bytes[file];
+    size_t len = d->len[file], line = 1;
+    for (size_t at = 0; at < len; line++) {
+        const char *end = memchr(text + at, '\n', len - at);
+        size_t n = end ? (size_t)(end - (text + at)) : len - at, i = 0;
+        while (i < n && (text[at + i] == ' ' || text[at + i] == '\t' || text[at + i] == '\r')) i++;
+        er_status rc = i < n ? add(d, (er_document){file, at, n, line}) : ER_OK;
+        if (rc != ER_OK) return rc;
+        at += n + 1;
+    }
+    return ER_OK;
+}
+
+static er_status split_paragraphs(er_documents *d, size_t file, size_t run_bytes) {
+    const char *text = d->bytes[file];
+    size_t len = d->len[file];
+    for (size_t at = 0; at < len;) {
+        size_t n = 0;
+        while (n < run_bytes && at + n < len) n += er_paragraph_length(text + at + n, len - at - n);
+        er_status rc = add(d, (er_document){file, at, n, 0});
+        if (rc != ER_OK) return rc;
+        at += n;
+    }
+    return ER_OK;
+}
+
+static void shuffle(er_documents *d, uint64_t seed) {
+    for (size_t i = d->count; i > 1; i--) {
+        size_t j = (size_t)(er_uniform(seed, 0, i) * (double)i);
+        er_document t = d->at[i - 1];
+        d->at[i - 1] = d->at[j], d->at[j] = t;
+    }
+}
+
+er_status er_documents_read(
+    er_documents **out, const char *const *paths, size_t n_paths, size_t run_bytes, uint64_t seed) {
+    er_status rc = ER_OK;
+    er_documents *d = calloc(1, sizeof *d);
+    if (!d) ER_FAIL(ER_ENOMEM, "documents");
+    d->path = paths;
+    d->bytes = calloc(n_paths + 1, sizeof *d->bytes);
+    d->len = calloc(n_paths + 1, sizeof *d->len);
+    if (!d->bytes || !d->len) ER_FAIL(ER_ENOMEM, "%zu files", n_paths);
+    for (d->files = 0; d->files < n_paths; d->files++) {
+        size_t f = d->files;
+        ER_TRY(er_file_read(&d->bytes[f], &d->len[f], paths[f], MOST_BYTES));
+        bool lines = d->bytes[f][strspn(d->bytes[f], " \t\r\n")] == '{';
+        ER_TRY(lines ? split_lines(d, f) : split_paragraphs(d, f, run_bytes));
+    }
+    shuffle(d, seed);
+    *out = d, d = NULL;
+out:
+    er_documents_free(d);
+    return rc;
+}
+
+size_t er_documents_count(const er_documents *d) { return d->count; }
+
+static er_status record_text(char **out, size_t *len, const char *line, size_t n, const char *name) {
+    cJSON *record = NULL;
+    const char *text = NULL;
+    er_status rc = ER_OK;
+    ER_TRY(er_json_parse(&record, line, n, name));
+    if (!cJSON_IsObject(record)) ER_FAIL(ER_EFORMAT, "%s: not an object", name);
+    ER_TRY(er_json_get_str(&text, record, "text", name));
+    if (!text) ER_FAIL(ER_EFORMAT, "%s: no \"text\"", name);
+    if (!(*out = strdup(text))) ER_FAIL(ER_ENOMEM, "%s: %zu bytes", name, strlen(text));
+    *len = strlen(text);
+out:
+    cJSON_Delete(record);
+    return rc;
+}
+
+er_status er_documents_text(char **out, size_t *len, const er_documents *d, size_t i) {
+    const er_document *doc = &d->at[i];
+    const char *bytes = d->bytes[doc->file] + doc->at;
+    if (doc->line) {
+        char name[512];
+        snprintf(name, sizeof name, "%s:%zu", d->path[doc->file], doc->line);
+        return record_text(out, len, bytes, doc->len, name);
+    }
+    char *copy = malloc(doc->len + 1);
+    if (!copy) return er_fail(ER_ENOMEM, "%zu bytes of text", doc->len);
+    memcpy(copy, bytes, doc->len);
+    copy[doc->len] = 0;
+    *out = copy;
+    *len = doc->len;
+    return ER_OK;
+}
+
+void er_documents_free(er_documents *d) {
+    if (!d) return;
+    for (size_t i = 0; d->bytes && i <= d->files; i++) free(d->bytes[i]);
+    free(d->bytes);
+    free(d->len);
+    free(d->at);
+    free(d);
+}

@@ -1,0 +1,91 @@
+#include "engine/covary/rows_file.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include "io/file.h"
+#include "io/npz.h"
+
+static er_status file_path(char **out, const char *dir, const char *digest) {
+    char name[96];
+    snprintf(name, sizeof name, "%.64s.tokens.npz", digest);
+    *out = er_path_join(dir, name);
+    return *out ? ER_OK : er_fail(ER_ENOMEM, "path of %s", name);
+}
+
+// Two vectors: the ids of all rows, and how many each row has.
+static er_status rows_from(er_token_rows *t, const er_npy *token, const er_npy *length, size_t vocab,
+    size_t row_tokens, const char *path) {
+    const int32_t *id = token->data, *n = length->data;
+    uint64_t at = 0;
+    if (token->type != ER_NPY_I4 || length->type != ER_NPY_I4 || token->rank != 1 || length->rank != 1)
+        return er_fail(ER_EFORMAT, "%s: not rows of token ids", path);
+    for (uint64_t i = 0; i < token->elements; i++)
+        if (id[i] < 0 || (size_t)id[i] >= vocab)
+            return er_fail(
+                ER_EFORMAT, "%s: token id %d is outside the vocabulary of %zu", path, id[i], vocab);
+    for (uint64_t r = 0; r < length->elements; r++) {
+        if (n[r] < 1 || (size_t)n[r] > row_tokens || (uint64_t)n[r] > token->elements - at)
+            return er_fail(ER_EFORMAT, "%s: row %llu has %d tokens", path, (unsigned long long)r, n[r]);
+        er_status rc = er_token_rows_add(t, id + at, (size_t)n[r]);
+        if (rc != ER_OK) return rc;
+        at += (uint64_t)n[r];
+    }
+    return at == token->elements && at ? ER_OK
+                                       : er_fail(ER_EFORMAT, "%s: %llu tokens, %llu in rows", path,
+                                             (unsigned long long)token->elements, (unsigned long long)at);
+}
+
+er_status er_rows_file_get(
+    er_token_rows **out, const char *dir, const char *digest, size_t vocab, size_t row_tokens) {
+    er_status rc = ER_OK;
+    char *path = NULL;
+    er_npz *z = NULL;
+    er_npy token = {0}, length = {0};
+    er_token_rows *t = NULL;
+    ER_TRY(file_path(&path, dir, digest));
+    ER_TRY(er_npz_open(&z, path));
+    if ((rc = er_npz_read(&token, z, "token")) == ER_OK) rc = er_npz_read(&length, z, "length");
+    if (rc == ER_ENOENT) ER_FAIL(ER_EFORMAT, "%s: no member token or length", path);
+    ER_TRY(rc);
+    ER_TRY(er_token_rows_new(&t));
+    ER_TRY(rows_from(t, &token, &length, vocab, row_tokens, path));
+    *out = t, t = NULL;
+out:
+    er_token_rows_free(t);
+    er_npy_free(&token);
+    er_npy_free(&length);
+    er_npz_close(z);
+    free(path);
+    return rc == ER_EUNSUPPORTED ? ER_EFORMAT : rc;
+}
+
+er_status er_rows_file_put(const er_token_rows *t, const char *dir, const char *digest) {
+    er_status rc = ER_OK;
+    char *path = NULL;
+    er_npz_writer *w = NULL;
+    int32_t *length = malloc((t->rows + 1) * sizeof *length);
+    if (!length) ER_FAIL(ER_ENOMEM, "%zu rows", t->rows);
+    for (size_t r = 0; r < t->rows; r++) length[r] = (int32_t)er_token_rows_length(t, r);
+    er_npy token = {.type = ER_NPY_I4,
+        .rank = 1,
+        .shape = {t->tokens},
+        .elements = t->tokens,
+        .item_bytes = 4,
+        .data = t->token};
+    er_npy rows = {.type = ER_NPY_I4,
+        .rank = 1,
+        .shape = {t->rows},
+        .elements = t->rows,
+        .item_bytes = 4,
+        .data = length};
+    ER_TRY(file_path(&path, dir, digest));
+    ER_TRY(er_mkdirs(dir));
+    ER_TRY(er_npz_create(&w, path));
+    ER_TRY(er_npz_add(w, "token", &token));
+    ER_TRY(er_npz_add(w, "length", &rows));
+    ER_TRY(er_npz_finish(w));
+out:
+    er_npz_writer_free(w);
+    free(length);
+    free(path);
+    return rc;
+}

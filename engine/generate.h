@@ -1,0 +1,52 @@
+// Text out of a model. Rows live in slots of one packed batch: a step runs one new token of every row in
+// flight together with the whole prompts of rows that have just been let in; a finished row leaves and the
+// next takes its slot. Keys and values of a slot stay in the cache, so no token is ever run twice.
+#ifndef ER_GENERATE_H
+#define ER_GENERATE_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "engine/model.h"
+#include "engine/token_rows.h"
+
+typedef struct er_generate_options {
+    size_t max_new_tokens;
+    double temperature;  // 0: greedy (the lowest id wins a tie)
+    size_t top_k;        // keep the k most probable; 0: all
+    double top_p;        // then the fewest whose probabilities sum to top_p; 1: all
+    uint64_t seed;  // row r draws from its own stream (seed, first_row + r), whatever else is in the batch
+    uint64_t first_row;
+    bool stop_at_eos;       // eos ends a row and is not part of it
+    size_t min_new_tokens;  // eos cannot be chosen before
+    size_t
+        memory;  // bytes for the key/value cache; 0: 512 MiB. Decides how many rows run at once, at most 128
+    const char *stage;  // name of the progress line; NULL: silent
+} er_generate_options;
+#define ER_GENERATE_OPTIONS_DEFAULT                                                                          \
+    ((er_generate_options){.max_new_tokens = 32, .top_p = 1.0, .stop_at_eos = true})
+
+// One continuation per prompt, in order, without the prompt. EARG for an empty prompt or one that fills the
+// model's positions; a row ends early where the positions do. EINTERRUPTED once a stop was requested.
+er_status er_generate(
+    er_token_rows **out, er_model *m, const er_token_rows *prompts, const er_generate_options *o);
+// Text in, text out (the continuation alone, special tokens dropped); the caller frees each. On failure all
+// are NULL.
+er_status er_ask_all(
+    char **out, er_model *m, const char *const *prompts, size_t n, const er_generate_options *o);
+er_status er_ask(char **out, er_model *m, const char *prompt, const er_generate_options *o);
+
+typedef struct er_sample_options {
+    size_t tokens;       // in all; 0: 10 * inner
+    size_t row_tokens;   // 0: 128, or the model's positions when there are fewer
+    double temperature;  // 0: 1
+    double top_p;        // 0: 0.95
+    uint64_t seed;
+    size_t memory;  // as above
+} er_sample_options;
+void er_sample_defaults(er_sample_options *o, const er_model *m);  // fills in the zeros
+
+// Text of the model's own making, for statistics without a corpus. Each row starts from BOS; else from eos
+// (which ends documents, so one starts behind it); else from a seeded draw among the most frequent whole
+// words of the vocabulary. A start that no template asks for is dropped from the row. Exactly o->tokens
+// tokens, the last row cut.
+er_status er_sample_text(er_token_rows **out, er_model *m, const er_sample_options *o);
+#endif

@@ -1,0 +1,40 @@
+// Inside engine/generate/: slots of one packed batch over one key/value cache.
+#ifndef ER_GENERATE_BATCH_H
+#define ER_GENERATE_BATCH_H
+#include "engine/forward.h"
+#include "engine/generate.h"
+
+typedef struct er_slot {
+    bool busy;
+    size_t row;       // which prompt
+    size_t cached;    // positions in the cache
+    size_t n_new;     // tokens chosen so far
+    int32_t *chosen;  // [max_new_tokens]
+} er_slot;
+
+typedef struct er_batch {
+    er_model *model;
+    er_run *run;
+    er_kv *kv;
+    size_t slots, slot_positions, max_tokens;
+    er_slot *slot;   // [slots]
+    size_t *active;  // [slots] the slot of each row of the step
+    int32_t *ints;   // host storage behind `rows`
+    int32_t *token, *pos, *row_start, *prefix_at, *prefix_len, *store_at, *last;
+    size_t rows, tokens;                            // of the step in hand
+    float *x, *logits, *picked, *picked_stats, *h;  // [dev]
+    int32_t *index;                                 // [dev]
+    float *host_logits;                             // [slots, vocab]
+} er_batch;
+
+size_t er_model_positions(const er_model *m);  // what a row may hold
+er_status er_batch_create(
+    er_batch **out, er_model *m, size_t rows, size_t longest, size_t max_new, size_t memory);
+void er_batch_free(er_batch *b);
+void er_batch_clear(er_batch *b);  // starts the next step
+// n more tokens of a slot, which continue what it has cached. The step must have room: see er_batch_fits.
+void er_batch_push(er_batch *b, size_t slot, const int32_t *token, size_t n);
+bool er_batch_fits(
+    const er_batch *b, size_t n, size_t pending);  // with `pending` one-token rows still to come
+er_status er_batch_step(er_batch *b);  // host_logits [rows, vocab]: what follows each row's last token
+#endif

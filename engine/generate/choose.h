@@ -1,0 +1,26 @@
+// Inside engine/generate/: the next token from a row of logits, and the random stream it is drawn with.
+#ifndef ER_GENERATE_CHOOSE_H
+#define ER_GENERATE_CHOOSE_H
+#include <stddef.h>
+#include <stdint.h>
+#include "io/status.h"
+
+typedef struct er_choice {  // one candidate: its weight exp((logit - max) / temperature)
+    double weight;
+    int32_t id;
+} er_choice;
+
+typedef struct er_chooser {
+    double temperature, top_p;  // temperature 0: greedy
+    size_t top_k, vocab;
+    er_choice *candidate;  // [vocab] work
+} er_chooser;
+
+er_status er_chooser_init(er_chooser *c, size_t vocab, double temperature, size_t top_k, double top_p);
+void er_chooser_clear(er_chooser *c);
+// `uniform` in [0, 1) decides; `banned` (or -1) is never chosen. ENUMERIC when no logit is finite.
+er_status er_choose(int32_t *out, er_chooser *c, const float *logits, int32_t banned, double uniform);
+
+// Number `step` of stream (seed, row), in [0, 1): a function of its arguments alone.
+double er_uniform(uint64_t seed, uint64_t row, uint64_t step);
+#endif

@@ -1,0 +1,123 @@
+// Text of the model's own making.
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include "engine/generate.h"
+#include "engine/generate/batch.h"
+#include "engine/generate/choose.h"
+
+#define SHORTEST_ROW 16    // eos is held back until then, so that every wave of rows makes headway
+#define FREQUENT_IDS 8192  // BPE gives low ids to the pieces it merged first: the frequent ones
+#define FREQUENT_WORDS 1024
+
+typedef struct er_starts {  // what a row starts from
+    int32_t *id;
+    size_t count;
+    bool keep;  // the template puts it first, so it belongs to the row
+} er_starts;
+
+void er_sample_defaults(er_sample_options *o, const er_model *m) {
+    if (!o->tokens) o->tokens = 10 * m->arch.inner;
+    if (!o->row_tokens) o->row_tokens = 128;
+    size_t most = er_model_positions(m) - 1;  // one for a start that is dropped
+    if (o->row_tokens > most) o->row_tokens = most;
+    if (o->temperature == 0) o->temperature = 1;
+    if (o->top_p == 0) o->top_p = 0.95;
+}
+
+// A space and then letters only: a whole word, or the beginning of a longer one.
+static er_status is_word(bool *out, const er_model *m, int32_t id) {
+    char *text = NULL;
+    er_status rc = er_tokenizer_decode(m->tokenizer, &text, &id, 1, true);
+    if (rc != ER_OK) return rc;
+    size_t n = strlen(text), i = 1;
+    while (i < n && isalpha((unsigned char)text[i])) i++;
+    *out = n >= 3 && text[0] == ' ' && i == n;
+    free(text);
+    return ER_OK;
+}
+
+static er_status frequent_words(er_starts *s, const er_model *m) {
+    size_t vocab = er_tokenizer_vocab(m->tokenizer);
+    if (vocab > m->arch.vocab) vocab = m->arch.vocab;
+    for (size_t id = 0; id < vocab && id < FREQUENT_IDS && s->count < FREQUENT_WORDS; id++) {
+        bool word = false;
+        er_status rc = is_word(&word, m, (int32_t)id);
+        if (rc != ER_OK) return rc;
+        if (word) s->id[s->count++] = (int32_t)id;
+    }
+    // A vocabulary of characters or of a script without spaces: any id will do.
+    for (size_t id = 0; s->count == 0 && id < vocab && id < FREQUENT_WORDS; id++) s->id[id] = (int32_t)id;
+    if (s->count == 0) s->count = vocab < FREQUENT_WORDS ? vocab : FREQUENT_WORDS;
+    return ER_OK;
+}
+
+static er_status find_starts(er_starts *s, const er_model *m) {
+    *s = (er_starts){.id = malloc(FREQUENT_WORDS * sizeof *s->id)};
+    if (!s->id) return er_fail(ER_ENOMEM, "%d starts", FREQUENT_WORDS);
+    int32_t bos = er_tokenizer_bos(m->tokenizer);
+    s->keep = bos >= 0;
+    if (bos < 0 && m->eos < 0) {
+        s->keep = true;
+        return frequent_words(s, m);
+    }
+    s->id[s->count++] = bos >= 0 ? bos : m->eos;
+    return ER_OK;
+}
+
+// One wave: `rows` continuations, appended to `all` in order until it holds `tokens`.
+static er_status sample_wave(er_token_rows *all, er_model *m, const er_starts *starts,
+    const er_sample_options *o, size_t first_row, size_t rows) {
+    er_status rc = ER_OK;
+    er_token_rows *prompts = NULL, *wave = NULL;
+    int32_t *row = malloc((o->row_tokens + 1) * sizeof *row);
+    if (!row) ER_FAIL(ER_ENOMEM, "%zu tokens", o->row_tokens);
+    ER_TRY(er_token_rows_new(&prompts));
+    for (size_t r = 0; r < rows; r++) {
+        double u = er_uniform(~o->seed, first_row + r, 0);
+        ER_TRY(er_token_rows_add(prompts, &starts->id[(size_t)(u * (double)starts->count)], 1));
+    }
+    er_generate_options g = {.max_new_tokens = o->row_tokens - (starts->keep ? 1 : 0),
+        .temperature = o->temperature,
+        .top_p = o->top_p,
+        .seed = o->seed,
+        .first_row = first_row,
+        .stop_at_eos = true,
+        .min_new_tokens = SHORTEST_ROW,
+        .memory = o->memory,
+        .stage = "sample"};
+    ER_TRY(er_generate(&wave, m, prompts, &g));
+    for (size_t r = 0; r < rows; r++) {
+        size_t n = er_token_rows_length(wave, r), kept = starts->keep ? 1 : 0;
+        row[0] = prompts->token[r];
+        if (n) memcpy(row + kept, er_token_rows_at(wave, r), n * sizeof *row);
+        ER_TRY(er_token_rows_add(all, row, n + kept));
+    }
+out:
+    free(row);
+    er_token_rows_free(prompts);
+    er_token_rows_free(wave);
+    return rc;
+}
+
+er_status er_sample_text(er_token_rows **out, er_model *m, const er_sample_options *options) {
+    er_status rc = ER_OK;
+    er_sample_options o = *options;
+    er_starts starts = {0};
+    er_token_rows *all = NULL;
+    er_sample_defaults(&o, m);
+    if (o.row_tokens < 2) ER_FAIL(ER_EARG, "sampled rows of %zu tokens: at least 2", o.row_tokens);
+    ER_TRY(er_token_rows_new(&all));
+    ER_TRY(find_starts(&starts, m));
+    for (size_t next = 0; all->tokens < o.tokens;) {
+        size_t rows = (o.tokens - all->tokens + o.row_tokens - 1) / o.row_tokens;
+        ER_TRY(sample_wave(all, m, &starts, &o, next, rows));
+        next += rows;
+    }
+    er_token_rows_cut(all, o.tokens);
+    *out = all, all = NULL;
+out:
+    free(starts.id);
+    er_token_rows_free(all);
+    return rc;
+}
