@@ -1,0 +1,176 @@
+// The reader: records from the scanner, parsed one by one, mapped, collected.
+#include "io/facts/parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "io/file.h"
+#include "io/json.h"
+#include "io/log.h"
+
+typedef struct reader {
+    er_facts *facts;
+    er_facts_scan *scan;
+    const er_facts_options *options;
+    er_facts_format format;
+    size_t records, unknown, repeated, repeated_line;
+    char first_unknown[ER_FACTS_REASON], first_bad[ER_FACTS_REASON];
+    size_t first_bad_line;
+} reader;
+
+// What the parser said, without the name it was given to put in front.
+static const char *parser_reason(const char *name) {
+    const char *said = er_last_error();
+    size_t n = strlen(name);
+    return strncmp(said, name, n) == 0 && strncmp(said + n, ": ", 2) == 0 ? said + n + 2 : said;
+}
+
+static er_status add_fact(er_facts *f, er_fact *fact, char **id, size_t line) {
+    er_status rc = ER_OK;
+    er_digest *d = NULL;
+    char hex[65];
+    if ((f->count & (f->count + 1)) == 0) {  // capacity is the next power of two
+        er_fact *grown = realloc(f->at, (2 * f->count + 1) * sizeof *grown);
+        if (!grown) ER_FAIL(ER_ENOMEM, "%s: %zu facts", f->path, f->count);
+        f->at = grown;
+    }
+    if (!*id) {  // the same rewrite keeps its id when lines move
+        ER_TRY(er_digest_new(&d));
+        er_digest_add_str(d, fact->subject);
+        er_digest_add_str(d, fact->prompt);
+        er_digest_hex(d, hex);
+        if (!(*id = strndup(hex, 16))) ER_FAIL(ER_ENOMEM, "%s: an id", f->path);
+    }
+    fact->id = *id;
+    fact->line = line;
+    *id = NULL;
+    f->at[f->count++] = *fact;
+    *fact = (er_fact){0};
+out:
+    er_digest_free(d);
+    return rc;
+}
+
+static er_status reject(reader *r, size_t line, const char *id, const char *reason) {
+    if (!r->first_bad[0]) {
+        (void)snprintf(r->first_bad, sizeof r->first_bad, "%s", reason);
+        r->first_bad_line = line;
+    }
+    return er_facts_add_reject(r->facts, line, id, reason);
+}
+
+static er_status read_record(reader *r, const er_facts_record *record) {
+    static const char name[] = "record";
+    er_status rc = ER_OK;
+    cJSON *json = NULL;
+    er_fact fact = {0};
+    char *id = NULL, reason[ER_FACTS_REASON];
+    bool repeated = false;
+    if (record->damage) return reject(r, record->line, NULL, record->damage);
+    rc = er_json_parse(&json, record->text, record->len, name);
+    if (rc == ER_EFORMAT) return reject(r, record->line, NULL, parser_reason(name));
+    if (rc != ER_OK) return rc;
+    if (r->format == ER_FACTS_UNKNOWN)
+        r->format = cJSON_IsObject(json) ? er_facts_detect(json) : ER_FACTS_UNKNOWN;
+    if (r->format == ER_FACTS_UNKNOWN || !cJSON_IsObject(json)) {
+        er_facts_unknown(reason, json);
+        if (!r->unknown++) (void)snprintf(r->first_unknown, sizeof r->first_unknown, "%s", reason);
+        rc = reject(r, record->line, NULL, reason);
+        goto out;
+    }
+    ER_TRY(er_facts_map(&fact, &id, &repeated, reason, r->format, json, r->options));
+    if (reason[0]) ER_TRY(reject(r, record->line, id, reason));
+    else ER_TRY(add_fact(r->facts, &fact, &id, record->line));
+    if (repeated && !r->repeated++) r->repeated_line = record->line;
+out:
+    cJSON_Delete(json);
+    er_fact_clear(&fact);
+    free(id);
+    return rc;
+}
+
+static er_status read_all(reader *r) {
+    er_status rc = ER_OK;
+    er_facts *f = r->facts;
+    size_t limit = r->options && r->options->limit ? r->options->limit : SIZE_MAX;
+    for (; r->records < limit; r->records++) {
+        er_facts_record record;
+        bool end = false;
+        ER_TRY(er_facts_scan_next(r->scan, &record, &end));
+        if (end) break;
+        ER_TRY(read_record(r, &record));
+    }
+    f->is_lines = er_facts_scan_is_lines(r->scan);
+    const char *place = f->is_lines ? "line" : "record";
+    if (r->records == 0) ER_FAIL(ER_EFORMAT, "%s: holds no records", f->path);
+    if (r->format == ER_FACTS_UNKNOWN && r->unknown) ER_FAIL(ER_EFORMAT, "%s: %s", f->path, r->first_unknown);
+    if (r->format == ER_FACTS_UNKNOWN)
+        ER_FAIL(ER_EFORMAT, "%s: none of %zu records can be read; %s %zu: %s", f->path, r->records, place,
+            r->first_bad_line, r->first_bad);
+    f->format = er_facts_format_name(r->format);
+    if (r->repeated)
+        er_warn("%s: the subject occurs more than once in the prompts of %zu records (first: %s %zu); its "
+                "first place is taken",
+            f->path, r->repeated, place, r->repeated_line);
+    ER_TRY(er_facts_merge(f));
+out:
+    return rc;
+}
+
+static er_status collect(
+    er_facts **out, er_facts_scan *scan, const char *name, const er_facts_options *options) {
+    er_status rc = ER_OK;
+    reader r = {.scan = scan, .options = options, .facts = calloc(1, sizeof(er_facts))};
+    if (!r.facts || !(r.facts->path = strdup(name))) ER_FAIL(ER_ENOMEM, "%s: facts", name);
+    ER_TRY(read_all(&r));
+    *out = r.facts;
+    r.facts = NULL;
+out:
+    er_facts_free(r.facts);
+    return rc;
+}
+
+er_status er_facts_read(er_facts **out, const char *path, const er_facts_options *options) {
+    er_facts_scan *scan = NULL;
+    er_status rc = er_facts_scan_open(&scan, path);
+    if (rc == ER_OK) rc = collect(out, scan, path, options);
+    er_facts_scan_free(scan);
+    return rc;
+}
+
+er_status er_facts_parse(
+    er_facts **out, const char *bytes, size_t len, const char *name, const er_facts_options *options) {
+    er_facts_scan *scan = NULL;
+    er_status rc = er_facts_scan_memory(&scan, bytes, len);
+    if (rc == ER_OK) rc = collect(out, scan, name, options);
+    er_facts_scan_free(scan);
+    return rc;
+}
+
+void er_facts_free(er_facts *f) {
+    if (!f) return;
+    for (size_t i = 0; i < f->count; i++) er_fact_clear(&f->at[i]);
+    for (size_t i = 0; i < f->n_rejects; i++) free(f->rejects[i].id), free(f->rejects[i].reason);
+    free(f->at);
+    free(f->rejects);
+    free(f->path);
+    free(f);
+}
+
+er_status er_facts_reject(er_facts *f, size_t i, const char *reason) {
+    if (i >= f->count) return er_fail(ER_EARG, "fact %zu of %zu", i, f->count);
+    er_status rc = er_facts_add_reject(f, f->at[i].line, f->at[i].id, reason);
+    if (rc != ER_OK) return rc;
+    er_fact_clear(&f->at[i]);
+    memmove(&f->at[i], &f->at[i + 1], (f->count - i - 1) * sizeof f->at[0]);
+    f->count--;
+    return ER_OK;
+}
+
+char *er_fact_filled(const er_fact *f) {
+    const char *at = strstr(f->prompt, "{}");
+    char *filled = NULL;
+    if (!at) return strdup(f->prompt);
+    return asprintf(&filled, "%.*s%s%s", (int)(at - f->prompt), f->prompt, f->subject, at + 2) < 0 ? NULL
+                                                                                                   : filled;
+}

@@ -1,0 +1,43 @@
+// Private to io/facts: the scanner that cuts a file into records, the map from a record to a fact, and the passes over all facts.
+#ifndef ER_FACTS_PARTS_H
+#define ER_FACTS_PARTS_H
+#include <cjson/cJSON.h>
+#include "io/facts.h"
+
+#define ER_FACTS_RECORD_MAX ((size_t)16 << 20)  // bytes of one record; more is a damaged file, not a fact
+#define ER_FACTS_REASON 320                     // bytes of a reason
+
+// ---- scan.c: a stream of bytes -> the text of one record after the other, holding one record in memory ----
+typedef struct er_facts_scan er_facts_scan;
+typedef struct er_facts_record {
+    const char *text;    // NUL-terminated behind `len` bytes; borrowed until the next call
+    size_t len;
+    size_t line;         // 1-based line, or record of an array
+    const char *damage;  // what is wrong with the file here, or NULL; then `text` is not worth parsing
+} er_facts_record;
+er_status er_facts_scan_open(er_facts_scan **out, const char *path);
+er_status er_facts_scan_memory(er_facts_scan **out, const char *bytes, size_t len);
+er_status er_facts_scan_next(er_facts_scan *s, er_facts_record *record, bool *end);
+bool er_facts_scan_is_lines(const er_facts_scan *s);
+void er_facts_scan_free(er_facts_scan *s);
+
+// ---- map.c: one parsed record -> one fact ----
+typedef enum er_facts_format {
+    ER_FACTS_UNKNOWN, ER_FACTS_ERRATA, ER_FACTS_COUNTERFACT, ER_FACTS_EASYEDIT, ER_FACTS_ZSRE
+} er_facts_format;
+er_facts_format er_facts_detect(const cJSON *record);
+const char *er_facts_format_name(er_facts_format format);
+// Why a record is of no known format: its keys, and the formats there are.
+void er_facts_unknown(char reason[ER_FACTS_REASON], const cJSON *record);
+// An empty reason: *out is the fact, owned by the caller. Otherwise *out is untouched. `repeated` is set when the subject occurs more
+// than once in a prompt that holds it in full. `id` gets a copy of the record's id or NULL either way. The status is ENOMEM only.
+er_status er_facts_map(er_fact *out, char **id, bool *repeated, char reason[ER_FACTS_REASON], er_facts_format format,
+    const cJSON *record, const er_facts_options *options);
+void er_fact_clear(er_fact *f);  // frees what it owns
+
+// ---- merge.c: passes over all facts ----
+er_status er_facts_add_reject(er_facts *f, size_t line, const char *id, const char *reason);
+er_status er_facts_merge(er_facts *f);  // duplicates, conflicts, repeated ids; then sorts the rejects and takes the digest
+// `s` between single quotes, cut to about 60 bytes at a character's end; into dst[80], which is returned.
+const char *er_facts_quote(char dst[80], const char *s);
+#endif
