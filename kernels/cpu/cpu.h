@@ -1,0 +1,119 @@
+// Inside the CPU device. Outer functions split work over OpenMP threads; leaves are single-threaded loops
+// over one row or one head, cloned for AVX2 and AVX-512 and chosen at load time, so that one binary runs well
+// on any x86-64 machine.
+#ifndef ER_CPU_H
+#define ER_CPU_H
+#include <omp.h>
+#include "kernels/device.h"
+
+// A thread-sanitized program cannot run instrumented resolvers, and neither can clang's other sanitizers.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define ER_NO_CLONES
+#endif
+#endif
+#if defined(__x86_64__) && defined(__linux__) && !defined(__SANITIZE_THREAD__) && !defined(ER_NO_CLONES)
+#define ER_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define ER_CLONES
+#endif
+// ISO mode switches off contraction to fused multiply-adds; these loops want them and their bounds allow for
+// them.
+#if defined(__clang__)
+#pragma clang fp contract(fast)
+#pragma clang diagnostic ignored "-Wpass-failed"
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=fast")
+#endif
+#define ER_INLINE static inline __attribute__((always_inline, unused))
+
+typedef enum er_cpu_slot { ER_SCRATCH_SCORES, ER_SCRATCH_SPLIT, ER_SCRATCH_SLOTS } er_cpu_slot;
+typedef struct er_onednn er_onednn;
+
+typedef struct er_cpu {
+    er_device base;
+    struct {
+        void *at;
+        size_t bytes;
+    } scratch[ER_SCRATCH_SLOTS];
+    er_onednn *dnn;  // NULL: not built in
+    bool amx;        // bf16 tiles are there and the kernel lets this process use them
+} er_cpu;
+
+// Grow-only memory of the device; the contents do not survive growth.
+er_status er_cpu_scratch(er_device *d, er_cpu_slot slot, size_t bytes, void **out);
+static inline int er_cpu_thread(void) { return omp_get_thread_num(); }
+void *er_cpu_aligned(size_t bytes);  // NULL or 64-byte aligned memory for free(); 0 bytes is a valid pointer
+
+// out [m, n] = a [m, k] op(b) + beta out, fp32, beta 0 or 1. op(b) is b [k, n], or the transpose of b [n, k].
+void er_cpu_sgemm(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
+    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo);
+
+struct er_weight {
+    size_t d_out, d_in;
+    er_dtype dtype;
+    bool conv1d, editable;
+    void *stored;  // the stored form in the stored layout
+    float *f32;  // fp32 compute copy in the stored layout; is `stored` itself for F32. NULL until first used
+    void *pack_fwd,
+        *pack_bwd;  // bf16 compute copies in the layout of the matrix engine. NULL until first used
+};
+er_status er_cpu_weight_f32(er_device *d, er_weight *w, const float **out);
+
+// oneDNN, kernels/cpu/onednn.c. open gives NULL when it is not built in.
+er_status er_onednn_open(er_onednn **out);
+void er_onednn_close(er_onednn *o);
+bool er_onednn_bf16(const er_onednn *o);  // bf16 products run in hardware
+// fp32 GEMM as er_cpu_sgemm; false: not built in.
+bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
+    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo);
+const char *er_onednn_name(const er_onednn *o);  // "onednn 2.6.3"
+
+// Every op of er_device_ops, one family a file.
+er_status er_cpu_weight_create(er_device *d, er_weight **out, const er_weight_spec *spec);
+void er_cpu_weight_free(er_device *d, er_weight *w);
+er_status er_cpu_weight_add(
+    er_device *d, er_stream *s, er_weight *w, const double *dw, double *relative_loss);
+er_status er_cpu_weight_read(er_device *d, er_weight *w, void *bytes);
+er_status er_cpu_weight_set(er_device *d, er_weight *w, const void *bytes);
+er_status er_cpu_embed(er_device *d, er_stream *s, float *x, const er_weight *embed,
+    const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens);
+er_status er_cpu_norm(er_device *d, er_stream *s, er_norm_kind kind, float *y, float *stats, const float *x,
+    const float *w, const float *b, float eps, size_t tokens, size_t hidden);
+er_status er_cpu_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dx, const float *dy,
+    const float *x, const float *w, const float *stats, size_t tokens, size_t hidden);
+er_status er_cpu_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
+    const float *bias, size_t m, float beta);
+er_status er_cpu_linear_backward(
+    er_device *d, er_stream *s, float *dx, const float *dy, const er_weight *w, size_t m, float beta);
+er_status er_cpu_rope(er_device *d, er_stream *s, er_rope_style style, float *x, size_t ld,
+    const int32_t *pos, const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim,
+    bool inverse);
+er_status er_cpu_attention(er_device *d, er_stream *s, const er_attention *a, float *out, float *lse);
+er_status er_cpu_attention_backward(er_device *d, er_stream *s, const er_attention *a, float *dqkv,
+    const float *dout, const float *out, const float *lse);
+er_status er_cpu_kv_store(er_device *d, er_stream *s, float *cache_k, float *cache_v, const float *qkv,
+    size_t ld_qkv, size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens);
+er_status er_cpu_activation(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *a,
+    const float *u, size_t tokens, size_t inner);
+er_status er_cpu_activation_backward(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *du,
+    const float *da, const float *u, size_t tokens, size_t inner);
+er_status er_cpu_add(er_device *d, er_stream *s, float *y, const float *x, size_t n);
+er_status er_cpu_gather_rows(
+    er_device *d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
+er_status er_cpu_scatter_add_rows(
+    er_device *d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
+er_status er_cpu_log_softmax(er_device *d, er_stream *s, float *y, const float *x, size_t rows, size_t vocab);
+er_status er_cpu_label_loss(er_device *d, er_stream *s, const er_label_loss *l);
+er_status er_cpu_delta_step(er_device *d, er_stream *s, const er_delta_step *p);
+er_status er_cpu_moment_add(
+    er_device *d, er_stream *s, double *sum, const float *x, float *scratch, size_t tokens, size_t n);
+er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b, size_t m, size_t n,
+    size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
+    size_t ldc);
+er_status er_cpu_widen(er_device *d, er_stream *s, double *dst, const float *src, size_t n);
+er_status er_cpu_axpy_f64(er_device *d, er_stream *s, double *y, double alpha, const double *x, size_t n);
+er_status er_cpu_add_diagonal(er_device *d, er_stream *s, double *a, size_t n, double value);
+er_status er_cpu_potrf(er_device *d, er_stream *s, double *a, size_t n);
+er_status er_cpu_potrs(er_device *d, er_stream *s, const double *factor, size_t n, double *b, size_t rhs);
+#endif

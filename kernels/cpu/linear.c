@@ -1,0 +1,59 @@
+// Linear maps and their input gradients in fp32.
+#include "kernels/cpu/cpu.h"
+
+#include <cblas.h>
+#include <limits.h>
+#include <omp.h>
+#include <string.h>
+
+void er_cpu_sgemm(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
+    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
+    omp_set_num_threads(d->threads);  // of the calling thread; both libraries ask for it
+    if (er_onednn_sgemm(((er_cpu *)d)->dnn, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, out, ldo))
+        return;
+    cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
+        (int)m, (int)n, (int)k, 1.0f, a, (int)lda, b, (int)ldb, beta, out, (int)ldo);
+}
+
+// y [m, n] += or = bias in every row, before the product is added to it.
+static void spread_bias(er_device *d, float *y, const float *bias, size_t m, size_t n, float beta) {
+#pragma omp parallel for num_threads(d->threads) if (m * n > 1 << 15)
+    for (size_t i = 0; i < m; i++) {
+        if (beta == 0.0f) memcpy(y + i * n, bias, n * sizeof *y);
+        else
+            for (size_t j = 0; j < n; j++) y[i * n + j] += bias[j];
+    }
+}
+
+static er_status check_rows(size_t m) {
+    return m <= INT_MAX ? ER_OK : er_fail(ER_EUNSUPPORTED, "%zu rows in one product; %d at most", m, INT_MAX);
+}
+
+er_status er_cpu_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
+    const float *bias, size_t m, float beta) {
+    (void)s;
+    er_status rc = ER_OK;
+    const float *f32 = NULL;
+    if (!m || !w->d_out) return ER_OK;
+    ER_TRY(check_rows(m));
+    ER_TRY(er_cpu_weight_f32(d, (er_weight *)w, &f32));
+    if (bias) spread_bias(d, y, bias, m, w->d_out, beta), beta = 1.0f;
+    er_cpu_sgemm(d, false, !w->conv1d, m, w->d_out, w->d_in, x, w->d_in, f32, w->conv1d ? w->d_out : w->d_in,
+        beta, y, w->d_out);
+out:
+    return rc;
+}
+
+er_status er_cpu_linear_backward(
+    er_device *d, er_stream *s, float *dx, const float *dy, const er_weight *w, size_t m, float beta) {
+    (void)s;
+    er_status rc = ER_OK;
+    const float *f32 = NULL;
+    if (!m || !w->d_in) return ER_OK;
+    ER_TRY(check_rows(m));
+    ER_TRY(er_cpu_weight_f32(d, (er_weight *)w, &f32));
+    er_cpu_sgemm(d, false, w->conv1d, m, w->d_in, w->d_out, dy, w->d_out, f32, w->conv1d ? w->d_out : w->d_in,
+        beta, dx, w->d_in);
+out:
+    return rc;
+}

@@ -1,0 +1,38 @@
+// Second moments: sum += X^T X, products in fp32 over tiles of tokens, tiles added in fp64 so that millions
+// of tokens lose nothing. Only blocks on and below the diagonal are multiplied; the rest is mirrored once at
+// the end.
+#include "kernels/cpu/cpu.h"
+
+#define TILE 1024  // tokens
+#define BLOCK 512  // columns: a block of products stays in cache until it is added
+
+ER_CLONES static void add_row(double *restrict sum, const float *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) sum[i] += (double)x[i];
+}
+
+static void mirror(er_device *d, double *sum, size_t n) {
+    const size_t tile = 64;
+#pragma omp parallel for num_threads(d->threads) schedule(dynamic)
+    for (size_t i0 = 0; i0 < n; i0 += tile)
+        for (size_t j0 = 0; j0 <= i0; j0 += tile)
+            for (size_t i = i0; i < n && i < i0 + tile; i++)
+                for (size_t j = j0; j < i && j < j0 + tile; j++) sum[j * n + i] = sum[i * n + j];
+}
+
+er_status er_cpu_moment_add(
+    er_device *d, er_stream *s, double *sum, const float *x, float *scratch, size_t tokens, size_t n) {
+    (void)s;
+    if (!tokens || !n) return ER_OK;
+    for (size_t t0 = 0; t0 < tokens; t0 += TILE) {
+        size_t t = tokens - t0 < TILE ? tokens - t0 : TILE;
+        for (size_t i0 = 0; i0 < n; i0 += BLOCK) {
+            size_t rows = n - i0 < BLOCK ? n - i0 : BLOCK, cols = i0 + rows;
+            // A block row up to its diagonal: [rows, i0 + rows].
+            er_cpu_sgemm(d, true, false, rows, cols, t, x + t0 * n + i0, n, x + t0 * n, n, 0, scratch, cols);
+#pragma omp parallel for num_threads(d->threads)
+            for (size_t i = 0; i < rows; i++) add_row(sum + (i0 + i) * n, scratch + i * cols, i0 + i + 1);
+        }
+    }
+    mirror(d, sum, n);
+    return ER_OK;
+}

@@ -1,0 +1,55 @@
+// oneDNN: the faster fp32 GEMM where it is built in. Kept behind er_onednn so that no other file knows its
+// types.
+#include "kernels/cpu/cpu.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#ifdef ERRATA_WITH_ONEDNN
+#include <oneapi/dnnl/dnnl.h>
+
+struct er_onednn {
+    char name[32];
+};
+
+er_status er_onednn_open(er_onednn **out) {
+    er_onednn *o = calloc(1, sizeof *o);
+    if (!o) return er_fail(ER_ENOMEM, "the oneDNN handle");
+    const dnnl_version_t *v = dnnl_version();
+    (void)snprintf(o->name, sizeof o->name, "onednn %d.%d.%d", v->major, v->minor, v->patch);
+    *out = o;
+    return ER_OK;
+}
+
+void er_onednn_close(er_onednn *o) { free(o); }
+const char *er_onednn_name(const er_onednn *o) { return o->name; }
+bool er_onednn_bf16(const er_onednn *o) { return o && 0; }
+
+bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
+    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
+    return o &&
+           dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', (dnnl_dim_t)m, (dnnl_dim_t)n, (dnnl_dim_t)k,
+               1.0f, a, (dnnl_dim_t)lda, b, (dnnl_dim_t)ldb, beta, out, (dnnl_dim_t)ldo) == dnnl_success;
+}
+
+#else
+er_status er_onednn_open(er_onednn **out) {
+    *out = NULL;
+    return ER_OK;
+}
+void er_onednn_close(er_onednn *o) { (void)o; }
+const char *er_onednn_name(const er_onednn *o) {
+    (void)o;
+    return "";
+}
+bool er_onednn_bf16(const er_onednn *o) {
+    (void)o;
+    return false;
+}
+bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
+    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
+    (void)o, (void)trans_a, (void)trans_b, (void)m, (void)n, (void)k, (void)a, (void)lda, (void)b, (void)ldb,
+        (void)beta, (void)out, (void)ldo;
+    return false;
+}
+#endif

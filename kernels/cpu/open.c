@@ -1,0 +1,171 @@
+// Opening the CPU device, its memory, and the table of its ops.
+#include "kernels/cpu/cpu.h"
+
+#include <cblas.h>
+#include <limits.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+void *er_cpu_aligned(size_t bytes) {
+    void *p = NULL;
+    size_t align = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : 64;
+    if (bytes > SIZE_MAX / 2 || posix_memalign(&p, align, bytes ? bytes : 1)) return NULL;
+    if (align == HUGE_PAGE)
+        (void)madvise(p, bytes & ~(HUGE_PAGE - 1), MADV_HUGEPAGE);  // weights are walked with large strides
+    return p;
+}
+
+er_status er_cpu_scratch(er_device *d, er_cpu_slot slot, size_t bytes, void **out) {
+    er_cpu *c = (er_cpu *)d;
+    if (bytes > c->scratch[slot].bytes) {
+        size_t want = bytes + bytes / 4;
+        void *p = er_cpu_aligned(want);
+        if (!p) return er_fail(ER_ENOMEM, "%zu bytes of scratch memory", want);
+        free(c->scratch[slot].at);
+        c->scratch[slot].at = p;
+        c->scratch[slot].bytes = want;
+    }
+    *out = c->scratch[slot].at;
+    return ER_OK;
+}
+
+static er_status cpu_alloc(er_device *d, void **out, size_t bytes) {
+    (void)d;
+    void *p = er_cpu_aligned(bytes);
+    if (!p) return er_fail(ER_ENOMEM, "%zu bytes", bytes);
+    *out = p;
+    return ER_OK;
+}
+
+static void cpu_release(er_device *d, void *p) {
+    (void)d;
+    free(p);
+}
+
+static er_status cpu_copy(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+    (void)d, (void)s;
+    if (bytes) memcpy(dst, src, bytes);
+    return ER_OK;
+}
+
+static er_status cpu_zero(er_device *d, er_stream *s, void *dst, size_t bytes) {
+    (void)d, (void)s;
+    if (bytes) memset(dst, 0, bytes);
+    return ER_OK;
+}
+
+static er_status cpu_sync(er_device *d, er_stream *s) {
+    (void)d, (void)s;
+    return ER_OK;
+}
+
+static void cpu_close(er_device *d) {
+    er_cpu *c = (er_cpu *)d;
+    for (size_t i = 0; i < ER_SCRATCH_SLOTS; i++) free(c->scratch[i].at);
+    er_onednn_close(c->dnn);
+    free(c);
+}
+
+static const er_device_ops cpu_ops = {
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .release = cpu_release,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .copy = cpu_copy,
+    .zero = cpu_zero,
+    .sync = cpu_sync,
+    .weight_create = er_cpu_weight_create,
+    .weight_free = er_cpu_weight_free,
+    .weight_add = er_cpu_weight_add,
+    .weight_read = er_cpu_weight_read,
+    .weight_set = er_cpu_weight_set,
+    .embed = er_cpu_embed,
+    .norm = er_cpu_norm,
+    .norm_backward = er_cpu_norm_backward,
+    .linear = er_cpu_linear,
+    .linear_backward = er_cpu_linear_backward,
+    .rope = er_cpu_rope,
+    .attention = er_cpu_attention,
+    .attention_backward = er_cpu_attention_backward,
+    .kv_store = er_cpu_kv_store,
+    .activation = er_cpu_activation,
+    .activation_backward = er_cpu_activation_backward,
+    .add = er_cpu_add,
+    .gather_rows = er_cpu_gather_rows,
+    .scatter_add_rows = er_cpu_scatter_add_rows,
+    .log_softmax = er_cpu_log_softmax,
+    .label_loss = er_cpu_label_loss,
+    .delta_step = er_cpu_delta_step,
+    .moment_add = er_cpu_moment_add,
+    .gemm_f64 = er_cpu_gemm_f64,
+    .widen = er_cpu_widen,
+    .axpy_f64 = er_cpu_axpy_f64,
+    .add_diagonal = er_cpu_add_diagonal,
+    .potrf = er_cpu_potrf,
+    .potrs = er_cpu_potrs,
+};
+
+// The processor's name as /proc/cpuinfo gives it; "cpu" when it gives none.
+static void cpu_model(char *out, size_t cap) {
+    (void)snprintf(out, cap, "cpu");
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    while (f && fgets(line, sizeof line, f)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !colon) continue;
+        line[strcspn(line, "\n")] = 0;
+        (void)snprintf(out, cap, "%.60s", colon + 2);
+        break;
+    }
+    if (f) (void)fclose(f);
+}
+
+// "OpenBLAS 0.3.21 ..." -> "0.3.21"
+static void blas_version(char *out, size_t cap) {
+    const char *config = openblas_get_config();
+    const char *space = strchr(config, ' ');
+    if (space) config = space + 1;
+    (void)snprintf(out, cap, "%.*s", (int)strcspn(config, " "), config);
+}
+
+static void name_device(er_cpu *c) {
+    char model[64], blas[24];
+    cpu_model(model, sizeof model);
+    blas_version(blas, sizeof blas);
+    const char *form = c->base.precision == ER_BF16_COMPUTE ? ", bf16" : "";
+    (void)snprintf(c->base.name, sizeof c->base.name, "cpu: %s, %d thread%s, openblas %s%s%s%s", model,
+        c->base.threads, c->base.threads == 1 ? "" : "s", blas, c->dnn ? ", " : "",
+        c->dnn ? er_onednn_name(c->dnn) : "", form);
+}
+
+er_status er_device_cpu_open(er_device **out, const er_device_options *options) {
+    er_status rc = ER_OK;
+    er_cpu *c = NULL;
+    if (!(c = calloc(1, sizeof *c))) ER_FAIL(ER_ENOMEM, "a device");
+    c->base.op = &cpu_ops;
+    c->base.precision = options->precision;
+    c->base.threads = options->threads > 0 ? options->threads : omp_get_num_procs();
+    c->base.memory_limit = options->memory_limit;
+    if (!c->base.memory_limit)
+        c->base.memory_limit = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    ER_TRY(er_onednn_open(&c->dnn));
+    if (options->precision == ER_BF16_COMPUTE && !er_onednn_bf16(c->dnn))
+        ER_FAIL(ER_EDEVICE, "bf16 compute: %s",
+            c->dnn ? "this processor has neither AMX nor AVX-512 BF16 instructions" : "built without oneDNN");
+    // Both libraries use OpenMP: one pool of threads for them and for the loops here.
+    openblas_set_num_threads(c->base.threads);
+    omp_set_num_threads(c->base.threads);
+    name_device(c);
+    *out = &c->base;
+    c = NULL;
+out:
+    if (c) cpu_close(&c->base);
+    return rc;
+}

@@ -1,0 +1,53 @@
+// Ops that move or add rows.
+#include "kernels/cpu/cpu.h"
+
+#include <string.h>
+
+ER_CLONES static void add_span(float *restrict y, const float *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+er_status er_cpu_add(er_device *d, er_stream *s, float *y, const float *x, size_t n) {
+    (void)s;
+    const size_t chunk = 1 << 14;
+#pragma omp parallel for num_threads(d->threads) if (n > 2 * chunk)
+    for (size_t at = 0; at < n; at += chunk) add_span(y + at, x + at, n - at < chunk ? n - at : chunk);
+    return ER_OK;
+}
+
+er_status er_cpu_gather_rows(
+    er_device *d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width) {
+    (void)s;
+#pragma omp parallel for num_threads(d->threads) if (n * width > 1 << 15)
+    for (size_t i = 0; i < n; i++)
+        if (index[i] >= 0 && width)
+            memcpy(dst + i * width, src + (size_t)index[i] * width, width * sizeof *dst);
+    return ER_OK;
+}
+
+// Indices may repeat, so threads share out the columns instead of the rows.
+er_status er_cpu_scatter_add_rows(
+    er_device *d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width) {
+    (void)s;
+    const size_t chunk = 256;
+#pragma omp parallel for num_threads(d->threads) if (n * width > 1 << 15)
+    for (size_t at = 0; at < width; at += chunk)
+        for (size_t i = 0; i < n; i++)
+            if (index[i] >= 0)
+                add_span(dst + (size_t)index[i] * width + at, src + i * width + at,
+                    width - at < chunk ? width - at : chunk);
+    return ER_OK;
+}
+
+er_status er_cpu_kv_store(er_device *d, er_stream *s, float *cache_k, float *cache_v, const float *qkv,
+    size_t ld_qkv, size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
+    (void)s;
+#pragma omp parallel for num_threads(d->threads) if (tokens * kv_dim > 1 << 15)
+    for (size_t t = 0; t < tokens; t++) {
+        if (at[t] < 0 || !kv_dim) continue;
+        const float *k = qkv + t * ld_qkv + k_at;
+        memcpy(cache_k + (size_t)at[t] * kv_dim, k, kv_dim * sizeof *k);
+        memcpy(cache_v + (size_t)at[t] * kv_dim, k + kv_dim, kv_dim * sizeof *k);
+    }
+    return ER_OK;
+}
