@@ -20,11 +20,16 @@ er_status er_remove_tree(const char *path);             // rm -r of a folder mad
 er_status er_file_write_atomic(const char *path, const void *bytes, size_t len);
 
 // A folder that appears whole or not at all. begin makes DIR.partial-<pid> beside DIR (EOUTPUT when DIR exists and !force,
-// or cannot be created); commit fsyncs everything and renames it to DIR (an existing DIR is moved aside first, removed last).
-// er_output_free without commit removes the partial folder.
+// or cannot be created); commit fsyncs everything and exchanges or renames it to DIR: at every instant the old folder or the
+// new one is there, and the old one is removed last. With force, DIR may be replaced only when it is empty or holds an
+// errata-manifest.json: what errata did not write, it does not delete. er_output_free without commit removes the partial folder.
 typedef struct er_output er_output;
 er_status er_output_begin(er_output **out, const char *dir, bool force);
+// The checks of begin without making anything, for the start of a long job. `model_dir` (or NULL): EOUTPUT also when DIR is that
+// folder or lies inside it.
+er_status er_output_check(const char *dir, bool force, const char *model_dir);
 const char *er_output_path(const er_output *o);  // the partial folder, borrowed
+const char *er_output_dir(const er_output *o);   // what it will be called, borrowed
 er_status er_output_write(er_output *o, const char *name, const void *bytes, size_t len);
 er_status er_output_copy(er_output *o, const char *name, const char *from_path);  // reflink, copy_file_range, or read/write
 er_status er_output_commit(er_output *o);

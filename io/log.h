@@ -16,6 +16,7 @@ void er_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 typedef struct er_progress er_progress;
 er_progress *er_progress_begin(const char *stage, size_t total, const char *unit);  // never NULL
 void er_progress_update(er_progress *p, size_t done, const char *note);             // note may be NULL: "loss 0.31"
+void er_progress_skip(er_progress *p, size_t done);  // found done by an earlier run: shown, but not counted in the rate
 void er_progress_end(er_progress *p);                                               // frees
 
 // Set by SIGINT, SIGTERM and SIGUSR1 once er_signals_install() was called; a second signal exits at once with 75.

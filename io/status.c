@@ -22,18 +22,30 @@ const char *er_last_error_place(void) { return last_place; }
 
 int er_exit_code(er_status rc) {
     switch (rc) {
-    case ER_OK: return 0;
-    case ER_ENOMEM: return 1;
-    case ER_EIO: return 74;
-    case ER_ENOENT: return 66;
-    case ER_EFORMAT: return 65;
-    case ER_EUNSUPPORTED: return 65;
-    case ER_EARG: return 2;
-    case ER_ECONFIG: return 78;
-    case ER_EOUTPUT: return 73;
-    case ER_ENUMERIC: return 70;
-    case ER_EDEVICE: return 69;
-    case ER_EINTERRUPTED: return 75;
+    case ER_OK:
+        return 0;
+    case ER_ENOMEM:
+        return 1;
+    case ER_EIO:
+        return 74;
+    case ER_ENOENT:
+        return 66;
+    case ER_EFORMAT:
+        return 65;
+    case ER_EUNSUPPORTED:
+        return 65;
+    case ER_EARG:
+        return 2;
+    case ER_ECONFIG:
+        return 78;
+    case ER_EOUTPUT:
+        return 73;
+    case ER_ENUMERIC:
+        return 70;
+    case ER_EDEVICE:
+        return 69;
+    case ER_EINTERRUPTED:
+        return 75;
     }
     return 1;
 }

@@ -1,0 +1,121 @@
+#include "io/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "io/os.h"
+
+er_status er_file_read(char **out, size_t *len, const char *path, size_t max_bytes) {
+    er_status rc = ER_OK;
+    char *bytes = NULL;
+    int fd = -1;
+    uint64_t size = 0;
+    ER_TRY(er_open_regular(&fd, &size, path));
+    if (size > max_bytes) ER_FAIL(ER_EFORMAT, "%s: %" PRIu64 " bytes, limit %zu", path, size, max_bytes);
+    if (!(bytes = malloc((size_t)size + 1))) ER_FAIL(ER_ENOMEM, "%" PRIu64 " bytes for %s", size, path);
+    ER_TRY(er_pread_all(fd, bytes, (size_t)size, 0, path));
+    bytes[size] = '\0';
+    *len = (size_t)size;
+    *out = bytes, bytes = NULL;
+out:
+    if (fd >= 0) close(fd);
+    free(bytes);
+    return rc;
+}
+
+bool er_file_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+bool er_dir_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+char *er_path_join(const char *dir, const char *name) {
+    size_t n = strlen(dir);
+    return er_format("%s%s%s", dir, n == 0 || dir[n - 1] == '/' ? "" : "/", name);
+}
+
+er_status er_mkdirs(const char *path) {
+    er_status rc = ER_OK;
+    char *copy = strdup(path);
+    if (!copy) ER_FAIL(ER_ENOMEM, "the path %s", path);
+    for (char *p = copy + 1; copy[0]; p++) {
+        char c = *p;
+        if (c != '/' && c != '\0') continue;
+        *p = '\0';
+        if (mkdir(copy, 0777) != 0 && !er_dir_exists(copy))
+            ER_FAIL(ER_EOUTPUT, "%s: cannot be created: %s", copy, er_errno_text(errno));
+        *p = c;
+        if (c == '\0') break;
+    }
+out:
+    free(copy);
+    return rc;
+}
+
+// Works on descriptors relative to their folder, so that nothing outside the tree can be reached through a
+// swapped link.
+static er_status remove_at(int parent, const char *name, const char *path, int depth) {
+    er_status rc = ER_OK;
+    DIR *dir = NULL;
+    int fd = -1;
+    if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) return ER_OK;
+    if (errno != EISDIR && errno != EPERM)
+        ER_FAIL(ER_EIO, "%s: remove %s: %s", path, name, er_errno_text(errno));
+    if (depth > 64) ER_FAIL(ER_EIO, "%s: more than 64 folders deep", path);
+    fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || !(dir = fdopendir(fd)))
+        ER_FAIL(ER_EIO, "%s: remove %s: %s", path, name, er_errno_text(errno));
+    for (struct dirent *e; (e = readdir(dir));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            ER_TRY(remove_at(dirfd(dir), e->d_name, path, depth + 1));
+    if (unlinkat(parent, name, AT_REMOVEDIR) != 0)
+        ER_FAIL(ER_EIO, "%s: remove %s: %s", path, name, er_errno_text(errno));
+out:
+    if (dir) closedir(dir);
+    else if (fd >= 0) close(fd);
+    return rc;
+}
+
+er_status er_remove_tree(const char *path) { return remove_at(AT_FDCWD, path, path, 0); }
+
+er_status er_file_write_atomic(const char *path, const void *bytes, size_t len) {
+    er_status rc = ER_OK;
+    int fd = -1;
+    unsigned salt = 0;  // process ids repeat between containers that share a file system
+    (void)!getrandom(&salt, sizeof salt, GRND_NONBLOCK);
+    char *folder = NULL, *slash, *temp = er_format("%s.partial-%ld-%08x", path, (long)getpid(), salt);
+    if (!temp || !(folder = strdup(path))) ER_FAIL(ER_ENOMEM, "the path %s", path);
+    fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) ER_FAIL(ER_EOUTPUT, "%s: cannot be created: %s", path, er_errno_text(errno));
+    ER_TRY(er_write_all(fd, bytes, len, path));
+    if (fsync(fd) != 0) ER_FAIL(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
+    if (close(fd) != 0) {
+        fd = -1;
+        ER_FAIL(ER_EIO, "%s: close: %s", path, er_errno_text(errno));
+    }
+    fd = -1;
+    if (rename(temp, path) != 0)
+        ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", path, er_errno_text(errno));
+    slash = strrchr(folder, '/');
+    if (slash) slash[slash == folder] = '\0';
+    (void)er_fsync_path(
+        slash ? folder
+              : ".");  // the bytes are safe either way; only the name's survival of a crash is at stake
+out:
+    if (fd >= 0) close(fd);
+    if (rc != ER_OK && temp) (void)unlink(temp);
+    free(folder);
+    free(temp);
+    return rc;
+}

@@ -1,0 +1,149 @@
+#include "io/os.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COPY_CHUNK ((size_t)1 << 20)
+#define IO_CHUNK ((size_t)1 << 30)  // the kernel moves at most 2^31 - 4096 bytes a call
+
+const char *er_errno_text(int e) {
+    static _Thread_local char text[128], space[128];
+    (void)snprintf(text, sizeof text, "%s", strerror_r(e, space, sizeof space));
+    if (text[0] && islower((unsigned char)text[1])) text[0] = (char)tolower((unsigned char)text[0]);
+    return text;
+}
+
+char *er_format(const char *fmt, ...) {
+    char *s = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    if (vasprintf(&s, fmt, ap) < 0) s = NULL;
+    va_end(ap);
+    return s;
+}
+
+er_status er_open_regular(int *out, uint64_t *size, const char *path) {
+    er_status rc = ER_OK;
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        if (errno == ENOENT || errno == ENOTDIR) return er_fail(ER_ENOENT, "%s: no such file", path);
+        if (errno == ENXIO) return er_fail(ER_EFORMAT, "%s: not a regular file", path);
+        return er_fail(ER_EIO, "%s: %s", path, er_errno_text(errno));
+    }
+    if (fstat(fd, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", path, er_errno_text(errno));
+    if (S_ISDIR(st.st_mode)) ER_FAIL(ER_EFORMAT, "%s: is a folder, not a file", path);
+    if (!S_ISREG(st.st_mode)) ER_FAIL(ER_EFORMAT, "%s: not a regular file", path);
+    *out = fd, fd = -1;
+    *size = (uint64_t)st.st_size;
+out:
+    if (fd >= 0) close(fd);
+    return rc;
+}
+
+er_status er_pread_all(int fd, void *dst, size_t n, uint64_t offset, const char *path) {
+    char *p = dst;
+    while (n > 0) {
+        ssize_t got = pread(fd, p, n < IO_CHUNK ? n : IO_CHUNK, (off_t)offset);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0)
+            return er_fail(ER_EIO, "%s: read at byte %" PRIu64 ": %s", path, offset, er_errno_text(errno));
+        if (got == 0)
+            return er_fail(ER_EIO,
+                "%s: ends at byte %" PRIu64 ", %zu bytes missing: it shrank after it was opened", path,
+                offset, n);
+        p += got, n -= (size_t)got, offset += (uint64_t)got;
+    }
+    return ER_OK;
+}
+
+er_status er_write_all(int fd, const void *src, size_t n, const char *path) {
+    const char *p = src;
+    while (n > 0) {
+        ssize_t put = write(fd, p, n < IO_CHUNK ? n : IO_CHUNK);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return er_fail(ER_EIO, "%s: write: %s", path, er_errno_text(errno));
+        p += put, n -= (size_t)put;
+    }
+    return ER_OK;
+}
+
+er_status er_pwrite_all(int fd, const void *src, size_t n, uint64_t offset, const char *path) {
+    const char *p = src;
+    while (n > 0) {
+        ssize_t put = pwrite(fd, p, n < IO_CHUNK ? n : IO_CHUNK, (off_t)offset);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0)
+            return er_fail(ER_EIO, "%s: write at byte %" PRIu64 ": %s", path, offset, er_errno_text(errno));
+        p += put, n -= (size_t)put, offset += (uint64_t)put;
+    }
+    return ER_OK;
+}
+
+er_status er_fsync_path(const char *path) {
+    er_status rc = ER_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return er_fail(ER_EIO, "%s: %s", path, er_errno_text(errno));
+    // Some file systems know no fsync of a folder and say EINVAL; there is nothing more to be done there.
+    if (fsync(fd) != 0 && errno != EINVAL) rc = er_fail(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
+    close(fd);
+    return rc;
+}
+
+// Copies what is left after `done` bytes with a buffer.
+static er_status copy_by_buffer(
+    int to, int from, uint64_t done, uint64_t size, const char *to_path, const char *from_path) {
+    er_status rc = ER_OK;
+    char *buffer = malloc(COPY_CHUNK);
+    if (!buffer) ER_FAIL(ER_ENOMEM, "%zu bytes to copy %s", COPY_CHUNK, from_path);
+    while (done < size) {
+        size_t n = size - done < COPY_CHUNK ? (size_t)(size - done) : COPY_CHUNK;
+        ER_TRY(er_pread_all(from, buffer, n, done, from_path));
+        ER_TRY(er_pwrite_all(to, buffer, n, done, to_path));
+        done += n;
+    }
+out:
+    free(buffer);
+    return rc;
+}
+
+er_status er_copy_all(int to, int from, uint64_t size, const char *to_path, const char *from_path) {
+    struct stat st;
+    uint64_t done = 0;
+    if (ioctl(to, FICLONE, from) == 0) {
+        done = size;
+    } else {
+        off_t in = 0, at = 0;
+        while (done < size) {
+            size_t want = size - done < IO_CHUNK ? (size_t)(size - done) : IO_CHUNK;
+            ssize_t n = copy_file_range(from, &in, to, &at, want, 0);
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+                return er_fail(
+                    ER_EIO, "%s: write at byte %" PRIu64 ": %s", to_path, done, er_errno_text(errno));
+            if (n <= 0)
+                break;  // not on this pair of file systems: the buffer copies the rest, and names what is
+                        // wrong
+            done += (uint64_t)n;
+        }
+    }
+    if (done < size) {
+        er_status rc = copy_by_buffer(to, from, done, size, to_path, from_path);
+        if (rc != ER_OK) return rc;
+    }
+    if (fstat(to, &st) != 0) return er_fail(ER_EIO, "%s: %s", to_path, er_errno_text(errno));
+    if ((uint64_t)st.st_size != size)
+        return er_fail(ER_EIO,
+            "%s: copied %" PRIu64 " bytes, expected %" PRIu64 ": the file changed meanwhile", from_path,
+            (uint64_t)st.st_size, size);
+    return ER_OK;
+}

@@ -1,0 +1,259 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "io/file.h"
+#include "io/os.h"
+
+#define MANIFEST "errata-manifest.json"
+
+struct er_output {
+    char *dir;      // no trailing slash
+    char *partial;  // DIR.partial-<pid>
+    char *parent;
+    bool force, committed;
+};
+
+// `dir` without trailing slashes and its parent folder, both malloc'd.
+static er_status split(char **dir_out, char **parent_out, const char *path) {
+    er_status rc = ER_OK;
+    char *dir = strdup(path), *parent = NULL, *slash;
+    const char *last;
+    if (!dir) ER_FAIL(ER_ENOMEM, "the path %s", path);
+    for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; n--) dir[n - 1] = '\0';
+    slash = strrchr(dir, '/');
+    last = slash ? slash + 1 : dir;
+    if (!*last || strcmp(last, ".") == 0 || strcmp(last, "..") == 0)
+        ER_FAIL(ER_EOUTPUT, "output '%s': not the name of a new folder", path);
+    if (!(parent = strdup(slash ? dir : "."))) ER_FAIL(ER_ENOMEM, "the path %s", path);
+    if (slash) parent[slash == dir ? 1 : slash - dir] = '\0';
+    *dir_out = dir, dir = NULL;
+    *parent_out = parent, parent = NULL;
+out:
+    free(dir);
+    free(parent);
+    return rc;
+}
+
+// 1: a folder without entries; 0: it has some; -1: cannot be listed.
+static int is_empty(const char *dir) {
+    int n = 0;
+    DIR *d = opendir(dir);
+    if (!d) return -1;
+    for (struct dirent *e; (e = readdir(d));)
+        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    closedir(d);
+    return n == 0;
+}
+
+static er_status check_existing(const char *dir, bool force) {
+    er_status rc = ER_OK;
+    struct stat st;
+    char *manifest = NULL;
+    if (lstat(dir, &st) != 0) {
+        if (errno != ENOENT) ER_FAIL(ER_EOUTPUT, "%s: %s", dir, er_errno_text(errno));
+        goto out;
+    }
+    if (!force) ER_FAIL(ER_EOUTPUT, "%s: exists already (--force replaces it)", dir);
+    if (!S_ISDIR(st.st_mode)) ER_FAIL(ER_EOUTPUT, "%s: exists and is not a folder", dir);
+    if (!(manifest = er_path_join(dir, MANIFEST))) ER_FAIL(ER_ENOMEM, "the path %s", dir);
+    if (is_empty(dir) != 1 && !er_file_exists(manifest))
+        ER_FAIL(
+            ER_EOUTPUT, "%s: exists and has no " MANIFEST ": not an output of errata, so not replaced", dir);
+out:
+    free(manifest);
+    return rc;
+}
+
+static bool is_inside(const char *inner, const char *outer) {
+    size_t n = strlen(outer);
+    return strncmp(inner, outer, n) == 0 && (inner[n] == '\0' || inner[n] == '/' || outer[n - 1] == '/');
+}
+
+// EOUTPUT when the folder to be is `model_dir` or lies inside it; links are resolved first.
+static er_status check_outside(const char *dir, const char *parent, const char *model_dir) {
+    er_status rc = ER_OK;
+    char *model = realpath(model_dir, NULL), *above = realpath(parent, NULL), *self = realpath(dir, NULL);
+    if (!model || !above) goto out;  // a missing folder is reported where it is opened
+    if (is_inside(above, model) || (self && is_inside(self, model)))
+        ER_FAIL(ER_EOUTPUT, "%s: is the model's own folder %s or inside it", dir, model_dir);
+out:
+    free(model);
+    free(above);
+    free(self);
+    return rc;
+}
+
+er_status er_output_check(const char *path, bool force, const char *model_dir) {
+    er_status rc = ER_OK;
+    char *dir = NULL, *parent = NULL;
+    ER_TRY(split(&dir, &parent, path));
+    if (!er_dir_exists(parent)) ER_FAIL(ER_EOUTPUT, "%s: its parent folder %s does not exist", dir, parent);
+    if (model_dir) ER_TRY(check_outside(dir, parent, model_dir));
+    ER_TRY(check_existing(dir, force));
+    if (access(parent, W_OK | X_OK) != 0)
+        ER_FAIL(ER_EOUTPUT, "%s: cannot be created in %s: %s", dir, parent, er_errno_text(errno));
+out:
+    free(dir);
+    free(parent);
+    return rc;
+}
+
+er_status er_output_begin(er_output **out, const char *path, bool force) {
+    er_status rc = ER_OK;
+    er_output *o = calloc(1, sizeof *o);
+    if (!o) ER_FAIL(ER_ENOMEM, "an output folder");
+    ER_TRY(er_output_check(path, force, NULL));
+    ER_TRY(split(&o->dir, &o->parent, path));
+    o->force = force;
+    for (int i = 0;;
+         i++) {  // a killed job with our process id, or a live one on another node, keeps its folder
+        char *partial = i == 0 ? er_format("%s.partial-%ld", o->dir, (long)getpid())
+                               : er_format("%s.partial-%ld-%d", o->dir, (long)getpid(), i);
+        if (!partial) ER_FAIL(ER_ENOMEM, "the path %s", o->dir);
+        if (mkdir(partial, 0777) == 0) {
+            o->partial = partial;
+            break;
+        }
+        int e = errno;
+        free(partial);
+        if (e != EEXIST || i == 1000)
+            ER_FAIL(ER_EOUTPUT, "%s: cannot be created in %s: %s", o->dir, o->parent, er_errno_text(e));
+    }
+    *out = o, o = NULL;
+out:
+    er_output_free(o);
+    return rc;
+}
+
+const char *er_output_path(const er_output *o) { return o->partial; }
+const char *er_output_dir(const er_output *o) { return o->dir; }
+
+void er_output_free(er_output *o) {
+    if (!o) return;
+    if (o->partial && !o->committed) (void)er_remove_tree(o->partial);
+    free(o->dir);
+    free(o->partial);
+    free(o->parent);
+    free(o);
+}
+
+// A new file of the partial folder, open for writing, and its path.
+static er_status create(int *fd, char **path, const er_output *o, const char *name) {
+    if (!*name || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return er_fail(ER_EARG, "output file '%s': not a plain file name", name);
+    if (!(*path = er_path_join(o->partial, name)))
+        return er_fail(ER_ENOMEM, "the path %s/%s", o->partial, name);
+    *fd = open(*path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (*fd < 0) return er_fail(errno == ENOSPC ? ER_EIO : ER_EOUTPUT, "%s: %s", *path, er_errno_text(errno));
+    return ER_OK;
+}
+
+static er_status finish(int fd, const char *path) {
+    if (fsync(fd) != 0) return er_fail(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
+    return ER_OK;
+}
+
+er_status er_output_write(er_output *o, const char *name, const void *bytes, size_t len) {
+    er_status rc = ER_OK;
+    char *path = NULL;
+    int fd = -1;
+    ER_TRY(create(&fd, &path, o, name));
+    ER_TRY(er_write_all(fd, bytes, len, path));
+    ER_TRY(finish(fd, path));
+out:
+    if (fd >= 0) close(fd);
+    free(path);
+    return rc;
+}
+
+er_status er_output_copy(er_output *o, const char *name, const char *from_path) {
+    er_status rc = ER_OK;
+    char *path = NULL;
+    int fd = -1, from = -1;
+    uint64_t size = 0;
+    ER_TRY(er_open_regular(&from, &size, from_path));
+    ER_TRY(create(&fd, &path, o, name));
+    ER_TRY(er_copy_all(fd, from, size, path, from_path));
+out:
+    if (fd >= 0) close(fd);
+    if (from >= 0) close(from);
+    free(path);
+    return rc;
+}
+
+static er_status fsync_all(const char *dir) {
+    er_status rc = ER_OK;
+    char *path = NULL;
+    DIR *d = opendir(dir);
+    if (!d) ER_FAIL(ER_EIO, "%s: %s", dir, er_errno_text(errno));
+    for (struct dirent *e; (e = readdir(d));) {
+        struct stat st;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        free(path);
+        if (!(path = er_path_join(dir, e->d_name))) ER_FAIL(ER_ENOMEM, "the path %s/%s", dir, e->d_name);
+        if (lstat(path, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", path, er_errno_text(errno));
+        if (S_ISDIR(st.st_mode)) ER_TRY(fsync_all(path));
+        else if (S_ISREG(st.st_mode)) ER_TRY(er_fsync_path(path));
+    }
+    ER_TRY(er_fsync_path(dir));
+out:
+    if (d) closedir(d);
+    free(path);
+    return rc;
+}
+
+// An existing DIR gives way in one step where the file system can exchange two names. Elsewhere it is moved
+// aside first and moved back should the second rename be refused; a crash between the two leaves it whole
+// under DIR.replaced-<pid>.
+static er_status replace(er_output *o) {
+    er_status rc = ER_OK;
+    char *aside = NULL;
+    if (renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->dir, RENAME_EXCHANGE) == 0) {
+        o->committed = true;
+        (void)er_remove_tree(
+            o->partial);  // now the old folder; the new one is in place whatever happens here
+        goto out;
+    }
+    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP && errno != ENOTTY)
+        ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(errno));
+    if (!(aside = er_format("%s.replaced-%ld", o->dir, (long)getpid())))
+        ER_FAIL(ER_ENOMEM, "the path %s", o->dir);
+    if (rename(o->dir, aside) != 0)
+        ER_FAIL(ER_EOUTPUT, "%s: cannot be moved aside: %s", o->dir, er_errno_text(errno));
+    if (rename(o->partial, o->dir) != 0) {
+        int e = errno;
+        (void)rename(aside, o->dir);
+        ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(e));
+    }
+    o->committed = true;
+    (void)er_remove_tree(aside);
+out:
+    free(aside);
+    return rc;
+}
+
+er_status er_output_commit(er_output *o) {
+    er_status rc = ER_OK;
+    struct stat st;
+    ER_TRY(fsync_all(o->partial));
+    ER_TRY(check_existing(o->dir, o->force));  // again: hours may lie between begin and commit
+    if (lstat(o->dir, &st) == 0) {
+        ER_TRY(replace(o));
+    } else {
+        int failed = renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->dir, RENAME_NOREPLACE);
+        if (failed && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP))
+            failed = rename(o->partial, o->dir);
+        if (failed) ER_FAIL(ER_EOUTPUT, "%s: cannot be put in place: %s", o->dir, er_errno_text(errno));
+        o->committed = true;
+    }
+    (void)er_fsync_path(
+        o->parent);  // the folder is in place; a power cut now could at worst show the old name
+out:
+    return rc;
+}
