@@ -24,12 +24,13 @@ struct er_documents {
 
 size_t er_paragraph_length(const char *text, size_t len) {
     size_t at = 0;
-    for (int blank = 0; at < len;) {
+    for (bool words = false, blank = false; at < len;) {
         const char *end = memchr(text + at, '\n', len - at);
         size_t next = end ? (size_t)(end - text) + 1 : len, i = at;
         while (i < next && (text[i] == ' ' || text[i] == '\t' || text[i] == '\r' || text[i] == '\n')) i++;
-        if (i == next) blank = at > 0;  // blank lines at the very front belong to the paragraph they precede
+        if (i == next) blank = words;  // blank lines at the very front go with the paragraph they precede
         else if (blank) break;
+        else words = true;
         at = next;
     }
     return at;
