@@ -22,6 +22,7 @@ typedef struct er_tape {
     float *x_in, *stats1, *qkv, *attn, *lse, *x_mid, *stats2, *u;
 } er_tape;
 size_t er_tape_bytes(const er_arch *a, size_t max_tokens);  // of one layer
+void er_tape_carve(er_tape *t, const er_arch *a, size_t max_tokens, void *dev_memory);  // er_tape_bytes of it, 64-byte aligned
 
 // A packed batch; host arrays, borrowed during er_run_begin only.
 typedef struct er_rows {
@@ -49,6 +50,8 @@ typedef struct er_run {
 
 er_status er_run_create(er_run **out, er_model *m, size_t max_tokens, size_t max_rows, bool backward);
 void er_run_free(er_run *r);
+// EARG when the batch does not fit the run, or a token, position, row or cache range is out of bounds. Layers outside kv's range
+// store nothing; running one of them with prefixes is EARG.
 er_status er_run_begin(er_run *r, const er_rows *rows, er_kv *kv);
 er_status er_run_embed(er_run *r, float *x);
 // x [tokens, hidden] in: block input, out: block output. tape may be NULL.
@@ -57,7 +60,8 @@ er_status er_run_layer(er_run *r, size_t layer, float *x, er_tape *tape);
 // residual: x + attention). er_run_layer_finish adds W_down act + b: the two together are er_run_layer.
 er_status er_run_layer_to_key(er_run *r, size_t layer, float *x, er_tape *tape);
 er_status er_run_layer_finish(er_run *r, size_t layer, float *x);
-// dx [tokens, hidden] in: gradient of the block's output, out: of its input.
+// dx [tokens, hidden] in: gradient of the block's output, out: of its input. Overwrites `act` and `attn`. No gradient flows to a
+// prefix. Needs a run created for backward.
 er_status er_run_layer_backward(er_run *r, size_t layer, float *dx, const er_tape *tape);
 // logits [n, vocab] of rows index[0..n-1] [dev] of x; picked [n, hidden] keeps the rows, picked_stats [n, 2]; h_scratch [n, hidden].
 er_status er_run_head(er_run *r, float *logits, const float *x, const int32_t *index, size_t n, float *picked, float *picked_stats,

@@ -27,10 +27,13 @@ typedef struct er_arch {
     float attention_scale;
     size_t window;
     er_rope_config rope;
+    bool attention_bias, mlp_bias;  // of config.json; only families that make biases optional look at them
+    int32_t eos;                    // eos_token_id (the first of a list), -1 when absent
+    const struct er_family *row;    // of the table in engine/model/families.c
 } er_arch;
 
 typedef struct er_block {  // weights of one layer; [dev]. Absent ones are NULL
-    float *norm1_w, *norm1_b, *norm2_w, *norm2_b;
+    float *norm1_w, *norm1_b, *norm2_w, *norm2_b;  // no norm2: the MLP reads norm1's output (parallel residual only)
     er_weight *qkv;         // [(heads + 2 kv_heads) * head_dim, hidden]: q, k, v rows fused at load
     float *qkv_b;
     er_weight *out;         // [hidden, heads * head_dim]
@@ -48,12 +51,12 @@ typedef struct er_model {
     er_device *dev;            // borrowed
     er_checkpoint *checkpoint; // owned
     er_tokenizer *tokenizer;   // owned
-    er_block *block;           // [layers]
+    er_block *block;           // [layers]; of a check_only model only down_tensor and down_name are set
     er_weight *embed, *position, *head;  // head == embed when tied
     float *head_b;
     float *final_w, *final_b;
     float *rope_table;         // [dev] [positions used, rope.dims]; NULL without rotary
-    size_t rope_positions;
+    size_t rope_positions;     // min(positions, 32,768): longer rows are refused by er_run_begin
     int32_t eos;               // -1 when unknown
     size_t weight_bytes;
 } er_model;
@@ -61,13 +64,20 @@ typedef struct er_model {
 typedef struct er_model_options {
     const size_t *editable;  // layers whose `down` will be edited
     size_t n_editable;
-    bool check_only;         // read and verify config, tensors and tokenizer; load no weights
+    bool check_only;         // read and verify config, tensors and tokenizer; load no weights (the device may be NULL)
 } er_model_options;
 
 // EUNSUPPORTED names the family or feature and the reason; EFORMAT names the tensor whose shape or type is off.
 er_status er_model_open(er_model **out, er_device *dev, const char *dir, const er_model_options *options);
+// The same without the tokenizer, which stays NULL: config.json and tensors alone. `options` may be NULL.
+er_status er_model_load(er_model **out, er_device *dev, const char *dir, const er_model_options *options);
 void er_model_free(er_model *m);
 er_status er_arch_read(er_arch *out, const char *config_path);  // config.json alone
+er_status er_arch_parse(er_arch *out, const char *json, size_t len, const char *name);  // its text
+// Rotary cosines and sines as er_device_ops.rope reads them: table [positions, rope.dims].
+void er_rope_table(float *table, const er_rope_config *rope, size_t positions);
+size_t er_arch_qkv_rows(const er_arch *a);  // (heads + 2 kv_heads) * head_dim
+size_t er_arch_up_rows(const er_arch *a);   // inner, twice that when gated
 // FLOPs of one token through `n` layers (forward, GEMMs only) and through the head.
 double er_arch_layer_flops(const er_arch *a);
 double er_arch_head_flops(const er_arch *a);

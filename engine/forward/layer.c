@@ -1,0 +1,223 @@
+// One decoder block, forward and backward. With n = norm, A = attention, M = the MLP up to its key:
+//
+//     sequential   x_mid = x + A(n1 x)         y = x_mid + W_down M(n2 x_mid)
+//     parallel     x_mid = x + A(n1 x)         y = x_mid + W_down M(n2 x)        (n2 may be n1)
+#include "engine/forward.h"
+
+#define OPS(r) ((r)->model->dev->op)
+#define AT(r) (r)->model->dev, (r)->stream
+
+static er_status linear(er_run *r, float *y, const float *x, const er_weight *w, const float *b, size_t m,
+    size_t d_out, size_t d_in, float beta) {
+    r->flops += 2.0 * (double)m * (double)d_out * (double)d_in;
+    return OPS(r)->linear(AT(r), y, x, w, b, m, beta);
+}
+
+static er_status linear_back(er_run *r, float *dx, const float *dy, const er_weight *w, size_t m,
+    size_t d_out, size_t d_in, float beta) {
+    r->flops += 2.0 * (double)m * (double)d_out * (double)d_in;
+    return OPS(r)->linear_backward(AT(r), dx, dy, w, m, beta);
+}
+
+static er_status norm(er_run *r, float *y, float *stats, const float *x, const float *w, const float *b) {
+    const er_arch *a = &r->model->arch;
+    return OPS(r)->norm(AT(r), a->norm, y, stats, x, w, b, a->norm_eps, r->tokens, a->hidden);
+}
+
+static er_status norm_back(
+    er_run *r, float *dx, const float *dy, const float *x, const float *w, const float *stats) {
+    const er_arch *a = &r->model->arch;
+    return OPS(r)->norm_backward(AT(r), a->norm, dx, dy, x, w, stats, r->tokens, a->hidden);
+}
+
+static er_status rotate(er_run *r, float *qkv, bool inverse) {
+    const er_model *m = r->model;
+    const er_arch *a = &m->arch;
+    if (a->rope.style == ER_ROPE_NONE) return ER_OK;
+    // q heads and k heads stand side by side: one call turns both.
+    return OPS(r)->rope(AT(r), a->rope.style, qkv, er_arch_qkv_rows(a), r->pos, m->rope_table, a->rope.dims,
+        r->tokens, a->heads + a->kv_heads, a->head_dim, inverse);
+}
+
+// The cached keys and values of `layer`, or NULL when the cache does not cover it.
+static void cached(const er_run *r, size_t layer, float **k, float **v) {
+    const er_kv *kv = r->kv;
+    const er_arch *a = &r->model->arch;
+    *k = *v = NULL;
+    if (!kv || layer < kv->first || layer >= kv->first + kv->layers) return;
+    size_t at = (layer - kv->first) * kv->capacity * a->kv_heads * a->head_dim;
+    *k = kv->k + at, *v = kv->v + at;
+}
+
+static er_status attention_of(er_attention *out, const er_run *r, size_t layer, const float *qkv) {
+    const er_arch *a = &r->model->arch;
+    float *k, *v;
+    cached(r, layer, &k, &v);
+    if (r->has_prefix && !k)
+        return er_fail(ER_EARG, "layer %zu: rows continue a prefix that is not cached for it", layer);
+    *out = (er_attention){.tokens = r->tokens,
+        .rows = r->rows,
+        .heads = a->heads,
+        .kv_heads = a->kv_heads,
+        .head_dim = a->head_dim,
+        .ld_qkv = er_arch_qkv_rows(a),
+        .qkv = qkv,
+        .row_start = r->row_start,
+        .scale = a->attention_scale,
+        .window = a->window};
+    if (r->has_prefix)
+        out->prefix_k = k, out->prefix_v = v, out->prefix_at = r->prefix_at, out->prefix_len = r->prefix_len;
+    return ER_OK;
+}
+
+// qkv from h, rotated and stored to the cache; then attn [tokens, heads * head_dim]. Storing comes first, so
+// that a row may continue a prefix that this very batch computes.
+static er_status attend(er_run *r, size_t layer, float *qkv, float *attn, float *lse) {
+    er_status rc = ER_OK;
+    const er_arch *a = &r->model->arch;
+    const er_block *b = &r->model->block[layer];
+    size_t ld = er_arch_qkv_rows(a), kv_dim = a->kv_heads * a->head_dim;
+    float *k, *v;
+    er_attention at;
+    ER_TRY(attention_of(&at, r, layer, qkv));
+    ER_TRY(linear(r, qkv, r->h, b->qkv, b->qkv_b, r->tokens, ld, a->hidden, 0));
+    ER_TRY(rotate(r, qkv, false));
+    cached(r, layer, &k, &v);
+    if (r->has_store && k)
+        ER_TRY(
+            OPS(r)->kv_store(AT(r), k, v, qkv, ld, a->heads * a->head_dim, kv_dim, r->store_at, r->tokens));
+    ER_TRY(OPS(r)->attention(AT(r), &at, attn, lse));
+out:
+    return rc;
+}
+
+static er_status check_layer(const er_run *r, size_t layer) {
+    if (layer < r->model->arch.layers) return ER_OK;
+    return er_fail(ER_EARG, "layer %zu of %zu", layer, r->model->arch.layers);
+}
+
+er_status er_run_embed(er_run *r, float *x) {
+    const er_model *m = r->model;
+    return OPS(r)->embed(
+        AT(r), x, m->embed, m->position, r->token, r->pos, m->arch.position_offset, r->tokens);
+}
+
+er_status er_run_layer_to_key(er_run *r, size_t layer, float *x, er_tape *tape) {
+    er_status rc = ER_OK;
+    ER_TRY(check_layer(r, layer));
+    const er_arch *a = &r->model->arch;
+    const er_block *b = &r->model->block[layer];
+    size_t T = r->tokens, q = a->heads * a->head_dim, stream = T * a->hidden * sizeof(float);
+    float *qkv = tape ? tape->qkv : r->qkv, *attn = tape ? tape->attn : r->attn, *u = tape ? tape->u : r->u;
+    float *stats1 = tape ? tape->stats1 : r->stats, *stats2 = tape ? tape->stats2 : r->stats;
+    if (tape) ER_TRY(OPS(r)->copy(AT(r), tape->x_in, x, stream));
+    ER_TRY(norm(r, r->h, stats1, x, b->norm1_w, b->norm1_b));
+    ER_TRY(attend(r, layer, qkv, attn, tape ? tape->lse : r->lse));
+    if (a->parallel_residual) {
+        if (b->norm2_w) ER_TRY(norm(r, r->h, stats2, x, b->norm2_w, b->norm2_b));
+        ER_TRY(linear(r, x, attn, b->out, b->out_b, T, a->hidden, q, 1));
+    } else {
+        ER_TRY(linear(r, x, attn, b->out, b->out_b, T, a->hidden, q, 1));
+        if (tape) ER_TRY(OPS(r)->copy(AT(r), tape->x_mid, x, stream));
+        ER_TRY(norm(r, r->h, stats2, x, b->norm2_w, b->norm2_b));
+    }
+    ER_TRY(linear(r, u, r->h, b->up, b->up_b, T, er_arch_up_rows(a), a->hidden, 0));
+    ER_TRY(OPS(r)->activation(AT(r), a->act, a->gated, r->act, u, T, a->inner));
+out:
+    return rc;
+}
+
+er_status er_run_layer_finish(er_run *r, size_t layer, float *x) {
+    er_status rc = check_layer(r, layer);
+    if (rc != ER_OK) return rc;
+    const er_arch *a = &r->model->arch;
+    const er_block *b = &r->model->block[layer];
+    return linear(r, x, r->act, b->down, b->down_b, r->tokens, a->hidden, a->inner, 1);
+}
+
+er_status er_run_layer(er_run *r, size_t layer, float *x, er_tape *tape) {
+    er_status rc = er_run_layer_to_key(r, layer, x, tape);
+    return rc == ER_OK ? er_run_layer_finish(r, layer, x) : rc;
+}
+
+// dh [tokens, hidden] = gradient at the MLP's input, from dx at the block's output.
+static er_status mlp_backward(er_run *r, const er_block *b, const float *dx, const er_tape *tape) {
+    er_status rc = ER_OK;
+    const er_arch *a = &r->model->arch;
+    ER_TRY(linear_back(r, r->act, dx, b->down, r->tokens, a->hidden, a->inner, 0));
+    ER_TRY(OPS(r)->activation_backward(AT(r), a->act, a->gated, r->du, r->act, tape->u, r->tokens, a->inner));
+    ER_TRY(linear_back(r, r->dh, r->du, b->up, r->tokens, er_arch_up_rows(a), a->hidden, 0));
+out:
+    return rc;
+}
+
+// dh (+)= gradient at the attention's input, from dout [tokens, heads * head_dim] at its output.
+static er_status attention_backward(
+    er_run *r, size_t layer, const float *dout, const er_tape *tape, float beta) {
+    er_status rc = ER_OK;
+    const er_arch *a = &r->model->arch;
+    er_attention at;
+    ER_TRY(attention_of(&at, r, layer, tape->qkv));
+    ER_TRY(OPS(r)->attention_backward(AT(r), &at, r->dqkv, dout, tape->attn, tape->lse));
+    ER_TRY(rotate(r, r->dqkv, true));
+    ER_TRY(linear_back(
+        r, r->dh, r->dqkv, r->model->block[layer].qkv, r->tokens, er_arch_qkv_rows(a), a->hidden, beta));
+out:
+    return rc;
+}
+
+static er_status parallel_backward(er_run *r, size_t layer, float *dx, const er_tape *tape) {
+    er_status rc = ER_OK;
+    const er_arch *a = &r->model->arch;
+    const er_block *b = &r->model->block[layer];
+    // Both branches see the gradient of the block's output, so take both products before dx changes.
+    ER_TRY(linear_back(r, r->attn, dx, b->out, r->tokens, a->hidden, a->heads * a->head_dim, 0));
+    ER_TRY(mlp_backward(r, b, dx, tape));
+    if (b->norm2_w) ER_TRY(norm_back(r, dx, r->dh, tape->x_in, b->norm2_w, tape->stats2));
+    ER_TRY(attention_backward(r, layer, r->attn, tape, b->norm2_w ? 0 : 1));
+    ER_TRY(norm_back(r, dx, r->dh, tape->x_in, b->norm1_w, tape->stats1));
+out:
+    return rc;
+}
+
+er_status er_run_layer_backward(er_run *r, size_t layer, float *dx, const er_tape *tape) {
+    er_status rc = ER_OK;
+    ER_TRY(check_layer(r, layer));
+    const er_arch *a = &r->model->arch;
+    const er_block *b = &r->model->block[layer];
+    if (!r->dh) ER_FAIL(ER_EARG, "layer %zu: backward in a run created without it", layer);
+    if (a->parallel_residual) return parallel_backward(r, layer, dx, tape);
+    ER_TRY(mlp_backward(r, b, dx, tape));
+    ER_TRY(norm_back(r, dx, r->dh, tape->x_mid, b->norm2_w, tape->stats2));
+    ER_TRY(linear_back(r, r->attn, dx, b->out, r->tokens, a->hidden, a->heads * a->head_dim, 0));
+    ER_TRY(attention_backward(r, layer, r->attn, tape, 0));
+    ER_TRY(norm_back(r, dx, r->dh, tape->x_in, b->norm1_w, tape->stats1));
+out:
+    return rc;
+}
+
+er_status er_run_head(er_run *r, float *logits, const float *x, const int32_t *index, size_t n, float *picked,
+    float *picked_stats, float *h_scratch) {
+    er_status rc = ER_OK;
+    const er_model *m = r->model;
+    const er_arch *a = &m->arch;
+    ER_TRY(OPS(r)->gather_rows(AT(r), picked, x, index, n, a->hidden));
+    ER_TRY(OPS(r)->norm(
+        AT(r), a->norm, h_scratch, picked_stats, picked, m->final_w, m->final_b, a->norm_eps, n, a->hidden));
+    ER_TRY(linear(r, logits, h_scratch, m->head, m->head_b, n, a->vocab, a->hidden, 0));
+out:
+    return rc;
+}
+
+er_status er_run_head_backward(er_run *r, float *dpicked, const float *dlogits, size_t n, const float *picked,
+    const float *picked_stats, float *h_scratch) {
+    er_status rc = ER_OK;
+    const er_model *m = r->model;
+    const er_arch *a = &m->arch;
+    ER_TRY(linear_back(r, h_scratch, dlogits, m->head, n, a->vocab, a->hidden, 0));
+    ER_TRY(OPS(r)->zero(AT(r), dpicked, n * a->hidden * sizeof(float)));
+    ER_TRY(OPS(r)->norm_backward(
+        AT(r), a->norm, dpicked, h_scratch, picked, m->final_w, picked_stats, n, a->hidden));
+out:
+    return rc;
+}

@@ -1,0 +1,88 @@
+// The table of model families: what config.json calls things, what the tensors are called, which switches the
+// block takes. Rows are data; the code that reads them is arch.c (config.json) and places.c (tensors).
+#ifndef ER_FAMILY_H
+#define ER_FAMILY_H
+#include "engine/model.h"
+#include "io/json.h"
+
+#define ER_MAX_ALIASES 3
+
+// A linear map or norm of the block. A family has either SLOT_QKV or the three of them, either SLOT_GATE_UP
+// or SLOT_UP (with SLOT_GATE when gated).
+typedef enum er_slot {
+    SLOT_NORM1,
+    SLOT_NORM2,
+    SLOT_QKV,
+    SLOT_Q,
+    SLOT_K,
+    SLOT_V,
+    SLOT_OUT,
+    SLOT_GATE,
+    SLOT_UP,
+    SLOT_GATE_UP,
+    SLOT_DOWN,
+    SLOT_COUNT
+} er_slot;
+
+typedef enum er_bias {
+    BIAS_NEVER,
+    BIAS_ALWAYS,
+    BIAS_ATTENTION,
+    BIAS_MLP
+} er_bias;  // the last two: as config.json says
+
+typedef struct er_slot_name {
+    const char *module;  // under the layer, without ".weight"; NULL: the family has no such part
+    er_bias bias;
+} er_slot_name;
+
+typedef struct er_config_key {
+    const char *name[ER_MAX_ALIASES];  // any of them; two with different values are an error
+} er_config_key;
+
+typedef struct er_family {
+    const char *type;        // model_type
+    const char *classes[3];  // accepted architectures[0]
+    const char *prefix[3];   // of every tensor but the head, tried in turn; "" is allowed
+    er_config_key layers, hidden, heads, kv_heads, head_dim, inner, positions, act,
+        eps;  // an empty key: derived
+    const char *default_act;
+    double default_eps, default_rope_base;
+    er_norm_kind norm;
+    bool norm_bias, conv1d, gated, parallel_residual, default_tied,
+        inner_is_4h;                                   // inner_is_4h: unless config.json says
+    er_rope_style rope;                                // ER_ROPE_NONE: learned positions
+    const char *embed, *position, *final_norm, *head;  // module names; the head stands outside the prefix
+    bool head_bias;
+    const char *layer;  // "h" or "layers": layer i is "<prefix><layer>.<i>."
+    er_slot_name slot[SLOT_COUNT];
+    const char *ignored[4];  // ends of buffer names that carry no weights
+    er_status (*check)(
+        const cJSON *config, const char *name, er_arch *a);  // what only this family has; may be NULL
+} er_family;
+
+const er_family *er_family_find(const char *type);  // NULL when there is no such row
+// Why `type` is refused although errata knows of it, or NULL.
+const char *er_family_refusal(const char *type);
+void er_family_list(char *out, size_t size);  // "gpt2, llama"
+
+// [d_out, d_in] of a slot as computed (not as stored); norms are [hidden, 1].
+void er_slot_dims(const er_arch *a, er_slot slot, size_t *d_out, size_t *d_in);
+bool er_slot_has_bias(const er_arch *a, er_slot slot);
+
+// config.json: rotary settings of transformers v4 and v5.
+er_status er_rope_read(
+    er_rope_config *out, const cJSON *config, const char *name, const er_arch *a, double default_base);
+
+// Where everything lies in the checkpoint, verified: names, shapes, types. Borrowed from the checkpoint.
+typedef struct er_block_places {
+    const er_tensor *weight[SLOT_COUNT], *bias[SLOT_COUNT];
+} er_block_places;
+typedef struct er_places {
+    const char *prefix;
+    const er_tensor *embed, *position, *head, *head_bias, *final_w, *final_b;  // head NULL: the embedding
+    er_block_places *block;                                                    // [layers]
+} er_places;
+er_status er_places_find(er_places *out, const er_arch *a, const er_checkpoint *c);
+void er_places_free(er_places *p);
+#endif

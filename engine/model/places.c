@@ -1,0 +1,187 @@
+// Finds every tensor of the model in the checkpoint and checks its shape and type before anything is read or
+// uploaded. A tensor that has no place in the model is an error too: leaving it out would compute something
+// else than its author did.
+#include "engine/model/family.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_NAME 512
+
+static bool computable(er_dtype t) { return t == ER_F32 || t == ER_F16 || t == ER_BF16 || t == ER_F64; }
+
+static void shape_text(char *out, size_t size, const uint64_t *shape, int rank) {
+    size_t at = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < rank && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%" PRIu64, i ? ", " : "", shape[i]);
+    if (at < size) snprintf(out + at, size - at, "]");
+}
+
+// The tensor `name` of exactly [rows, cols] (cols 0: a vector).
+static er_status find(
+    const er_tensor **out, const er_checkpoint *c, const char *name, size_t rows, size_t cols) {
+    const er_tensor *t = er_checkpoint_find(c, name);
+    uint64_t want[2] = {rows, cols};
+    int rank = cols ? 2 : 1;
+    if (!t) return er_fail(ER_EFORMAT, "%s: tensor '%s' is missing", er_checkpoint_dir(c), name);
+    if (t->rank != rank || memcmp(t->shape, want, (size_t)rank * sizeof *want) != 0) {
+        char found[128], expected[64];
+        shape_text(found, sizeof found, t->shape, t->rank);
+        shape_text(expected, sizeof expected, want, rank);
+        return er_fail(ER_EFORMAT, "%s: tensor '%s' is %s, expected %s",
+            er_checkpoint_shard_name(c, t->shard), name, found, expected);
+    }
+    if (!computable(t->dtype))
+        return er_fail(ER_EUNSUPPORTED, "%s: tensor '%s' is %s; F32, F16, BF16 and F64 are computed on",
+            er_checkpoint_shard_name(c, t->shard), name, er_dtype_name(t->dtype));
+    *out = t;
+    return ER_OK;
+}
+
+static er_status find_part(const er_tensor **out, const er_checkpoint *c, const char *prefix,
+    const char *module, const char *end, size_t rows, size_t cols) {
+    char name[MAX_NAME];
+    snprintf(name, sizeof name, "%s%s%s", prefix, module, end);
+    return find(out, c, name, rows, cols);
+}
+
+static er_status find_block(
+    er_block_places *b, const er_arch *a, const er_checkpoint *c, const char *prefix, size_t layer) {
+    er_status rc = ER_OK;
+    char at[MAX_NAME / 2];
+    snprintf(at, sizeof at, "%s%s.%zu.", prefix, a->row->layer, layer);
+    for (int i = 0; i < SLOT_COUNT; i++) {
+        er_slot slot = (er_slot)i;
+        const char *module = a->row->slot[slot].module;
+        size_t d_out, d_in;
+        if (!module) continue;
+        er_slot_dims(a, slot, &d_out, &d_in);
+        if (slot == SLOT_NORM1 || slot == SLOT_NORM2)
+            ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_out, 0));
+        else if (a->row->conv1d) ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_in, d_out));
+        else ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_out, d_in));
+        if (er_slot_has_bias(a, slot)) ER_TRY(find_part(&b->bias[slot], c, at, module, ".bias", d_out, 0));
+    }
+out:
+    return rc;
+}
+
+static er_status find_prefix(const char **out, const er_arch *a, const er_checkpoint *c) {
+    const er_family *f = a->row;
+    char name[MAX_NAME];
+    for (size_t i = 0; i < sizeof f->prefix / sizeof f->prefix[0] && f->prefix[i]; i++) {
+        snprintf(name, sizeof name, "%s%s.weight", f->prefix[i], f->embed);
+        if (!er_checkpoint_find(c, name)) continue;
+        *out = f->prefix[i];
+        return ER_OK;
+    }
+    return er_fail(
+        ER_EFORMAT, "%s: tensor '%s%s.weight' is missing", er_checkpoint_dir(c), f->prefix[0], f->embed);
+}
+
+// Some writers store a tied head a second time. The copy must be the embedding to the bit.
+static er_status check_tied_copy(const er_checkpoint *c, const er_tensor *head, const er_tensor *embed) {
+    er_status rc = ER_OK;
+    void *x = NULL, *y = NULL;
+    bool same = head->dtype == embed->dtype && head->bytes == embed->bytes;
+    if (same) {
+        x = malloc(head->bytes), y = malloc(head->bytes);
+        if (!x || !y) ER_FAIL(ER_ENOMEM, "tensor '%s': %" PRIu64 " bytes twice", head->name, head->bytes);
+        ER_TRY(er_checkpoint_read(c, head, x));
+        ER_TRY(er_checkpoint_read(c, embed, y));
+        same = !memcmp(x, y, head->bytes);
+    }
+    if (!same)
+        ER_FAIL(ER_EFORMAT, "%s: tie_word_embeddings is true but '%s' differs from '%s'",
+            er_checkpoint_dir(c), head->name, embed->name);
+out:
+    free(x), free(y);
+    return rc;
+}
+
+static er_status find_head(er_places *p, const er_arch *a, const er_checkpoint *c) {
+    er_status rc = ER_OK;
+    if (!a->tied_head) {
+        ER_TRY(find_part(&p->head, c, "", a->row->head, ".weight", a->vocab, a->hidden));
+        if (a->row->head_bias) ER_TRY(find_part(&p->head_bias, c, "", a->row->head, ".bias", a->vocab, 0));
+        goto out;
+    }
+    char name[MAX_NAME];
+    const er_tensor *copy = NULL;
+    snprintf(name, sizeof name, "%s.weight", a->row->head);
+    if (!er_checkpoint_find(c, name)) goto out;
+    ER_TRY(find(&copy, c, name, a->vocab, a->hidden));
+    ER_TRY(check_tied_copy(c, copy, p->embed));
+out:
+    return rc;
+}
+
+static int by_name(const void *x, const void *y) {
+    return strcmp((*(const er_tensor *const *)x)->name, (*(const er_tensor *const *)y)->name);
+}
+
+static bool ignorable(const er_arch *a, const char *name) {
+    const er_family *f = a->row;
+    size_t len = strlen(name), head = strlen(f->head);
+    for (size_t i = 0; i < sizeof f->ignored / sizeof f->ignored[0] && f->ignored[i]; i++) {
+        size_t end = strlen(f->ignored[i]);
+        if (len >= end && !strcmp(name + len - end, f->ignored[i])) return true;
+    }
+    return a->tied_head && !strncmp(name, f->head, head) && !strcmp(name + head, ".weight");
+}
+
+// Every tensor of the checkpoint is placed or known to carry no weights.
+static er_status check_no_strays(const er_places *p, const er_arch *a, const er_checkpoint *c) {
+    er_status rc = ER_OK;
+    size_t n = 0;
+    const er_tensor **placed = malloc((a->layers * 2 * SLOT_COUNT + 6) * sizeof *placed);
+    if (!placed) ER_FAIL(ER_ENOMEM, "the places of %zu layers", a->layers);
+    const er_tensor *outside[] = {p->embed, p->position, p->head, p->head_bias, p->final_w, p->final_b};
+    for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++)
+        if (outside[i]) placed[n++] = outside[i];
+    for (size_t l = 0; l < a->layers; l++)
+        for (size_t s = 0; s < SLOT_COUNT; s++) {
+            if (p->block[l].weight[s]) placed[n++] = p->block[l].weight[s];
+            if (p->block[l].bias[s]) placed[n++] = p->block[l].bias[s];
+        }
+    qsort(placed, n, sizeof(const er_tensor *), by_name);
+    for (size_t i = 0; i < er_checkpoint_count(c); i++) {
+        const er_tensor *t = er_checkpoint_at(c, i);
+        if (bsearch(&t, placed, n, sizeof(const er_tensor *), by_name) || ignorable(a, t->name)) continue;
+        ER_FAIL(ER_EUNSUPPORTED,
+            "%s: tensor '%.200s' has no place in a %s of %zu layers with the biases config.json names",
+            er_checkpoint_shard_name(c, t->shard), t->name, a->family, a->layers);
+    }
+out:
+    free(placed);
+    return rc;
+}
+
+er_status er_places_find(er_places *out, const er_arch *a, const er_checkpoint *c) {
+    er_status rc = ER_OK;
+    const er_family *f = a->row;
+    er_places p = {0};
+    p.block = calloc(a->layers, sizeof *p.block);
+    if (!p.block) ER_FAIL(ER_ENOMEM, "the places of %zu layers", a->layers);
+    ER_TRY(find_prefix(&p.prefix, a, c));
+    ER_TRY(find_part(&p.embed, c, p.prefix, f->embed, ".weight", a->vocab, a->hidden));
+    if (a->learned_positions)
+        ER_TRY(find_part(&p.position, c, p.prefix, f->position, ".weight",
+            a->positions + (size_t)a->position_offset, a->hidden));
+    for (size_t l = 0; l < a->layers; l++) ER_TRY(find_block(&p.block[l], a, c, p.prefix, l));
+    ER_TRY(find_part(&p.final_w, c, p.prefix, f->final_norm, ".weight", a->hidden, 0));
+    if (f->norm_bias) ER_TRY(find_part(&p.final_b, c, p.prefix, f->final_norm, ".bias", a->hidden, 0));
+    ER_TRY(find_head(&p, a, c));
+    ER_TRY(check_no_strays(&p, a, c));
+    *out = p;
+    p.block = NULL;
+out:
+    er_places_free(&p);
+    return rc;
+}
+
+void er_places_free(er_places *p) {
+    free(p->block);
+    p->block = NULL;
+}
