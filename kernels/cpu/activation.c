@@ -8,14 +8,14 @@
 #define INV_SQRT_2PI 0.398942280f
 
 ER_INLINE float act_value(er_act_kind kind, float x) {
-    float bell;
+    float rest, bell;
     switch (kind) {
     case ER_GELU_NEW:
-        return x * vm_sigmoid(GELU_SCALE * (x + GELU_CUBE * x * x * x));
+        return x * vm_sigmoid(GELU_SCALE * (x + GELU_CUBE * x * x * x), &rest);
     case ER_GELU_ERF:
         return x * vm_normal_cdf(x, &bell);
     case ER_SILU:
-        return x * vm_sigmoid(x);
+        return x * vm_sigmoid(x, &rest);
     case ER_RELU:
         return x > 0 ? x : 0 * x;
     }
@@ -24,20 +24,20 @@ ER_INLINE float act_value(er_act_kind kind, float x) {
 
 // The derivative; *value gets the activation itself.
 ER_INLINE float act_slope(er_act_kind kind, float x, float *value) {
-    float g, bell;
+    float g, rest, bell;
     switch (kind) {
     case ER_GELU_NEW:
-        g = vm_sigmoid(GELU_SCALE * (x + GELU_CUBE * x * x * x));
+        g = vm_sigmoid(GELU_SCALE * (x + GELU_CUBE * x * x * x), &rest);
         *value = x * g;
-        return g + x * g * (1 - g) * GELU_SCALE * (1 + 3 * GELU_CUBE * x * x);
+        return g + x * g * rest * GELU_SCALE * (1 + 3 * GELU_CUBE * x * x);
     case ER_GELU_ERF:
         g = vm_normal_cdf(x, &bell);
         *value = x * g;
         return g + x * bell * INV_SQRT_2PI;
     case ER_SILU:
-        g = vm_sigmoid(x);
+        g = vm_sigmoid(x, &rest);
         *value = x * g;
-        return g + x * g * (1 - g);
+        return g + x * g * rest;
     case ER_RELU:
         *value = x > 0 ? x : 0 * x;
         return x > 0 ? 1.0f : 0.0f;

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-#define SPAN 1024  // sums run in fp32 over a span and in fp64 over the spans
+#define SPAN 128  // sums run in fp32 over a span and in fp64 over the spans
 
 ER_CLONES static float row_max(const float *x, size_t n) {
     float top = -INFINITY;

@@ -31,7 +31,12 @@ ER_INLINE float vm_exp(float x) {
     return x < -87.3f ? 0.0f : y;
 }
 
-ER_INLINE float vm_sigmoid(float x) { return 1.0f / (1.0f + vm_exp(-x)); }
+// The logistic function g, and 1 - g without cancellation; neither overflows.
+ER_INLINE float vm_sigmoid(float x, float *rest) {
+    float e = vm_exp(x < 0 ? x : -x), t = 1.0f / (1.0f + e), small = e * t;
+    *rest = x < 0 ? t : small;
+    return x < 0 ? small : t;
+}
 
 // The standard normal distribution function, with e^(-x^2/2) as a by-product. erfc(z) = e^(-z^2) t P(t) with
 // t = 1/(1 + 0.4 z), z >= 0; P of relative error 4e-9 on 0 <= z <= 15.
