@@ -5,15 +5,17 @@
 #include <stdint.h>
 #include "io/status.h"
 
-typedef struct er_choice {  // one candidate: its weight exp((logit - max) / temperature)
-    double weight;
+typedef struct er_choice {
+    float weight;  // exp((logit - max) / temperature)
     int32_t id;
 } er_choice;
 
 typedef struct er_chooser {
     double temperature, top_p;  // temperature 0: greedy
     size_t top_k, vocab;
-    er_choice *candidate;  // [vocab] work
+    float *weight;         // [vocab] work
+    er_choice *candidate;  // [vocab] work: what is left of it
+    er_choice *border;     // [vocab] work
 } er_chooser;
 
 er_status er_chooser_init(er_chooser *c, size_t vocab, double temperature, size_t top_k, double top_p);

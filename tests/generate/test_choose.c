@@ -37,7 +37,8 @@ static void ref_probabilities(
 }
 
 // Chosen over a grid of uniforms, each id must come up with its probability: the inverse-CDF walk hits each
-// id in one stretch, so every count is within one of p * GRID.
+// id in one stretch, so every count is within one of p * GRID
+// (and a hundredth, for weights in fp32).
 static void compare_with_oracle(
     const float *logits, size_t vocab, double temperature, size_t k, double top_p) {
     enum { GRID = 20000 };
@@ -53,7 +54,7 @@ static void compare_with_oracle(
         hits[id]++;
     }
     ref_probabilities(p, logits, vocab, temperature, k, top_p);
-    for (size_t i = 0; i < vocab; i++) NEAR(hits[i], p[i] * GRID, 1.001);
+    for (size_t i = 0; i < vocab; i++) NEAR(hits[i], p[i] * GRID, 1.01);
     er_chooser_clear(&c);
 }
 
