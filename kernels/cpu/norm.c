@@ -6,17 +6,27 @@
 
 #include <math.h>
 
+#define SPAN 128  // sums run in fp32 over a span and in fp64 over the spans
+
 ER_CLONES static void norm_row(er_norm_kind kind, float *y, float *stats, const float *x, const float *w,
     const float *b, float eps, size_t n) {
-    float mean = 0, square = 0;
-    if (kind == ER_LAYER_NORM) {
-#pragma omp simd reduction(+ : mean)
-        for (size_t i = 0; i < n; i++) mean += x[i];
-        mean /= (float)n;
+    double total = 0, square = 0;
+    for (size_t at = 0; at < n && kind == ER_LAYER_NORM; at += SPAN) {
+        size_t end = at + SPAN < n ? at + SPAN : n;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (size_t i = at; i < end; i++) sum += x[i];
+        total += (double)sum;
     }
-#pragma omp simd reduction(+ : square)
-    for (size_t i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
-    float r = 1.0f / sqrtf(square / (float)n + eps);
+    float mean = (float)(total / (double)n);
+    for (size_t at = 0; at < n; at += SPAN) {
+        size_t end = at + SPAN < n ? at + SPAN : n;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (size_t i = at; i < end; i++) sum += (x[i] - mean) * (x[i] - mean);
+        square += (double)sum;
+    }
+    float r = (float)(1 / sqrt(square / (double)n + (double)eps));
     if (b)
         for (size_t i = 0; i < n; i++) y[i] = (x[i] - mean) * r * w[i] + b[i];
     else
@@ -26,14 +36,22 @@ ER_CLONES static void norm_row(er_norm_kind kind, float *y, float *stats, const 
 
 ER_CLONES static void norm_backward_row(er_norm_kind kind, float *dx, const float *dy, const float *x,
     const float *w, const float *stats, size_t n) {
-    float mean = stats[0], r = stats[1], sum_g = 0, sum_gx = 0;
-#pragma omp simd reduction(+ : sum_g, sum_gx)
-    for (size_t i = 0; i < n; i++) {
-        float g = dy[i] * w[i];
-        sum_g += g;
-        sum_gx += g * (x[i] - mean);
+    float mean = stats[0], r = stats[1];
+    double sum_g = 0, sum_gx = 0;
+    for (size_t at = 0; at < n; at += SPAN) {
+        size_t end = at + SPAN < n ? at + SPAN : n;
+        float part_g = 0, part_gx = 0;
+#pragma omp simd reduction(+ : part_g, part_gx)
+        for (size_t i = at; i < end; i++) {
+            float g = dy[i] * w[i];
+            part_g += g;
+            part_gx += g * (x[i] - mean);
+        }
+        sum_g += (double)part_g;
+        sum_gx += (double)part_gx;
     }
-    float shift = kind == ER_LAYER_NORM ? sum_g / (float)n : 0, slope = sum_gx * r * r / (float)n;
+    float shift = kind == ER_LAYER_NORM ? (float)(sum_g / (double)n) : 0;
+    float slope = (float)(sum_gx / (double)n) * r * r;
     for (size_t i = 0; i < n; i++) dx[i] += r * (dy[i] * w[i] - shift - (x[i] - mean) * slope);
 }
 
