@@ -52,6 +52,9 @@ size_t er_checkpoint_count(const er_checkpoint *c) { return c->count; }
 const er_tensor *er_checkpoint_at(const er_checkpoint *c, size_t i) { return &c->tensors[i]; }
 size_t er_checkpoint_shards(const er_checkpoint *c) { return c->n_shards; }
 const char *er_checkpoint_shard_name(const er_checkpoint *c, size_t i) { return c->shards[i].name; }
+uint64_t er_checkpoint_shard_size(const er_checkpoint *c, size_t i) {
+    return er_safetensors_file_size(c->shards[i].file);
+}
 
 static int compare_name(const void *name, const void *tensor) {
     return strcmp(name, ((const er_tensor *)tensor)->name);

@@ -46,9 +46,10 @@ er_status er_checkpoint_read_f32(const er_checkpoint *c, const er_tensor *t, flo
 // Reads all weights; computed once and kept.
 er_status er_checkpoint_digest(er_checkpoint *c, char hex[65]);
 
-// The edited checkpoint into `o`: each shard that holds an edit is copied and the edits' byte ranges overwritten, other shards
-// and every other regular file of the folder (not *.bin, not errata-manifest.json) are copied. Symlinks are followed.
-// Verifies by re-reading that each edited range holds exactly `bytes`.
+// The edited checkpoint into `o`: each shard that holds an edit is copied and the edits' byte ranges overwritten; other shards
+// and every other regular file of the folder are copied (links followed), but not sub-folders, errata-manifest.json and
+// pytorch_model*.bin, which would keep the unedited weights. Each edited range is read back and must hold exactly `bytes`.
+// EARG when two edits name one tensor, EOUTPUT when the output is the model's own folder or inside it.
 typedef struct er_edited_tensor {
     const er_tensor *tensor;
     const void *bytes;  // tensor->bytes of them, in the stored type

@@ -1,9 +1,4 @@
-#include "tests/io/scratch.h"
-
-#include <errno.h>
-#include <sched.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
+#include "tests/io/small_disk.h"
 
 static void reads_whole_files(void **state) {
     (void)state;
@@ -154,29 +149,11 @@ static void output_places_refused(void **state) {
     }
 }
 
-static bool write_proc(const char *path, const char *text) {
-    FILE *f = fopen(path, "w");
-    if (!f) return false;
-    bool fine = fputs(text, f) >= 0;
-    return fclose(f) == 0 && fine;
-}
-
-// A mount namespace of our own, as root or as the only user of a new user namespace.
-static bool own_mounts(void) {
-    char map[64];
-    (void)snprintf(map, sizeof map, "%ld %ld 1", (long)geteuid(), (long)geteuid());
-    if (unshare(CLONE_NEWNS) != 0 &&
-        (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 || !write_proc("/proc/self/uid_map", map)))
-        return false;
-    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-}
-
-// A child fills a 1 MiB tmpfs. 77: this machine does not let us mount one.
 static int fill_a_disk(void) {
     char *big = calloc(1, 2 << 20);
     er_output *o = NULL;
     OK(er_mkdirs(in_scratch("small")));
-    if (!own_mounts() || mount("none", in_scratch("small"), "tmpfs", 0, "size=1m") != 0) return 77;
+    if (!small_disk_mount(in_scratch("small"))) return NO_SMALL_DISK;
     put_bytes("big", big, 2 << 20);
     OK(er_output_begin(&o, in_scratch("small/out"), false));
     FAILS(er_output_write(o, "w.bin", big, 2 << 20), ER_EIO, "w.bin: write: no space left on device");
@@ -192,13 +169,7 @@ static int fill_a_disk(void) {
 
 static void disk_full_is_named_and_leaves_nothing(void **state) {
     (void)state;
-    int status = 0;
-    (void)fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) _exit(fill_a_disk());
-    assert_true(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) skip();
-    assert_int_equal(WEXITSTATUS(status), 0);
+    in_child(fill_a_disk);
 }
 
 static void digests(void **state) {
