@@ -1,0 +1,283 @@
+// Many questions, few rows. A prompt is run once; the first token of every object is scored at the prompt's
+// last position, and the further tokens of longer objects run as short rows that continue the prompt's cached
+// keys and values:
+//
+//     prompt   p0 p1 p2 p3            labels: the first token of each object, all at p3
+//     object          [p0..p3] a0 a1  labels: a1 at a0, a2 at a1       (the last token of an object is never
+//     run)
+#include "engine/evaluate/parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "engine/prompts/prompts_internal.h"
+#include "io/log.h"
+
+typedef struct object {    // one distinct question
+    const int32_t *token;  // [n]
+    size_t n;
+    double nll;
+    bool strict, fits;
+} object;
+
+typedef struct prompt {
+    const char *text;
+    int32_t *token;  // [n]
+    size_t n;
+    size_t first, last;  // objects first .. last-1
+    bool continues;      // one of them has a second token
+} prompt;
+
+typedef struct plan {
+    er_query **order;   // [queries] by prompt, then target
+    size_t *object_of;  // [queries] of order[i]
+    prompt *prompt;
+    object *object;
+    int32_t **ids;  // [objects] storage behind object.token
+    size_t queries, prompts, objects, longest;
+} plan;
+
+static int by_question(const void *x, const void *y) {
+    const er_query *a = *(er_query *const *)x, *b = *(er_query *const *)y;
+    int c = strcmp(a->prompt, b->prompt);
+    return c ? c : strcmp(a->target, b->target);
+}
+
+static void plan_clear(plan *p) {
+    for (size_t i = 0; p->prompt && i < p->prompts; i++) free(p->prompt[i].token);
+    for (size_t i = 0; p->ids && i < p->objects; i++) free(p->ids[i]);
+    free(p->order);
+    free(p->object_of);
+    free(p->prompt);
+    free(p->object);
+    free(p->ids);
+}
+
+static er_status encode_prompt_ids(prompt *p, const er_model *m, er_tokens *scratch) {
+    er_status rc = er_tokenizer_encode(m->tokenizer, scratch, p->text, strlen(p->text), true);
+    if (rc != ER_OK) return rc;
+    if (scratch->count == 0) return er_fail(ER_EFORMAT, "prompt '%s' has no tokens", p->text);
+    if (!(p->token = malloc(scratch->count * sizeof *p->token)))
+        return er_fail(ER_ENOMEM, "%zu tokens", scratch->count);
+    for (size_t i = 0; i < scratch->count; i++) p->token[i] = scratch->at[i].id;
+    p->n = scratch->count;
+    return ER_OK;
+}
+
+static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m) {
+    er_status rc = ER_OK;
+    er_tokens scratch = {0};
+    size_t positions = er_eval_positions(m);
+    p->queries = n;
+    p->order = malloc((n + 1) * sizeof(er_query *));
+    p->object_of = calloc(n + 1, sizeof *p->object_of);
+    p->prompt = calloc(n + 1, sizeof *p->prompt);
+    p->object = calloc(n + 1, sizeof *p->object);
+    p->ids = calloc(n + 1, sizeof *p->ids);
+    if (!p->order || !p->object_of || !p->prompt || !p->object || !p->ids)
+        ER_FAIL(ER_ENOMEM, "%zu questions", n);
+    for (size_t i = 0; i < n; i++) p->order[i] = &q[i];
+    qsort(p->order, n, sizeof(er_query *), by_question);
+    for (size_t i = 0; i < n; i++) {
+        const er_query *now = p->order[i], *past = i ? p->order[i - 1] : NULL;
+        bool new_prompt = !past || strcmp(past->prompt, now->prompt) != 0;
+        if (new_prompt) {
+            prompt *fresh = &p->prompt[p->prompts++];
+            *fresh = (prompt){.text = now->prompt, .first = p->objects, .last = p->objects};
+            ER_TRY(encode_prompt_ids(fresh, m, &scratch));
+        }
+        if (new_prompt || strcmp(past->target, now->target) != 0) {
+            prompt *at = &p->prompt[p->prompts - 1];
+            object *o = &p->object[p->objects];
+            ER_TRY(er_encode_target(
+                &p->ids[p->objects], &o->n, m->tokenizer, &scratch, now->prompt, now->target));
+            o->token = p->ids[p->objects];
+            o->fits = at->n + o->n - 1 <= positions;
+            o->strict = true;
+            p->objects++;
+            at->last = p->objects;
+            if (o->fits && o->n > 1) at->continues = true;
+            if (o->fits && at->n > p->longest) p->longest = at->n;
+            if (o->fits && o->n - 1 > p->longest) p->longest = o->n - 1;
+        }
+        p->object_of[i] = p->objects - 1;
+    }
+out:
+    er_tokens_free(&scratch);
+    return rc;
+}
+
+// ---- batches ----
+
+typedef struct batch {
+    er_scorer *s;
+    plan *p;
+    size_t rows, tokens, labels, room;                                     // room: labels that fit
+    int32_t *token, *pos, *store_at, *row_start, *prefix_at, *prefix_len;  // [max_tokens], row_start one more
+    int32_t *index, *label, *hit;                                          // [room]
+    float *nll;                                                            // [room]
+    size_t *owner;                                                         // [room] object of each label
+    int32_t *place;  // [prompts] where a prompt of the batch begins
+    bool stores, continues;
+} batch;
+
+static er_status batch_create(batch *b, er_scorer *s, plan *p) {
+    size_t t = s->max_tokens;
+    *b = (batch){.s = s, .p = p};
+    b->token = calloc(6 * t + 1, sizeof *b->token);
+    b->place = calloc(p->prompts + 1, sizeof *b->place);
+    if (!b->token || !b->place) return er_fail(ER_ENOMEM, "a batch of %zu tokens", t);
+    b->pos = b->token + t, b->store_at = b->pos + t, b->prefix_at = b->store_at + t;
+    b->prefix_len = b->prefix_at + t, b->row_start = b->prefix_len + t;
+    return ER_OK;
+}
+
+static void batch_free(batch *b) {
+    free(b->token);
+    free(b->place);
+    free(b->index);
+    free(b->nll);
+    free(b->owner);
+}
+
+static er_status add_label(batch *b, size_t at, int32_t label, size_t owner) {
+    if (b->labels == b->room) {
+        size_t room = b->room ? 2 * b->room : 1024;
+        int32_t *index = realloc(b->index, 3 * room * sizeof *index);
+        if (!index) return er_fail(ER_ENOMEM, "%zu labels", room);
+        // The three arrays share one block: the last two move up, the farther one first.
+        memmove(index + 2 * room, index + 2 * b->room, b->room * sizeof *index);
+        memmove(index + room, index + b->room, b->room * sizeof *index);
+        b->index = index, b->label = index + room, b->hit = index + 2 * room;
+        float *nll = realloc(b->nll, room * sizeof *nll);
+        if (nll) b->nll = nll;
+        size_t *owners = realloc(b->owner, room * sizeof *owners);
+        if (owners) b->owner = owners;
+        if (!nll || !owners) return er_fail(ER_ENOMEM, "%zu labels", room);
+        b->room = room;
+    }
+    b->index[b->labels] = (int32_t)at;
+    b->label[b->labels] = label;
+    b->owner[b->labels++] = owner;
+    return ER_OK;
+}
+
+static void add_row(batch *b, const int32_t *token, size_t n, size_t from, int32_t prefix_at) {
+    b->prefix_at[b->rows] = prefix_at;
+    b->prefix_len[b->rows] = (int32_t)from;
+    b->row_start[b->rows++] = (int32_t)b->tokens;
+    for (size_t i = 0; i < n; i++, b->tokens++) {
+        b->token[b->tokens] = token[i];
+        b->pos[b->tokens] = (int32_t)(from + i);
+        b->store_at[b->tokens] = (int32_t)b->tokens;
+    }
+    b->row_start[b->rows] = (int32_t)b->tokens;
+}
+
+// Runs what is packed and books every loss to its object.
+static er_status batch_run(batch *b) {
+    er_status rc = ER_OK;
+    er_rows rows = {
+        .rows = b->rows, .tokens = b->tokens, .token = b->token, .pos = b->pos, .row_start = b->row_start};
+    if (b->rows == 0) return ER_OK;
+    if (b->continues) rows.prefix_at = b->prefix_at, rows.prefix_len = b->prefix_len;
+    else if (b->stores) rows.store_at = b->store_at;
+    ER_TRY(er_scorer_forward(b->s, &rows));
+    ER_TRY(er_scorer_labels(b->s, b->nll, b->hit, b->index, b->label, b->labels));
+    for (size_t i = 0; i < b->labels; i++) {
+        object *o = &b->p->object[b->owner[i]];
+        o->nll += (double)b->nll[i];
+        o->strict = o->strict && b->hit[i];
+    }
+    b->rows = b->tokens = b->labels = 0;
+out:
+    return rc;
+}
+
+static bool any_fits(const plan *p, const prompt *a) {
+    for (size_t o = a->first; o < a->last; o++)
+        if (p->object[o].fits) return true;
+    return false;
+}
+
+// Prompts first .. last-1 at once, then the tails of their objects.
+static er_status run_prompts(batch *b, size_t first, size_t last) {
+    er_status rc = ER_OK;
+    plan *p = b->p;
+    b->stores = b->continues = false;
+    for (size_t i = first; i < last; i++) {
+        prompt *a = &p->prompt[i];
+        if (!any_fits(p, a)) continue;
+        b->place[i] = (int32_t)b->tokens;
+        b->stores = b->stores || a->continues;
+        add_row(b, a->token, a->n, 0, 0);
+        for (size_t o = a->first; o < a->last; o++)
+            if (p->object[o].fits) ER_TRY(add_label(b, b->tokens - 1, p->object[o].token[0], o));
+    }
+    ER_TRY(batch_run(b));
+    b->continues = true;
+    for (size_t i = first; i < last; i++) {
+        prompt *a = &p->prompt[i];
+        for (size_t o = a->first; a->continues && o < a->last; o++) {
+            const object *x = &p->object[o];
+            if (!x->fits || x->n < 2) continue;
+            if (b->tokens + x->n - 1 > b->s->max_tokens) ER_TRY(batch_run(b));
+            add_row(b, x->token, x->n - 1, a->n, b->place[i]);
+            for (size_t j = 1; j < x->n; j++) ER_TRY(add_label(b, b->tokens - x->n + j, x->token[j], o));
+        }
+    }
+    ER_TRY(batch_run(b));
+out:
+    return rc;
+}
+
+static er_status run_all(plan *p, er_scorer *s, er_query_stats *stats) {
+    er_status rc = ER_OK;
+    batch b = {0};
+    er_progress *progress = er_progress_begin("evaluate", p->prompts, "prompts");
+    ER_TRY(batch_create(&b, s, p));
+    for (size_t first = 0, last = 0; first < p->prompts; first = last) {
+        size_t tokens = 0;
+        for (; last < p->prompts; last++) {
+            size_t n = any_fits(p, &p->prompt[last]) ? p->prompt[last].n : 0;
+            if (last > first && tokens + n > s->max_tokens) break;
+            tokens += n;
+        }
+        ER_TRY(run_prompts(&b, first, last));
+        stats->tokens += tokens;
+        er_progress_update(progress, last, NULL);
+        if (er_stop_requested())
+            ER_FAIL(ER_EINTERRUPTED, "evaluation stopped after %zu of %zu prompts", last, p->prompts);
+    }
+    stats->prompts += p->prompts;
+    stats->flops += s->run->flops;
+out:
+    er_progress_end(progress);
+    batch_free(&b);
+    return rc;
+}
+
+er_status er_queries_run(er_query *q, size_t n, er_model *m, size_t batch_tokens, er_query_stats *stats) {
+    er_status rc = ER_OK;
+    plan p = {0};
+    er_scorer *s = NULL;
+    size_t tokens = er_eval_batch_tokens(m, batch_tokens), total = 0;
+    if (n == 0) return ER_OK;
+    ER_TRY(plan_make(&p, q, n, m));
+    for (size_t i = 0; i < p.prompts && total < tokens; i++) total += p.prompt[i].n + 1;
+    if (total < tokens) tokens = total;  // small jobs need no large buffers
+    if (p.longest > tokens) tokens = p.longest;
+    ER_TRY(er_scorer_create(&s, m, tokens, true));
+    ER_TRY(run_all(&p, s, stats));
+    for (size_t i = 0; i < n; i++) {
+        const object *o = &p.object[p.object_of[i]];
+        er_query *a = p.order[i];
+        a->fits = o->fits;
+        if (!o->fits) continue;
+        a->logprob = (float)(-o->nll / (double)o->n);
+        a->strict = o->strict;
+    }
+out:
+    er_scorer_free(s);
+    plan_clear(&p);
+    return rc;
+}
