@@ -54,8 +54,8 @@ static void cards(er_text *t, const er_eval *b, const er_eval *a) {
                 .after = sa});
     rate_cards(t, b, a);
     if (b && er_eval_kept(&kept, b, a) == ER_OK && kept.known) {
-        (void)snprintf(note, sizeof note, "%zu of %zu answers it knew", kept.still, kept.known);
-        card(t, &(figure){.name = "Neighbours still right, %",
+        (void)snprintf(note, sizeof note, "%zu of %zu right before", kept.still, kept.known);
+        card(t, &(figure){.name = "Neighbours kept, %",
                     .note = note,
                     .known = true,
                     .after = er_percent(kept.still, kept.known)});
@@ -101,6 +101,7 @@ static void plots(er_text *t, const er_report *r) {
             "<p class=\"dim\"><span class=\"key kb\"></span>before<span class=\"key ka\"></span>after</p>");
     er_text_add(t, "<div class=\"grid\">");
     er_plot_rates(t, b, a);
+    er_plot_drift(t, b ? &b->drift : NULL, &a->drift);
     er_text_add(t, "</div>\n");
     if (a->total.kind[ER_EFFICACY].compared + a->total.kind[ER_NEIGHBOR].compared == 0) return;
     er_text_add(t, "<h2>By how much</h2><p class=\"dim\">Log-probability per token of the object that should "

@@ -51,6 +51,22 @@ void er_plot_rates(er_text *t, const er_eval *before, const er_eval *after) {
     rates(t, before, after, "Strict: every token is the argmax, %", strict);
 }
 
+void er_plot_drift(er_text *t, const er_drift *before, const er_drift *after) {
+    if (after->tokens == 0 || !before || before->tokens == 0) return;  // one number alone is on its card
+    const double ppl[] = {exp(before->nll), exp(after->nll)}, top = fmax(ppl[0], ppl[1]);
+    er_text_add(t, "<figure><figcaption>Perplexity of held-out text: %+.2f&#8239;%%</figcaption>",
+        100 * expm1(after->nll - before->nll));
+    er_text_add(t, "<svg viewBox=\"0 0 %.0f 44\" role=\"img\">", WIDTH);
+    for (int i = 0; i < 2; i++) {
+        double w = top > 0 && isfinite(top) ? ppl[i] / top * 230 : 1;
+        er_text_add(t, "<text x=\"50\" y=\"%d\" class=\"e\">%s</text>", 15 + 20 * i, i ? "after" : "before");
+        er_text_add(t, "<rect x=\"56\" y=\"%d\" width=\"%.1f\" height=\"14\" rx=\"2\" class=\"%s\"/>",
+            4 + 20 * i, w, i ? "a" : "b");
+        er_text_add(t, "<text x=\"%.1f\" y=\"%d\" class=\"n\">%.2f</text>", 61 + w, 15 + 20 * i, ppl[i]);
+    }
+    er_text_add(t, "</svg></figure>\n");
+}
+
 // ---- histograms ----
 
 typedef struct histogram {

@@ -40,7 +40,7 @@ const char er_report_style[] =
     "th{color:var(--dim);font-weight:500;white-space:nowrap}\n"
     ".r,th.r{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}.yes{color:var(--good)}."
     "no{color:var(--bad)}\n"
-    "td.q{min-width:200px}\n"
+    "td.q{min-width:200px}td.k{min-width:96px}td.k bdi{overflow-wrap:break-word}\n"
     "@media(max-width:640px){.f thead{display:none}.f tr{display:block;padding:8px 0;border-bottom:1px solid "
     "var(--line)}\n"
     ".f td{display:block;border:0;padding:2px 12px}.f td.r{text-align:left}.f td.q{font-weight:600}\n"

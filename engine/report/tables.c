@@ -35,7 +35,7 @@ void er_table_relations(er_text *t, const er_eval *before, const er_eval *after)
     for (size_t i = 0; i < after->n_relations && i < RELATIONS; i++) {
         const er_relation *a = &after->relation[i];
         const er_rates *b = rates_of(before, a->name);
-        er_text_add(t, "<tr><td><bdi>");
+        er_text_add(t, "<tr><td class=\"k\"><bdi>");
         er_text_escaped(t, a->name ? a->name : "(none)", 60);
         er_text_add(t, "</bdi></td><td class=\"r\">%zu</td>", a->rates.facts);
         for (int k = 0; k <= ER_NEIGHBOR; k++)
@@ -51,6 +51,7 @@ void er_table_relations(er_text *t, const er_eval *before, const er_eval *after)
 
 static void cell(er_text *t, const char *label, const char *value) {
     er_text_add(t, "<td data-l=\"%s\"><bdi>", label);
+    while (value && *value == ' ') value++;  // an answer brings its own
     er_text_escaped(t, value, CELL_BYTES);
     er_text_add(t, "</bdi></td>");
 }
