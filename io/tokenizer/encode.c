@@ -1,0 +1,269 @@
+#include <stdlib.h>
+#include <string.h>
+#include "io/json.h"
+#include "io/tokenizer/internal.h"
+#include "io/tokenizer/unicode.h"
+
+#define MAX_TEXT ((size_t)1 << 29)  // normalizing and prefixing may grow a text; offsets stay 32 bits
+
+typedef struct er_run {  // one call
+    const er_tokenizer *t;
+    er_scratch *s;
+    er_tokens *out;
+    const char *text;
+    size_t len;
+} er_run;
+
+void er_tokens_free(er_tokens *t) {
+    if (!t) return;
+    free(t->at);
+    *t = (er_tokens){0};
+}
+
+static er_status tokens_room(er_tokens *t, size_t n) {
+    if (t->capacity - t->count >= n) return ER_OK;
+    size_t room = t->capacity * 2 + n + 16;
+    er_token *more = realloc(t->at, room * sizeof *more);
+    if (!more) return er_fail(ER_ENOMEM, "%zu tokens", room);
+    t->at = more;
+    t->capacity = room;
+    return ER_OK;
+}
+
+// trim_offsets: the span lets go of white space at its ends, counted in characters of the token's own text.
+// With add_prefix_space a single space in front of the first token may be the one we added, and stays.
+static er_span trimmed(const er_run *r, er_span at, uint32_t lead, uint32_t tail) {
+    if (lead == 1 && r->t->trim_keeps_prefix && (r->out->count == 0 || at.begin == 0)) lead = 0;
+    for (; lead > 0 && at.begin < at.end; lead--)
+        at.begin += (uint32_t)er_uc_width((unsigned char)r->text[at.begin]);
+    uint32_t end = at.end;
+    for (; tail > 0 && end > 0; tail--) end = (uint32_t)er_uc_floor(r->text, end - 1);
+    if (tail == 0) at.end = end > at.begin ? end : at.begin;
+    return at;
+}
+
+static void put(er_run *r, int32_t id, er_span at, uint32_t lead, uint32_t tail) {
+    if (r->t->trim && (lead | tail)) at = trimmed(r, at, lead, tail);
+    r->out->at[r->out->count++] = (er_token){id, at.begin, at.end};
+}
+
+static void put_bpe(er_run *r, const er_view *v, size_t begin, size_t end, int32_t id) {
+    const er_entry *e = &r->t->vocab.by_id[id];
+    put(r, id, er_view_origin(v, begin, end), e->lead, e->tail);
+}
+
+static er_status symbols_room(er_scratch *s, size_t n) {
+    if (n <= s->symbol_room) return ER_OK;
+    er_symbol *more = realloc(s->symbols, (n * 2 + 64) * sizeof *more);
+    if (!more) return er_fail(ER_ENOMEM, "a word of %zu bytes", n);
+    s->symbols = more;
+    s->symbol_room = n * 2 + 64;
+    return ER_OK;
+}
+
+// A word some of whose bytes have no token: they become the unknown token, or vanish when there is none. The
+// reference counts lengths in bytes of the *mapped* text and lets a vanished byte pull what follows it to the
+// left; spans must show the same.
+static er_status word_with_gaps(er_run *r, const er_view *v, er_span w) {
+    er_status rc = ER_OK;
+    const er_tokenizer *t = r->t;
+    er_scratch *s = r->s;
+    size_t n = 0, mapped = 0, gap = 0, len = w.end - w.begin;
+    if (s->raw_room < 2 * len) {
+        uint32_t *more = realloc(s->raw_of, 4 * len * sizeof *more);
+        if (!more) ER_FAIL(ER_ENOMEM, "a word of %zu bytes", len);
+        s->raw_of = more;
+        s->raw_room = 4 * len;
+    }
+    for (uint32_t i = w.begin; i < w.end; i++) {
+        unsigned char b = (unsigned char)v->bytes[i];
+        uint32_t width = b > 0x20 && b < 0x7f ? 1 : 2;
+        for (uint32_t k = 0; k < width; k++) s->raw_of[mapped++] = i;
+        if (t->byte_id[b] >= 0) {
+            if (gap) s->symbols[n++] = (er_symbol){t->unk_id, (uint32_t)gap}, gap = 0;
+            s->symbols[n++] = (er_symbol){t->byte_id[b], width};
+            continue;
+        }
+        if (!t->has_unk) continue;
+        if (t->unk_id < 0)
+            ER_FAIL(ER_EFORMAT, "byte 0x%02x has no token and the unk_token is not in the vocabulary", b);
+        if (gap && !t->fuse_unk) s->symbols[n++] = (er_symbol){t->unk_id, (uint32_t)gap}, gap = 0;
+        gap += width;
+    }
+    if (gap) s->symbols[n++] = (er_symbol){t->unk_id, (uint32_t)gap};
+    ER_TRY(er_bpe_merge(&t->merges, &s->heap, s->symbols, &n));
+    for (size_t i = 0, at = 0; i < n; at += s->symbols[i++].len)
+        put_bpe(r, v, s->raw_of[at], (size_t)s->raw_of[at + s->symbols[i].len - 1] + 1, s->symbols[i].id);
+out:
+    return rc;
+}
+
+static er_status whole_word(er_run *r, const char *bytes, size_t len, int32_t *id) {
+    char small[2 * ER_CACHE_KEY], *mapped = small;
+    *id = -1;
+    if (len > ER_CACHE_KEY && !(mapped = malloc(2 * len)))
+        return er_fail(ER_ENOMEM, "a word of %zu bytes", len);
+    int32_t found = er_vocab_find(&r->t->vocab, mapped, er_byte_map(mapped, bytes, len));
+    if (found >= 0 && (r->t->vocab.by_id[found].flags & ID_MODEL)) *id = found;
+    if (mapped != small) free(mapped);
+    return ER_OK;
+}
+
+static er_status word(er_run *r, const er_view *v, er_span w) {
+    er_status rc = ER_OK;
+    const er_tokenizer *t = r->t;
+    er_scratch *s = r->s;
+    const char *bytes = v->bytes + w.begin;
+    size_t len = w.end - w.begin, n = 0;
+    bool kept = len <= ER_CACHE_KEY;
+    uint64_t hash = kept ? er_tok_hash(bytes, len) : 0;
+    ER_TRY(tokens_room(r->out, len));
+    const uint32_t *known = kept ? er_cache_get(&s->cache, hash, bytes, len, &n) : NULL;
+    if (known) {
+        size_t at = w.begin;
+        for (size_t i = 0; i < n; at += known[i++] & 1023)
+            put_bpe(r, v, at, at + (known[i] & 1023), (int32_t)(known[i] >> 10));
+        return ER_OK;
+    }
+    ER_TRY(symbols_room(s, len));
+    int32_t whole = -1;
+    if (t->ignore_merges) ER_TRY(whole_word(r, bytes, len, &whole));
+    if (whole >= 0) {
+        s->symbols[n++] = (er_symbol){whole, (uint32_t)len};
+    } else {
+        bool gaps = false;
+        for (size_t i = 0; i < len; i++) {
+            int32_t id = t->byte_id[(unsigned char)bytes[i]];
+            gaps = gaps || id < 0;
+            s->symbols[n++] = (er_symbol){id, 1};
+        }
+        if (gaps) return word_with_gaps(r, v, w);
+        ER_TRY(er_bpe_merge(&t->merges, &s->heap, s->symbols, &n));
+    }
+    if (kept) er_cache_put(&s->cache, hash, bytes, len, s->symbols, n);
+    size_t at = w.begin;
+    for (size_t i = 0; i < n; at += s->symbols[i++].len)
+        put_bpe(r, v, at, at + s->symbols[i].len, s->symbols[i].id);
+out:
+    return rc;
+}
+
+static er_status put_added(er_run *r, const er_view *v, er_span piece, const er_added *token) {
+    er_status rc = tokens_room(r->out, 1);
+    if (rc != ER_OK) return rc;
+    uint32_t lead, tail;
+    er_trim_count(v->bytes + piece.begin, piece.end - piece.begin, &lead, &tail);
+    put(r, token->id, er_view_origin(v, piece.begin, piece.end), lead, tail);
+    return ER_OK;
+}
+
+static er_status plain_text(er_run *r, er_view view) {
+    er_status rc = ER_OK;
+    if (r->t->nfc) ER_TRY(er_nfc(r->s, &view, &view));
+    er_cutter c = {.m = &r->t->normalized, .text = view.bytes, .len = view.len};
+    er_span piece;
+    const er_added *token;
+    while (er_cutter_next(&c, &piece, &token)) {
+        if (token) {
+            ER_TRY(put_added(r, &view, piece, token));
+            continue;
+        }
+        er_view part = er_view_part(&view, piece.begin, piece.end);
+        ER_TRY(er_split(r->t, r->s, &part));
+        for (size_t i = 0; i < r->s->words.count; i++) ER_TRY(word(r, &part, r->s->words.at[i]));
+    }
+out:
+    return rc;
+}
+
+static er_status put_template(er_tokens *out, const int32_t *ids, size_t n, size_t at) {
+    er_status rc = tokens_room(out, n);
+    if (rc != ER_OK || n == 0) return rc;
+    memmove(out->at + at + n, out->at + at, (out->count - at) * sizeof *out->at);
+    for (size_t i = 0; i < n; i++) out->at[at + i] = (er_token){ids[i], 0, 0};
+    out->count += n;
+    return ER_OK;
+}
+
+static er_status encode_valid(
+    const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special) {
+    er_status rc = ER_OK;
+    er_run r = {.t = t, .out = out, .text = text, .len = len};
+    out->count = 0;
+    ER_TRY(er_scratch_get(&r.s, t));
+    er_view all = {text, len, NULL, 0};
+    er_cutter c = {.m = &t->plain, .text = text, .len = len};
+    er_span piece;
+    const er_added *token;
+    while (er_cutter_next(&c, &piece, &token)) {
+        if (token) ER_TRY(put_added(&r, &all, piece, token));
+        else ER_TRY(plain_text(&r, er_view_part(&all, piece.begin, piece.end)));
+    }
+    if (add_special) {
+        ER_TRY(put_template(out, t->before, t->before_count, 0));
+        ER_TRY(put_template(out, t->after, t->after_count, out->count));
+    }
+out:
+    return rc;
+}
+
+static er_status check_size(size_t len) {
+    return len <= MAX_TEXT ? ER_OK : er_fail(ER_EARG, "a text of %zu bytes, at most %zu fit", len, MAX_TEXT);
+}
+
+er_status er_tokenizer_encode(
+    const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special) {
+    size_t bad = 0;
+    er_status rc = check_size(len);
+    if (rc != ER_OK) return rc;
+    if (!er_utf8_valid(text, len, &bad))
+        return er_fail(ER_EFORMAT, "text is not UTF-8 at byte %zu of %zu", bad, len);
+    return encode_valid(t, out, text, len, add_special);
+}
+
+// The text with each ill-formed part read as U+FFFD, and for each byte of it (and its end) the byte of `text`
+// it comes from.
+static er_status mend(const char *text, size_t len, char **clean, uint32_t **from, size_t *clean_len) {
+    char *c = malloc(len * 3 + 1);
+    uint32_t *f = malloc((len * 3 + 1) * sizeof *f);
+    if (!c || !f) {
+        free(c);
+        free(f);
+        return er_fail(ER_ENOMEM, "a text of %zu bytes", len);
+    }
+    size_t n = 0;
+    for (size_t at = 0, step; at < len; at += step) {
+        int bad;
+        step = er_uc_lossy_step((const unsigned char *)text + at, len - at, &bad);
+        size_t put_len = bad ? 3 : step;
+        memcpy(c + n, bad ? "\xef\xbf\xbd" : text + at, put_len);
+        for (size_t i = 0; i < put_len; i++) f[n + i] = (uint32_t)at;
+        n += put_len;
+    }
+    f[n] = (uint32_t)len;
+    *clean = c;
+    *from = f;
+    *clean_len = n;
+    return ER_OK;
+}
+
+er_status er_tokenizer_encode_lossy(
+    const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special) {
+    er_status rc = ER_OK;
+    char *clean = NULL;
+    uint32_t *from = NULL;
+    size_t n = 0, bad = 0;
+    ER_TRY(check_size(len));
+    if (er_utf8_valid(text, len, &bad)) return encode_valid(t, out, text, len, add_special);
+    ER_TRY(mend(text, len, &clean, &from, &n));
+    ER_TRY(encode_valid(t, out, clean, n, add_special));
+    // Spans lie on character boundaries of the mended text, and every character of it knows where it began.
+    for (size_t i = 0; i < out->count; i++) {
+        out->at[i].begin = from[out->at[i].begin];
+        out->at[i].end = from[out->at[i].end];
+    }
+out:
+    free(clean);
+    free(from);
+    return rc;
+}

@@ -1,0 +1,249 @@
+// What the parts of the tokenizer share. Encoding goes
+//
+//     text --cut at added tokens--> pieces --normalize--> --cut at normalized added tokens--> views
+//          --split, step by step--> words --BPE, through a cache--> tokens --template--> tokens
+//
+// and every stage keeps the bytes of the input its bytes came from. A token's span is what Hugging Face
+// reports: the whole of every character it has a byte of, so the tokens that share a split character share
+// its span.
+#ifndef ER_TOKENIZER_INTERNAL_H
+#define ER_TOKENIZER_INTERNAL_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <cjson/cJSON.h>
+#include <oniguruma.h>
+#include "io/tokenizer.h"
+
+#define ER_MAX_IDS                                                                                           \
+    (1u << 22)  // ids are packed with a length in the word cache, and a file cannot ask for absurd tables
+
+typedef struct er_span {
+    uint32_t begin, end;
+} er_span;
+typedef struct er_spans {
+    er_span *at;
+    size_t count, capacity;
+} er_spans;
+
+// ---- vocab.c: strings <-> ids ----
+enum { ID_MODEL = 1, ID_ADDED = 2, ID_SPECIAL = 4 };
+typedef struct er_entry {
+    uint32_t at, len;     // the token's string in er_vocab.strings; a hole in the ids has no flag
+    uint32_t chars;       // its characters, which are its bytes once mapped back from the byte alphabet
+    uint32_t lead, tail;  // white space (or the byte alphabet's space) at both ends, for trim_offsets
+    uint32_t flags;
+} er_entry;
+typedef struct er_vocab {
+    char *strings;
+    size_t used, room;
+    er_entry *by_id;
+    size_t ids, id_room;  // highest id + 1
+    size_t count;
+    uint32_t *slots;  // open addressing: id + 1, 0 when empty
+    size_t mask;
+} er_vocab;
+er_status er_vocab_init(er_vocab *v, size_t tokens);
+er_status er_vocab_add(er_vocab *v, const char *s, size_t len, uint64_t id, uint32_t flags, const char *name);
+int32_t er_vocab_find(const er_vocab *v, const char *s, size_t len);  // -1 when absent
+void er_vocab_free(er_vocab *v);
+uint64_t er_tok_hash(const char *s, size_t n);
+void er_trim_count(const char *s, size_t len, uint32_t *lead, uint32_t *tail);
+
+// ---- alphabet.c: GPT-2's printable character for each byte ----
+uint32_t er_byte_char(unsigned byte);
+int er_char_byte(uint32_t c);  // -1 when c stands for no byte
+// Bytes mapped to their characters, as UTF-8; out has 2 * len bytes. Returns the bytes written.
+size_t er_byte_map(char *out, const char *bytes, size_t len);
+
+// ---- bpe.c ----
+typedef struct er_merge {
+    uint64_t pair;  // left << 32 | right; UINT64_MAX when the slot is empty
+    uint32_t rank;
+    int32_t id;
+} er_merge;
+typedef struct er_merges {
+    er_merge *slots;
+    size_t mask;
+} er_merges;
+typedef struct er_symbol {
+    int32_t id;
+    uint32_t len;  // bytes it covers
+} er_symbol;
+er_status er_merges_init(er_merges *m, size_t count);
+void er_merges_put(er_merges *m, int32_t left, int32_t right, uint32_t rank, int32_t id);
+// Merges the n symbols in place, lowest rank first and leftmost among equals, and sets what is left of n.
+typedef struct er_heap er_heap;
+er_status er_bpe_merge(const er_merges *m, er_heap *heap, er_symbol *symbols, size_t *n);
+struct er_heap {
+    uint64_t *at;  // rank << 32 | position
+    uint32_t *prev, *next;
+    size_t count, room, links;
+};
+
+// ---- cache.c: words met before, bounded, one per thread ----
+typedef struct er_line {
+    uint64_t hash;
+    uint32_t at;  // in words: the key's bytes, padded, then count packed tokens
+    uint16_t key_len, count;
+} er_line;
+typedef struct er_cache {
+    er_line *lines;
+    uint32_t *words;
+    size_t used, filled;
+} er_cache;
+#define ER_CACHE_KEY 96  // longer words are rare and not kept
+// The packed tokens (id << 10 | bytes) of a word, or NULL with *slot set for er_cache_put.
+const uint32_t *er_cache_get(const er_cache *c, uint64_t hash, const char *key, size_t len, size_t *count);
+void er_cache_put(
+    er_cache *c, uint64_t hash, const char *key, size_t len, const er_symbol *symbols, size_t count);
+
+// ---- text.c: bytes and where they came from ----
+typedef struct er_text {
+    char *bytes;
+    er_span *from;  // per byte: the input bytes of the character it belongs to
+    size_t len, room;
+} er_text;
+typedef struct er_view {
+    const char *bytes;
+    size_t len;
+    const er_span *from;  // NULL: the bytes are the input's own, from `base` on
+    size_t base;
+} er_view;
+er_span er_view_origin(const er_view *v, size_t begin, size_t end);
+er_view er_view_part(const er_view *v, size_t begin, size_t end);
+er_status er_text_put(er_text *t, const char *bytes, size_t n, er_span from);
+er_status er_spans_put(er_spans *s, size_t begin, size_t end);
+
+typedef struct er_change {  // nfc.c: a code point of the new text
+    uint32_t c;
+    int32_t change;  // > 0 inserted, 0 replaces one character, -n replaces one and drops the n behind it
+    uint8_t ccc;
+} er_change;
+
+typedef struct er_scratch {
+    uint64_t owner;  // serial of the tokenizer the cache belongs to
+    er_cache cache;
+    er_heap heap;
+    er_symbol *symbols;
+    size_t symbol_room;
+    uint32_t *raw_of;
+    size_t raw_room;
+    er_spans words, next;
+    er_spans cuts;  // matched and unmatched stretches of one word ...
+    uint8_t *hit;   // ... and which is which
+    size_t hit_room;
+    er_text normal, prefixed;
+    er_change *changes;
+    size_t change_room;
+    OnigRegion *region;
+} er_scratch;
+er_status er_scratch_get(
+    er_scratch **out, const er_tokenizer *t);  // this thread's; freed when the thread ends
+
+// ---- added.c ----
+typedef struct er_added {
+    char *pattern;
+    size_t len;
+    int32_t id;
+    bool single_word, lstrip, rstrip;
+} er_added;
+typedef struct er_matcher {
+    er_added *at;  // sorted by bytes
+    size_t count, room;
+    bool starts[256];
+} er_matcher;
+er_status er_matcher_add(er_matcher *m, const char *pattern, size_t len, er_added flags);
+er_status er_matcher_build(er_matcher *m, const char *name);  // EFORMAT when two patterns are the same
+void er_matcher_free(er_matcher *m);
+typedef struct er_cutter {
+    const er_matcher *m;
+    const char *text;
+    size_t len, search, done;
+    er_span found;
+    const er_added *token;  // found but not yet returned, because text before it came first
+} er_cutter;
+// The next stretch of the text: with *token NULL plain text, otherwise that token's. False at the end.
+bool er_cutter_next(er_cutter *c, er_span *piece, const er_added **token);
+
+// ---- nfc.c ----
+er_status er_nfc(er_scratch *s, const er_view *in, er_view *out);  // *out may be *in, or lie in s->normal
+
+// ---- scan.c and split.c ----
+typedef enum er_match {
+    MATCH_GPT2,
+    MATCH_WORDS,
+    MATCH_NUMERIC,
+    MATCH_LITERAL,
+    MATCH_REGEX,
+    MATCH_PREFIX
+} er_match;
+typedef enum er_behavior {
+    SPLIT_REMOVED,
+    SPLIT_ISOLATED,
+    SPLIT_PREVIOUS,
+    SPLIT_NEXT,
+    SPLIT_CONTIGUOUS
+} er_behavior;
+typedef struct er_step {
+    er_match match;
+    er_behavior behavior;
+    bool invert;
+    unsigned digits;  // MATCH_WORDS: most digits in a word
+    char *literal;
+    size_t literal_len;
+    regex_t *regex;
+} er_step;
+// The end of the word that begins at `at`, in text[at, end).
+size_t er_scan_gpt2(const uint8_t *classes, const char *text, size_t at, size_t end);
+size_t er_scan_words(const uint8_t *classes, const char *text, size_t at, size_t end, unsigned digits);
+bool er_scan_known(const char *regex, er_step *step);  // the regular expressions that have a scanner
+er_status er_regex_new(regex_t **out, const char *pattern, const char *name);
+// Cuts the view into s->words; *view may be replaced by one in s->prefixed.
+er_status er_split(const er_tokenizer *t, er_scratch *s, er_view *view);
+
+// ---- the tokenizer ----
+struct er_tokenizer {
+    uint64_t serial;
+    char digest[65];
+    er_vocab vocab;
+    er_merges merges;
+    int32_t byte_id[256];
+    bool all_bytes;  // every byte has a token, so nothing is ever dropped or unknown
+    bool ignore_merges, fuse_unk, has_unk, nfc;
+    int32_t unk_id;                // -1: none, or named but missing
+    er_matcher plain, normalized;  // added tokens matched before and after the normalizer
+    uint64_t next_added;           // id of the next one that the vocabulary lacks
+    er_step *steps;
+    size_t step_count, step_room;
+    bool trim, trim_keeps_prefix;  // the ByteLevel post-processor: trim_offsets, add_prefix_space
+    int32_t *before, *after;       // the template around the text
+    size_t before_count, after_count;
+    bool byte_decoder;
+    int32_t eos;
+};
+
+// ---- load.c, parts.c, legacy.c ----
+er_status er_tokenizer_new(er_tokenizer **out);
+er_status er_load_model(er_tokenizer *t, const cJSON *model, const char *name);
+er_status er_load_vocab(er_tokenizer *t, const cJSON *vocab, size_t extra, const char *name);
+er_status er_load_merge(er_tokenizer *t, const char *left, size_t left_len, const char *right,
+    size_t right_len, size_t rank, const char *name);
+void er_load_bytes(er_tokenizer *t);
+er_status er_load_added(er_tokenizer *t, const cJSON *list, const char *name);
+er_status er_load_normalizer(er_tokenizer *t, const cJSON *node, const char *name);
+er_status er_load_pre_tokenizer(er_tokenizer *t, const cJSON *node, const char *name);
+er_status er_load_byte_level(er_tokenizer *t, bool add_prefix_space, bool use_regex);
+er_status er_load_post_processor(er_tokenizer *t, const cJSON *node, const char *name);
+er_status er_load_decoder(er_tokenizer *t, const cJSON *node, const char *name);
+typedef struct er_added_spec {
+    const char *content;
+    bool single_word, lstrip, rstrip, normalized, special;
+    bool has_id;
+    uint64_t id;
+} er_added_spec;
+er_status er_add_token(er_tokenizer *t, const er_added_spec *spec, const char *name);
+er_status er_add_done(er_tokenizer *t, const char *name);
+er_status er_load_legacy(er_tokenizer *t, const char *dir);
+er_status er_config_string(const char **out, const cJSON *config, const char *key, const char *name);
+#endif

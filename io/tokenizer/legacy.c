@@ -1,0 +1,190 @@
+// vocab.json + merges.txt, as GPT-2 and OPT ship them: ByteLevel around BPE, special tokens from the
+// configuration beside them.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "io/file.h"
+#include "io/json.h"
+#include "io/tokenizer/internal.h"
+
+#define MAX_FILE ((size_t)1 << 28)
+
+typedef struct er_legacy {
+    cJSON *config, *specials,
+        *added;  // tokenizer_config.json, special_tokens_map.json, added_tokens.json; NULL when missing
+    cJSON *vocab;
+    char *merges;
+    size_t merges_len;
+} er_legacy;
+
+static er_status read_optional(cJSON **out, const char *dir, const char *file, er_digest *digest) {
+    er_status rc = ER_OK;
+    char *path = er_path_join(dir, file), *text = NULL;
+    size_t len = 0;
+    if (!path) ER_FAIL(ER_ENOMEM, "the path of %s", file);
+    er_digest_add_str(digest, file);
+    if (!er_file_exists(path)) {
+        er_digest_add_str(digest, NULL);
+        goto out;
+    }
+    ER_TRY(er_file_read(&text, &len, path, MAX_FILE));
+    er_digest_add(digest, &len, sizeof len);
+    er_digest_add(digest, text, len);
+    ER_TRY(er_json_parse(out, text, len, path));
+out:
+    free(text);
+    free(path);
+    return rc;
+}
+
+// "a b" per line, in the order of their ranks; the first line may be a version.
+static er_status load_merges_txt(er_tokenizer *t, const char *text, size_t len, const char *name) {
+    er_status rc = ER_OK;
+    size_t lines = 0, rank = 0, line = 0;
+    for (size_t i = 0; i < len; i++) lines += text[i] == '\n';
+    ER_TRY(er_merges_init(&t->merges, lines + 1));
+    for (size_t at = 0, next; at < len; at = next) {
+        const char *stop = memchr(text + at, '\n', len - at);
+        size_t end = stop ? (size_t)(stop - text) : len;
+        next = stop ? end + 1 : len;
+        line++;
+        if (end > at && text[end - 1] == '\r') end--;
+        if (end - at >= 8 && !memcmp(text + at, "#version", 8)) continue;
+        if (end == at && next == len) break;
+        const char *space = memchr(text + at, ' ', end - at);
+        size_t second = space ? (size_t)(space - text) + 1 : end;
+        if (!space || memchr(text + second, ' ', end - second))
+            ER_FAIL(ER_EFORMAT, "%s:%zu: not two tokens: '%.*s'", name, line,
+                (int)(end - at < 60 ? end - at : 60), text + at);
+        ER_TRY(er_load_merge(t, text + at, second - 1 - at, text + second, end - second, rank++, name));
+    }
+out:
+    return rc;
+}
+
+static er_status flag_of(bool *out, const cJSON *node, const char *key, const char *name) {
+    return cJSON_IsObject(node) ? er_json_get_bool(out, node, key, name) : ER_OK;
+}
+
+static er_status add_special(
+    er_tokenizer *t, const er_legacy *f, const char *key, const char *fallback, const char **content) {
+    er_status rc = ER_OK;
+    er_added_spec a = {.special = true};
+    const cJSON *node = cJSON_GetObjectItemCaseSensitive(f->config, key);
+    if (!node || cJSON_IsNull(node)) node = cJSON_GetObjectItemCaseSensitive(f->specials, key);
+    ER_TRY(er_config_string(&a.content, f->config, key, "tokenizer_config.json"));
+    if (!a.content) ER_TRY(er_config_string(&a.content, f->specials, key, "special_tokens_map.json"));
+    if (!a.content && fallback && er_vocab_find(&t->vocab, fallback, strlen(fallback)) >= 0)
+        a.content = fallback;
+    *content = a.content;
+    if (!a.content) goto out;
+    ER_TRY(flag_of(&a.single_word, node, "single_word", key));
+    ER_TRY(flag_of(&a.lstrip, node, "lstrip", key));
+    ER_TRY(flag_of(&a.rstrip, node, "rstrip", key));
+    int32_t id = er_vocab_find(&t->vocab, a.content, strlen(a.content));
+    if (id < 0 || !(t->vocab.by_id[id].flags & ID_ADDED))
+        ER_TRY(er_add_token(t, &a, "tokenizer_config.json"));
+out:
+    return rc;
+}
+
+// The tokens behind the vocabulary, each with the id the file gives it. Both spellings map: id ->
+// description, content -> id.
+static er_status add_listed(er_tokenizer *t, const er_legacy *f) {
+    er_status rc = ER_OK;
+    const cJSON *decoder = cJSON_GetObjectItemCaseSensitive(f->config, "added_tokens_decoder"), *item;
+    const cJSON *list = cJSON_IsObject(decoder) ? decoder : f->added;
+    bool described = list && list == decoder;
+    size_t n = 0;
+    cJSON_ArrayForEach(item, list) n++;
+    // Ids have to be given out in their order, whatever the order of the file: next the smallest that is not
+    // yet below `from`.
+    for (uint64_t from = 0; n > 0; n--) {
+        const cJSON *next = NULL;
+        uint64_t best = UINT64_MAX;
+        cJSON_ArrayForEach(item, list) {
+            char *end = NULL;
+            uint64_t id = described ? strtoull(item->string, &end, 10)
+                                    : (uint64_t)(item->valuedouble >= 0 ? item->valuedouble : 0);
+            if ((described && (end == item->string || *end)) || (!described && !cJSON_IsNumber(item)))
+                ER_FAIL(ER_EFORMAT, "added token '%.60s' has no id", item->string);
+            if (id >= from && id < best) best = id, next = item;
+        }
+        if (!next) break;
+        er_added_spec a = {.has_id = true, .id = best, .special = false, .normalized = !described};
+        if (described) {
+            ER_TRY(er_json_get_str(&a.content, next, "content", "tokenizer_config.json"));
+            ER_TRY(flag_of(&a.single_word, next, "single_word", "tokenizer_config.json"));
+            ER_TRY(flag_of(&a.lstrip, next, "lstrip", "tokenizer_config.json"));
+            ER_TRY(flag_of(&a.rstrip, next, "rstrip", "tokenizer_config.json"));
+            ER_TRY(flag_of(&a.normalized, next, "normalized", "tokenizer_config.json"));
+            ER_TRY(flag_of(&a.special, next, "special", "tokenizer_config.json"));
+            if (!a.content)
+                ER_FAIL(ER_EFORMAT, "tokenizer_config.json: added token %s has no content", next->string);
+        } else {
+            a.content = next->string;
+        }
+        ER_TRY(er_add_token(t, &a, described ? "tokenizer_config.json" : "added_tokens.json"));
+        from = best + 1;
+    }
+out:
+    return rc;
+}
+
+static er_status bos_template(er_tokenizer *t, const char *bos) {
+    if (!bos) return ER_OK;
+    if (!(t->before = malloc(sizeof *t->before))) return er_fail(ER_ENOMEM, "a template");
+    t->before[t->before_count++] = er_vocab_find(&t->vocab, bos, strlen(bos));
+    return ER_OK;
+}
+
+static er_status assemble(er_tokenizer *t, const er_legacy *f) {
+    er_status rc = ER_OK;
+    const char *bos = NULL, *other = NULL, *usual = "<|endoftext|>";
+    bool prefix = false, add_bos = false;
+    ER_TRY(er_load_vocab(t, f->vocab, 64, "vocab.json"));
+    ER_TRY(load_merges_txt(t, f->merges, f->merges_len, "merges.txt"));
+    er_load_bytes(t);
+    if (f->config) {
+        ER_TRY(er_json_get_bool(&prefix, f->config, "add_prefix_space", "tokenizer_config.json"));
+        ER_TRY(er_json_get_bool(&add_bos, f->config, "add_bos_token", "tokenizer_config.json"));
+    }
+    ER_TRY(er_load_byte_level(t, prefix, true));
+    ER_TRY(add_listed(t, f));
+    ER_TRY(add_special(t, f, "bos_token", usual, &bos));
+    ER_TRY(add_special(t, f, "eos_token", usual, &other));
+    if (other) t->eos = er_vocab_find(&t->vocab, other, strlen(other));
+    ER_TRY(add_special(t, f, "unk_token", usual, &other));
+    ER_TRY(add_special(t, f, "pad_token", NULL, &other));
+    ER_TRY(er_add_done(t, "tokenizer_config.json"));
+    if (add_bos) ER_TRY(bos_template(t, bos));
+    t->byte_decoder = true;
+out:
+    return rc;
+}
+
+er_status er_load_legacy(er_tokenizer *t, const char *dir) {
+    er_status rc = ER_OK;
+    er_legacy f = {0};
+    er_digest *digest = NULL;
+    char *path = er_path_join(dir, "merges.txt");
+    if (!path) ER_FAIL(ER_ENOMEM, "the path of merges.txt");
+    ER_TRY(er_digest_new(&digest));
+    ER_TRY(read_optional(&f.vocab, dir, "vocab.json", digest));
+    ER_TRY(read_optional(&f.config, dir, "tokenizer_config.json", digest));
+    ER_TRY(read_optional(&f.specials, dir, "special_tokens_map.json", digest));
+    ER_TRY(read_optional(&f.added, dir, "added_tokens.json", digest));
+    ER_TRY(er_file_read(&f.merges, &f.merges_len, path, MAX_FILE));
+    er_digest_add(digest, f.merges, f.merges_len);
+    ER_TRY(assemble(t, &f));
+    er_digest_hex(digest, t->digest);
+out:
+    cJSON_Delete(f.vocab);
+    cJSON_Delete(f.config);
+    cJSON_Delete(f.specials);
+    cJSON_Delete(f.added);
+    free(f.merges);
+    free(path);
+    er_digest_free(digest);
+    return rc;
+}

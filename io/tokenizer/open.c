@@ -1,0 +1,83 @@
+// A model folder: tokenizer.json, or vocab.json + merges.txt; and what the other files say about the end of a
+// text.
+#include <stdlib.h>
+#include <string.h>
+#include "io/file.h"
+#include "io/json.h"
+#include "io/tokenizer/internal.h"
+
+#define MAX_FILE ((size_t)1 << 28)
+
+// A token in a configuration is a string or an object with its "content".
+er_status er_config_string(const char **out, const cJSON *config, const char *key, const char *name) {
+    const cJSON *node = cJSON_GetObjectItemCaseSensitive(config, key);
+    if (!node || cJSON_IsNull(node)) return ER_OK;
+    if (cJSON_IsObject(node)) return er_json_get_str(out, node, "content", name);
+    return er_json_get_str(out, config, key, name);
+}
+
+static er_status eos_from(er_tokenizer *t, const char *dir, const char *file) {
+    er_status rc = ER_OK;
+    cJSON *config = NULL;
+    const char *eos = NULL;
+    char *path = er_path_join(dir, file);
+    if (!path) ER_FAIL(ER_ENOMEM, "the path of %s", file);
+    if (!er_file_exists(path)) goto out;
+    ER_TRY(er_json_read(&config, path, MAX_FILE));
+    ER_TRY(er_config_string(&eos, config, "eos_token", path));
+    if (eos && (t->eos = er_vocab_find(&t->vocab, eos, strlen(eos))) < 0)
+        ER_FAIL(ER_EFORMAT, "%s: eos_token '%.60s' is not in the vocabulary", path, eos);
+out:
+    cJSON_Delete(config);
+    free(path);
+    return rc;
+}
+
+static er_status open_json(er_tokenizer **out, const char *path) {
+    char *text = NULL;
+    size_t len = 0;
+    er_status rc = er_file_read(&text, &len, path, MAX_FILE);
+    if (rc == ER_OK) rc = er_tokenizer_parse(out, text, len, path);
+    free(text);
+    return rc;
+}
+
+static er_status open_legacy(er_tokenizer **out, const char *dir) {
+    er_tokenizer *t = NULL;
+    er_status rc = er_tokenizer_new(&t);
+    if (rc == ER_OK) rc = er_load_legacy(t, dir);
+    if (rc == ER_OK) *out = t;
+    else er_tokenizer_free(t);
+    return rc;
+}
+
+er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
+    er_status rc = ER_OK;
+    er_tokenizer *t = NULL;
+    char *json = er_path_join(model_dir, "tokenizer.json"), *vocab = er_path_join(model_dir, "vocab.json");
+    if (!json || !vocab) ER_FAIL(ER_ENOMEM, "the path of a tokenizer");
+    if (er_file_exists(json)) {
+        ER_TRY(open_json(&t, json));
+        ER_TRY(eos_from(t, model_dir, "tokenizer_config.json"));
+        if (t->eos < 0) ER_TRY(eos_from(t, model_dir, "special_tokens_map.json"));
+    } else if (er_file_exists(vocab)) {
+        ER_TRY(open_legacy(&t, model_dir));
+    } else {
+        ER_FAIL(ER_ENOENT, "%s: no tokenizer.json, and no vocab.json", model_dir);
+    }
+    *out = t;
+    t = NULL;
+out:
+    free(json);
+    free(vocab);
+    er_tokenizer_free(t);
+    return rc;
+}
+
+size_t er_tokenizer_vocab(const er_tokenizer *t) { return t->vocab.ids; }
+int32_t er_tokenizer_id(const er_tokenizer *t, const char *token) {
+    return er_vocab_find(&t->vocab, token, strlen(token));
+}
+int32_t er_tokenizer_eos(const er_tokenizer *t) { return t->eos; }
+int32_t er_tokenizer_bos(const er_tokenizer *t) { return t->before_count ? t->before[0] : -1; }
+const char *er_tokenizer_digest(const er_tokenizer *t) { return t->digest; }

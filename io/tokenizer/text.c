@@ -1,0 +1,43 @@
+#include <stdlib.h>
+#include <string.h>
+#include "io/tokenizer/internal.h"
+
+er_span er_view_origin(const er_view *v, size_t begin, size_t end) {
+    if (v->from) return (er_span){v->from[begin].begin, v->from[end - 1].end};
+    while (((unsigned char)v->bytes[begin] & 0xc0) == 0x80) begin--;
+    while (end < v->len && ((unsigned char)v->bytes[end] & 0xc0) == 0x80) end++;
+    return (er_span){(uint32_t)(v->base + begin), (uint32_t)(v->base + end)};
+}
+
+er_view er_view_part(const er_view *v, size_t begin, size_t end) {
+    return (er_view){v->bytes + begin, end - begin, v->from ? v->from + begin : NULL, v->base + begin};
+}
+
+er_status er_text_put(er_text *t, const char *bytes, size_t n, er_span from) {
+    if (t->room - t->len < n) {
+        size_t room = (t->room + n) * 2 + 256;
+        char *more = realloc(t->bytes, room);
+        if (!more) return er_fail(ER_ENOMEM, "%zu bytes of text", room);
+        t->bytes = more;
+        er_span *spans = realloc(t->from, room * sizeof *spans);
+        if (!spans) return er_fail(ER_ENOMEM, "%zu bytes of text", room);
+        t->from = spans;
+        t->room = room;
+    }
+    memcpy(t->bytes + t->len, bytes, n);
+    for (size_t i = 0; i < n; i++) t->from[t->len + i] = from;
+    t->len += n;
+    return ER_OK;
+}
+
+er_status er_spans_put(er_spans *s, size_t begin, size_t end) {
+    if (s->count == s->capacity) {
+        size_t room = s->capacity * 2 + 256;
+        er_span *more = realloc(s->at, room * sizeof *more);
+        if (!more) return er_fail(ER_ENOMEM, "%zu words", room);
+        s->at = more;
+        s->capacity = room;
+    }
+    s->at[s->count++] = (er_span){(uint32_t)begin, (uint32_t)end};
+    return ER_OK;
+}

@@ -1,0 +1,134 @@
+#include <stdlib.h>
+#include <string.h>
+#include "io/tokenizer/internal.h"
+#include "io/tokenizer/unicode.h"
+
+static uint64_t load8(const char *s) {
+    uint64_t x;
+    memcpy(&x, s, 8);
+    return x;
+}
+static uint64_t load4(const char *s) {
+    uint32_t x;
+    memcpy(&x, s, 4);
+    return x;
+}
+
+// The last bytes are read as loads that overlap, so that short words need no loop.
+uint64_t er_tok_hash(const char *s, size_t n) {
+    const uint64_t k = 0x9e3779b97f4a7c15ull;
+    const unsigned char *u = (const unsigned char *)s;
+    uint64_t h = n * k, tail = 0;
+    if (n > 8) {
+        size_t i = 0;
+        for (; i + 8 < n; i += 8) h = (h ^ load8(s + i)) * k, h ^= h >> 32;
+        tail = load8(s + n - 8);
+    } else if (n >= 4) {
+        tail = load4(s) << 32 | load4(s + n - 4);
+    } else if (n) {
+        tail = (uint64_t)u[0] << 16 | (uint64_t)u[n / 2] << 8 | u[n - 1];
+    }
+    h = (h ^ tail) * k;
+    h ^= h >> 29;
+    h *= 0xbf58476d1ce4e5b9ull;
+    return h ^ h >> 32;
+}
+
+er_status er_vocab_init(er_vocab *v, size_t tokens) {
+    size_t slots = 64;
+    while (slots < tokens * 2) slots *= 2;
+    if (!(v->slots = calloc(slots, sizeof *v->slots)))
+        return er_fail(ER_ENOMEM, "a vocabulary of %zu tokens", tokens);
+    v->mask = slots - 1;
+    return ER_OK;
+}
+
+static bool is_trimmed(uint32_t c) { return c == 0x120 || (er_uc_classes()[c] & UC_SPACE) != 0; }
+
+void er_trim_count(const char *s, size_t len, uint32_t *lead, uint32_t *tail) {
+    *lead = *tail = 0;
+    bool all = true;
+    for (size_t at = 0; at < len;) {
+        bool space = is_trimmed(er_uc_next(s, &at));
+        *tail = space ? *tail + 1 : 0;
+        all = all && space;
+        if (all) ++*lead;
+    }
+}
+
+static er_status grow_ids(er_vocab *v, size_t id) {
+    if (id < v->id_room) return ER_OK;
+    size_t room = v->id_room ? v->id_room * 2 : 1024;
+    while (room <= id) room *= 2;
+    er_entry *more = realloc(v->by_id, room * sizeof *more);
+    if (!more) return er_fail(ER_ENOMEM, "a vocabulary of %zu ids", room);
+    memset(more + v->id_room, 0, (room - v->id_room) * sizeof *more);
+    v->by_id = more;
+    v->id_room = room;
+    return ER_OK;
+}
+
+static er_status grow_slots(er_vocab *v) {
+    size_t slots = (v->mask + 1) * 2;
+    uint32_t *more = calloc(slots, sizeof *more);
+    if (!more) return er_fail(ER_ENOMEM, "a vocabulary of %zu tokens", v->count);
+    for (size_t i = 0; i <= v->mask; i++) {
+        if (!v->slots[i]) continue;
+        const er_entry *e = &v->by_id[v->slots[i] - 1];
+        size_t at = er_tok_hash(v->strings + e->at, e->len) & (slots - 1);
+        while (more[at]) at = (at + 1) & (slots - 1);
+        more[at] = v->slots[i];
+    }
+    free(v->slots);
+    v->slots = more;
+    v->mask = slots - 1;
+    return ER_OK;
+}
+
+er_status er_vocab_add(
+    er_vocab *v, const char *s, size_t len, uint64_t id, uint32_t flags, const char *name) {
+    er_status rc = ER_OK;
+    if (id >= ER_MAX_IDS)
+        ER_FAIL(ER_EUNSUPPORTED, "%s: token '%.60s' has id %llu, at most %u are supported", name, s,
+            (unsigned long long)id, ER_MAX_IDS - 1);
+    ER_TRY(grow_ids(v, (size_t)id));
+    er_entry *e = &v->by_id[id];
+    if (e->flags)
+        ER_FAIL(ER_EFORMAT, "%s: tokens '%.60s' and '%.*s' share id %u", name, s,
+            (int)(e->len < 60 ? e->len : 60), v->strings + e->at, (unsigned)id);
+    if ((v->count + 1) * 2 > v->mask + 1) ER_TRY(grow_slots(v));
+    if (v->room - v->used < len) {
+        size_t room = (v->room + len) * 2 + 4096;
+        char *more = room < UINT32_MAX ? realloc(v->strings, room) : NULL;
+        if (!more) ER_FAIL(ER_ENOMEM, "%zu bytes of vocabulary", room);
+        v->strings = more;
+        v->room = room;
+    }
+    memcpy(v->strings + v->used, s, len);
+    *e = (er_entry){.at = (uint32_t)v->used, .len = (uint32_t)len, .flags = flags};
+    for (size_t at = 0; at < len; at += er_uc_width((unsigned char)s[at])) e->chars++;
+    er_trim_count(s, len, &e->lead, &e->tail);
+    size_t slot = er_tok_hash(s, len) & v->mask;
+    while (v->slots[slot]) slot = (slot + 1) & v->mask;
+    v->slots[slot] = (uint32_t)id + 1;
+    v->used += len;
+    v->count++;
+    if (id >= v->ids) v->ids = (size_t)id + 1;
+out:
+    return rc;
+}
+
+int32_t er_vocab_find(const er_vocab *v, const char *s, size_t len) {
+    if (!v->slots) return -1;
+    for (size_t slot = er_tok_hash(s, len) & v->mask; v->slots[slot]; slot = (slot + 1) & v->mask) {
+        const er_entry *e = &v->by_id[v->slots[slot] - 1];
+        if (e->len == len && !memcmp(v->strings + e->at, s, len)) return (int32_t)(v->slots[slot] - 1);
+    }
+    return -1;
+}
+
+void er_vocab_free(er_vocab *v) {
+    free(v->strings);
+    free(v->by_id);
+    free(v->slots);
+}
