@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Small random checkpoints and what Hugging Face transformers computes on them: tests/golden/models/.
+
+Every checkpoint is written by hand (config.json in the spelling of transformers v4 or v5, tensors under the published
+names), read back by transformers in fp32 with eager attention, and run on packed rows of different lengths. Recorded:
+
+    tokens, row_start          the rows
+    logits                     at every position
+    state.<l>, key.<l>         output of block l; input of its MLP's last matrix
+    z, delta, delta_at         delta [rows, hidden] is added to block z's output at token delta_at[row]
+    at, label, weight          loss rows: -log p(label) at token `at`, or (label -1) KL(p || reference)
+    reference                  log-probabilities without delta, one row per KL row
+    loss, grad                 sum of weight * loss, and its gradient with respect to delta
+    parallel.*, shared.*       logits, loss and grad of the same weights wired as parallel residual blocks
+
+Usage: make_golden_models.py OUT_DIR        (needs torch, transformers and safetensors)
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+ROWS = [7, 1, 12, 3, 18]
+LLAMA = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 64,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
+GPT2 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "activation_function": "gelu_new", "vocab_size": 131}
+
+MODELS = {
+    "gpt2_prefixed": {
+        "config": GPT2 | {"n_embd": 24, "n_layer": 3, "n_head": 3, "n_positions": 40, "n_inner": None, "n_ctx": 40,
+                          "layer_norm_epsilon": 1e-5, "eos_token_id": 130, "transformers_version": "4.30.0"},
+        "dtype": torch.float32, "z": 1,
+    },
+    # As gpt2 itself lies on the hub: no prefix, mask buffers kept. Sizes under their general names, odd inner width.
+    "gpt2_bare_f16": {
+        "config": GPT2 | {"hidden_size": 28, "num_hidden_layers": 4, "num_attention_heads": 4, "max_position_embeddings": 32,
+                          "n_inner": 51, "layer_norm_epsilon": 1e-3, "dtype": "float16"},
+        "dtype": torch.float16, "z": 0, "bare": True,
+    },
+    # Heads wider than hidden/heads, grouped, llama3 scaling whose three branches all occur, v5 spelling.
+    "llama_gqa": {
+        "config": LLAMA | {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+                           "head_dim": 10, "intermediate_size": 37, "vocab_size": 139, "tie_word_embeddings": False,
+                           "rope_parameters": {"rope_type": "llama3", "rope_theta": 100.0, "factor": 4.0, "low_freq_factor": 1.0,
+                                               "high_freq_factor": 3.0, "original_max_position_embeddings": 24},
+                           "dtype": "float32", "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "parallel": True,
+    },
+    # v4 spelling, linear scaling in its old form, as many key-value heads as heads by omission, tied head stored all the same.
+    "llama_tied_bf16": {
+        "config": LLAMA | {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 45,
+                           "vocab_size": 127, "tie_word_embeddings": True, "rope_theta": 500.0,
+                           "rope_scaling": {"type": "linear", "factor": 2.5}, "torch_dtype": "bfloat16",
+                           "transformers_version": "4.40.0"},
+        "dtype": torch.bfloat16, "z": 2, "head_copy": True,
+    },
+    # All biases, one key-value head, three shards; q, k and v stored in three types, and doubles elsewhere.
+    "llama_bias_sharded": {
+        "config": LLAMA | {"hidden_size": 20, "num_hidden_layers": 3, "num_attention_heads": 5, "num_key_value_heads": 1,
+                           "head_dim": 6, "intermediate_size": 33, "vocab_size": 113, "tie_word_embeddings": False,
+                           "attention_bias": True, "mlp_bias": True, "rope_parameters": {"rope_type": "default", "rope_theta": 50.0},
+                           "dtype": "float32", "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 0, "shards": 3,
+        "stored": {".k_proj.weight": torch.float16, ".v_proj.weight": torch.float64, ".o_proj.weight": torch.float64,
+                   "layers.1.mlp.down_proj.weight": torch.float64, "layers.1.mlp.down_proj.bias": torch.float64},
+    },
+}
+
+
+def random_state(model, gen):
+    """Large enough that softmax, norms and activations are far from linear; norm weights away from 1."""
+    out = {}
+    tied = model.config.tie_word_embeddings
+    for name, p in model.state_dict().items():
+        if tied and name == "lm_head.weight":
+            continue
+        noise = torch.randn(p.shape, generator=gen)
+        if "norm" in name or ".ln_" in name:
+            out[name] = noise * 0.3 + (0.0 if name.endswith("bias") else 1.0)
+        elif name.endswith("bias"):
+            out[name] = noise * 0.2
+        elif "embed" in name or ".wte." in name or ".wpe." in name:
+            out[name] = noise * 0.5
+        else:
+            out[name] = noise * 0.22
+    return out
+
+
+def write_checkpoint(folder, spec, gen):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(spec["config"], indent=1) + "\n")
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    state = {k: v.to(spec["dtype"]).contiguous() for k, v in random_state(model, gen).items()}
+    for end, dtype in spec.get("stored", {}).items():
+        state |= {k: v.to(dtype) for k, v in state.items() if k.endswith(end)}
+    if spec.get("head_copy"):
+        state["lm_head.weight"] = state["model.embed_tokens.weight"].clone()
+    if spec.get("bare"):
+        state = {k.removeprefix("transformer."): v for k, v in state.items()}
+        n = spec["config"]["max_position_embeddings"]
+        state["h.0.attn.bias"] = torch.tril(torch.ones(n, n, dtype=torch.uint8)).view(1, 1, n, n)
+        state["h.0.attn.masked_bias"] = torch.tensor(-1e4)
+    shards = spec.get("shards", 1)
+    if shards == 1:
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        return
+    names, where = sorted(state), {}
+    for i in range(shards):
+        file = f"model-{i + 1:05d}-of-{shards:05d}.safetensors"
+        part = {k: state[k] for k in names[i::shards]}
+        where |= dict.fromkeys(part, file)
+        save_file(part, folder / file, metadata={"format": "pt"})
+    total = sum(v.numel() * v.element_size() for v in state.values())
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(where.items()))}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
+
+
+def blocks(model):
+    return model.transformer.h if model.config.model_type == "gpt2" else model.model.layers
+
+
+def down(block):
+    return block.mlp.c_proj if hasattr(block.mlp, "c_proj") else block.mlp.down_proj
+
+
+def make_parallel(model, shared):
+    """Rewires every block as x + attention(n1 x) + mlp(n2 x), or with one norm for both."""
+    def forward(self, hidden_states, **kwargs):
+        n1 = self.input_layernorm(hidden_states)
+        a, _ = self.self_attn(hidden_states=n1, **kwargs)
+        return hidden_states + a + self.mlp(n1 if shared else self.post_attention_layernorm(hidden_states))
+
+    for b in blocks(model):
+        b.forward = forward.__get__(b)
+
+
+def run_rows(model, rows, hooks_on=(), z=None, delta=None, at=None):
+    """Logits and, for chosen blocks, outputs and keys, of rows run one at a time."""
+    logits, state, key = [], {l: [] for l in hooks_on}, {l: [] for l in hooks_on}
+    for r, row in enumerate(rows):
+        handles = []
+        for l in hooks_on:
+            b = blocks(model)[l]
+            first = lambda o: o[0] if isinstance(o, tuple) else o
+            handles.append(b.register_forward_hook(lambda m, i, o, l=l: state[l].append(first(o)[0].detach())))
+            handles.append(down(b).register_forward_pre_hook(lambda m, i, l=l: key[l].append(i[0][0].detach())))
+        if delta is not None:
+            def add(m, i, o, r=r):
+                x = (o[0] if isinstance(o, tuple) else o).clone()
+                x[0, at[r]] = x[0, at[r]] + delta[r]
+                return (x,) + o[1:] if isinstance(o, tuple) else x
+            handles.append(blocks(model)[z].register_forward_hook(add))
+        logits.append(model(torch.tensor([row]), use_cache=False).logits[0])
+        for h in handles:
+            h.remove()
+    cat = {l: torch.cat(v) for l, v in state.items()}, {l: torch.cat(v) for l, v in key.items()}
+    return torch.cat(logits), *cat
+
+
+def loss_rows(rows, gen):
+    """Where delta enters, and the rows of the loss: two labels and one KL position for each row long enough."""
+    at, label_at, label, weight, start = [], [], [], [], 0
+    for row in rows:
+        p = len(row) // 3
+        at.append(p)
+        for t in sorted({p, (p + len(row) - 1) // 2, len(row) - 1}):
+            label_at.append(start + t)
+            label.append(int(torch.randint(0, 100, (1,), generator=gen)))
+            weight.append(float(torch.rand(1, generator=gen)) + 0.25)
+        if len(row) > 3:
+            label_at.append(start + p + 1)
+            label.append(-1)
+            weight.append(0.7)
+        start += len(row)
+    return at, label_at, label, weight
+
+
+def delta_gradient(model, rows, z, delta, loss_spec):
+    at, label_at, label, weight = loss_spec
+    with torch.no_grad():
+        base = torch.log_softmax(run_rows(model, rows)[0], -1)
+    kl_at = [t for t, y in zip(label_at, label) if y < 0]
+    reference = base[kl_at]
+    d = delta.clone().requires_grad_(True)
+    logits = run_rows(model, rows, z=z, delta=d, at=at)[0]
+    logp = torch.log_softmax(logits[label_at], -1)
+    total, k = 0.0, 0
+    for i, y in enumerate(label):
+        if y >= 0:
+            total = total - weight[i] * logp[i, y]
+        else:
+            total = total + weight[i] * (logp[i].exp() * (logp[i] - reference[k])).sum()
+            k += 1
+    total.backward()
+    return reference, total.detach().double().reshape(1), d.grad
+
+
+def expected(model, spec, gen):
+    vocab = spec["config"]["vocab_size"]
+    rows = [torch.randint(0, vocab, (n,), generator=gen).tolist() for n in ROWS]
+    starts = [sum(ROWS[:i]) for i in range(len(ROWS) + 1)]
+    layers = range(len(blocks(model)))
+    with torch.no_grad():
+        logits, state, key = run_rows(model, rows, layers)
+    loss_spec = loss_rows(rows, gen)
+    z, hidden = spec["z"], state[0].shape[1]
+    delta = torch.randn(len(rows), hidden, generator=gen) * state[z].std() * 0.5
+    reference, loss, grad = delta_gradient(model, rows, z, delta, loss_spec)
+    ints = lambda v: torch.tensor(v, dtype=torch.int32)
+    out = {"tokens": ints(sum(rows, [])), "row_start": ints(starts), "logits": logits, "z": ints([z]), "delta": delta,
+           "delta_at": ints([s + a for s, a in zip(starts, loss_spec[0])]), "at": ints(loss_spec[1]), "label": ints(loss_spec[2]),
+           "weight": torch.tensor(loss_spec[3]), "reference": reference, "loss": loss, "grad": grad}
+    for l in layers:
+        out[f"state.{l}"], out[f"key.{l}"] = state[l], key[l]
+    for name in ("parallel", "shared") if spec.get("parallel") else ():
+        make_parallel(model, name == "shared")
+        with torch.no_grad():
+            out[f"{name}.logits"] = run_rows(model, rows)[0]
+        out[f"{name}.reference"], out[f"{name}.loss"], out[f"{name}.grad"] = delta_gradient(model, rows, z, delta, loss_spec)
+    return {k: v.contiguous() for k, v in out.items()}
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    torch.set_num_threads(2)
+    for i, (name, spec) in enumerate(MODELS.items()):
+        gen = torch.Generator().manual_seed(1000 + i)
+        shutil.rmtree(root / name, ignore_errors=True)
+        write_checkpoint(root / name, spec, gen)
+        model = AutoModelForCausalLM.from_pretrained(root / name, dtype=torch.float32, attn_implementation="eager").eval()
+        (root / name / "expected").mkdir()
+        save_file(expected(model, spec, gen), root / name / "expected" / "model.safetensors", metadata={"format": "pt"})
+        print(name, sum(f.stat().st_size for f in (root / name).rglob("*") if f.is_file()), "bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+// A golden model, what Hugging Face computes on it (scripts/make_golden_models.py), and device memory that
+// frees itself.
+#ifndef ER_TEST_GOLDEN_H
+#define ER_TEST_GOLDEN_H
+#include "engine/forward.h"
+#include "tests/test.h"
+
+#define GOLDEN_DIR TEST_DATA "/golden/models/"
+#define MAX_KEPT 256
+
+static er_device *golden_dev;
+static void *kept_dev[MAX_KEPT], *kept_host[MAX_KEPT];
+static size_t n_kept_dev, n_kept_host;
+
+typedef struct golden {
+    er_model *m;
+    er_checkpoint *e;
+    size_t tokens, rows, hidden, vocab;
+    const int32_t *token, *start;
+    int32_t *pos;
+} golden;
+
+static inline void *keep_host(size_t bytes) {
+    void *p = calloc(1, bytes ? bytes : 1);
+    if (!p || n_kept_host == MAX_KEPT) fail_msg("out of host memory or places");
+    return kept_host[n_kept_host++] = p;
+}
+// Memory filled with NaN patterns: whatever an op fails to write shows.
+static inline void *keep_dev(size_t bytes) {
+    void *p = NULL, *nan = keep_host(bytes);
+    memset(nan, 0xff, bytes);
+    OK(golden_dev->op->alloc(golden_dev, &p, bytes ? bytes : 1));
+    OK(golden_dev->op->upload(golden_dev, NULL, p, nan, bytes));
+    OK(golden_dev->op->sync(golden_dev, NULL));
+    if (n_kept_dev == MAX_KEPT) fail_msg("out of places");
+    return kept_dev[n_kept_dev++] = p;
+}
+static inline void *to_dev(const void *host, size_t bytes) {
+    void *p = keep_dev(bytes);
+    OK(golden_dev->op->upload(golden_dev, NULL, p, host, bytes));
+    OK(golden_dev->op->sync(golden_dev, NULL));
+    return p;
+}
+static inline float *to_host(const float *dev, size_t n) {
+    float *p = keep_host(n * sizeof *p);
+    OK(golden_dev->op->download(golden_dev, NULL, p, dev, n * sizeof *p));
+    return p;
+}
+static inline void drop_all(void) {
+    while (n_kept_dev) golden_dev->op->release(golden_dev, kept_dev[--n_kept_dev]);
+    while (n_kept_host) free(kept_host[--n_kept_host]);
+}
+static inline int golden_setup(void **state) {
+    (void)state;
+    er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
+    o.threads = 2;
+    return er_device_open(&golden_dev, &o) == ER_OK ? 0 : -1;
+}
+static inline int golden_teardown(void **state) {
+    (void)state;
+    er_device_close(golden_dev);
+    return 0;
+}
+
+static inline float *golden_f32(const golden *g, const char *name, size_t expected) {
+    const er_tensor *t = er_checkpoint_find(g->e, name);
+    if (!t || t->elements != expected)
+        fail_msg("golden '%s' is missing or not of %zu elements", name, expected);
+    float *p = keep_host(expected * sizeof *p);
+    OK(er_checkpoint_read_f32(g->e, t, p));
+    return p;
+}
+static inline int32_t *golden_i32(const golden *g, const char *name, size_t *n) {
+    const er_tensor *t = er_checkpoint_find(g->e, name);
+    if (!t || t->dtype != ER_I32) fail_msg("golden '%s' is missing or not I32", name);
+    int32_t *p = keep_host((size_t)t->bytes);
+    OK(er_checkpoint_read(g->e, t, p));
+    *n = (size_t)t->elements;
+    return p;
+}
+static inline void golden_open(golden *g, const char *name) {
+    char path[512];
+    size_t n;
+    *g = (golden){0};
+    (void)snprintf(path, sizeof path, "%s%s", GOLDEN_DIR, name);
+    OK(er_model_load(&g->m, golden_dev, path, NULL));
+    (void)snprintf(path, sizeof path, "%s%s/expected", GOLDEN_DIR, name);
+    OK(er_checkpoint_open(&g->e, path));
+    g->hidden = g->m->arch.hidden, g->vocab = g->m->arch.vocab;
+    g->token = golden_i32(g, "tokens", &g->tokens);
+    g->start = golden_i32(g, "row_start", &n);
+    g->rows = n - 1;
+    g->pos = keep_host(g->tokens * sizeof *g->pos);
+    for (size_t r = 0; r < g->rows; r++)
+        for (int32_t t = g->start[r]; t < g->start[r + 1]; t++) g->pos[t] = t - g->start[r];
+}
+static inline void golden_close(golden *g) {
+    er_checkpoint_free(g->e);
+    er_model_free(g->m);
+    drop_all();
+}
+static inline er_rows golden_rows(const golden *g) {
+    return (er_rows){
+        .rows = g->rows, .tokens = g->tokens, .token = g->token, .pos = g->pos, .row_start = g->start};
+}
+static inline er_run *golden_run(const golden *g, size_t tokens, size_t rows, bool backward) {
+    er_run *r = NULL;
+    OK(er_run_create(&r, g->m, tokens, rows, backward));
+    return r;
+}
+
+// Logits [n, vocab] on the host of rows `at` of x.
+static inline float *logits_at(er_run *r, const float *x, const int32_t *at, size_t n) {
+    size_t h = r->model->arch.hidden, v = r->model->arch.vocab;
+    float *logits = keep_dev(n * v * sizeof(float));
+    OK(er_run_head(r, logits, x, to_dev(at, n * sizeof *at), n, keep_dev(n * h * sizeof(float)),
+        keep_dev(2 * n * sizeof(float)), keep_dev(n * h * sizeof(float))));
+    return to_host(logits, n * v);
+}
+static inline const int32_t *all_tokens(size_t n) {
+    int32_t *at = keep_host(n * sizeof *at);
+    for (size_t i = 0; i < n; i++) at[i] = (int32_t)i;
+    return at;
+}
+static inline double rel(const float *a, const float *b, size_t n) {
+    double *wide = keep_host(n * sizeof *wide);
+    for (size_t i = 0; i < n; i++) wide[i] = (double)b[i];
+    return test_rel_error(a, wide, n);
+}
+#endif
