@@ -1,0 +1,11 @@
+// A golden model (random weights, no tokenizer of its own) with a tokenizer of single printable ASCII
+// characters.
+#ifndef ER_TEST_LETTER_MODEL_H
+#define ER_TEST_LETTER_MODEL_H
+#include "engine/model.h"
+
+#define LETTER_BOS 96
+// `bos`: the template puts "<s>" (id LETTER_BOS) first. Characters '!' .. '~' are ids 0 .. 93, space 94,
+// newline 95.
+er_status letter_model_open(er_model **out, er_device *dev, const char *dir, bool bos);
+#endif
