@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "io/os.h"
@@ -90,32 +89,16 @@ out:
 er_status er_remove_tree(const char *path) { return remove_at(AT_FDCWD, path, path, 0); }
 
 er_status er_file_write_atomic(const char *path, const void *bytes, size_t len) {
-    er_status rc = ER_OK;
+    char *temp = NULL;
     int fd = -1;
-    unsigned salt = 0;  // process ids repeat between containers that share a file system
-    (void)!getrandom(&salt, sizeof salt, GRND_NONBLOCK);
-    char *folder = NULL, *slash, *temp = er_format("%s.partial-%ld-%08x", path, (long)getpid(), salt);
-    if (!temp || !(folder = strdup(path))) ER_FAIL(ER_ENOMEM, "the path %s", path);
-    fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) ER_FAIL(ER_EOUTPUT, "%s: cannot be created: %s", path, er_errno_text(errno));
-    ER_TRY(er_write_all(fd, bytes, len, path));
-    if (fsync(fd) != 0) ER_FAIL(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
-    if (close(fd) != 0) {
-        fd = -1;
-        ER_FAIL(ER_EIO, "%s: close: %s", path, er_errno_text(errno));
+    er_status rc = er_temp_create(&fd, &temp, path);
+    if (rc != ER_OK) return rc;
+    if ((rc = er_write_all(fd, bytes, len, path)) == ER_OK) {
+        rc = er_temp_publish(fd, temp, path);
+    } else {
+        close(fd);
+        (void)unlink(temp);
     }
-    fd = -1;
-    if (rename(temp, path) != 0)
-        ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", path, er_errno_text(errno));
-    slash = strrchr(folder, '/');
-    if (slash) slash[slash == folder] = '\0';
-    (void)er_fsync_path(
-        slash ? folder
-              : ".");  // the bytes are safe either way; only the name's survival of a crash is at stake
-out:
-    if (fd >= 0) close(fd);
-    if (rc != ER_OK && temp) (void)unlink(temp);
-    free(folder);
     free(temp);
     return rc;
 }
