@@ -1,4 +1,4 @@
-// Second moments of keys: C = (1/N) sum k k^T per edited layer (uncentred; editors.md 2.1.8), their cache and their exchange
+// Second moments of keys: C = (1/N) sum k k^T per edited layer (uncentred), their cache and their exchange
 // format. Fed with keys; knows no model. The engine decides which tokens to run.
 #ifndef ER_COVARIANCE_H
 #define ER_COVARIANCE_H
@@ -7,22 +7,27 @@
 
 typedef struct er_moment {  // the running sum of one layer
     size_t dim;
-    double *sum;      // [dev] [dim, dim]; C = sum / count
-    uint64_t count;   // key rows added
+    double *sum;     // [dev] [dim, dim]; C = sum / count
+    uint64_t count;  // key rows added
 } er_moment;
 
 er_status er_moment_create(er_moment **out, er_device *dev, size_t dim);
 void er_moment_free(er_device *dev, er_moment *m);
 // Adds keys [tokens, dim] [dev]; scratch [dim, dim] fp32 [dev].
-er_status er_moment_update(er_device *dev, er_stream *s, er_moment *m, const float *keys, float *scratch, size_t tokens);
+er_status er_moment_update(
+    er_device *dev, er_stream *s, er_moment *m, const float *keys, float *scratch, size_t tokens);
 
-// The reference's .npz: members mom2.constructor, mom2.count, mom2.mom2 (raw sum, fp32 or fp64), sample_size. Import checks shape,
-// symmetry, finiteness, diagonal >= 0, count > 0 and warns below 10 dim rows. `sample_size` as the reference counts it.
-er_status er_moment_export(const er_moment *m, er_device *dev, const char *path, int64_t sample_size, int as_f64);
+// The reference's .npz: members mom2.constructor, mom2.count, mom2.mom2 (raw sum, fp32 or fp64), sample_size.
+// Import checks shape, symmetry, finiteness, diagonal >= 0, count > 0 and warns below 10 dim rows.
+// `sample_size` as the reference counts it.
+er_status er_moment_export(
+    const er_moment *m, er_device *dev, const char *path, int64_t sample_size, int as_f64);
 er_status er_moment_import(er_moment **out, er_device *dev, const char *path, size_t dim);
 
-// The cache: DIR/<digest>.npz (fp64 sums, written whole). `digest` covers all the sum depends on: weights, tokenizer, layer, text,
-// token budget, row length, precision. get: ENOENT when absent; a damaged file is EFORMAT naming it.
-er_status er_moment_cache_get(er_moment **out, er_device *dev, const char *cache_dir, const char *digest, size_t dim);
+// The cache: DIR/<digest>.npz (fp64 sums, written whole). `digest` covers all the sum depends on: weights,
+// tokenizer, layer, text, token budget, row length, precision. get: ENOENT when absent; a damaged file is
+// EFORMAT naming it.
+er_status er_moment_cache_get(
+    er_moment **out, er_device *dev, const char *cache_dir, const char *digest, size_t dim);
 er_status er_moment_cache_put(const er_moment *m, er_device *dev, const char *cache_dir, const char *digest);
 #endif

@@ -51,7 +51,7 @@ static float largest_finite(const float *x, size_t n) {
     for (size_t k = 0; k < LANES; k++) most[k] = -INFINITY;
     for (size_t i = 0; i < n; i += LANES)
         for (size_t k = 0; k < LANES && i + k < n; k++)
-            most[k] = (x[i + k] > most[k]) & (x[i + k] <= FLT_MAX) ? x[i + k] : most[k];
+            most[k] = ((x[i + k] > most[k]) & (x[i + k] <= FLT_MAX)) ? x[i + k] : most[k];
     for (size_t k = 0; k < LANES; k++) all = most[k] > all ? most[k] : all;
     return all;
 }
@@ -172,7 +172,7 @@ static size_t list_candidates(er_chooser *c, float floor) {
 static size_t candidates(er_chooser *c) {
     if (c->top_k) {
         size_t n = list_candidates(c, NO_WEIGHT);
-        n = keep_heaviest(c->candidate, n, (er_quota){c->top_k, INFINITY}, c->border);
+        n = keep_heaviest(c->candidate, n, (er_quota){c->top_k, DBL_MAX}, c->border);
         if (c->top_p == 1) return n;
         return keep_heaviest(c->candidate, n, (er_quota){n, c->top_p * total(c->candidate, n)}, c->border);
     }

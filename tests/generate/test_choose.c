@@ -1,6 +1,7 @@
 // The choice of a token against a plain oracle that sorts everything, and the random stream.
 #include "engine/generate/choose.h"
 #include "tests/test.h"
+#include <float.h>
 
 #define VOCAB 400
 
@@ -19,7 +20,7 @@ static int by_p(const void *a, const void *b) {
 static void ref_probabilities(
     double *p, const float *logits, size_t vocab, double temperature, size_t k, double top_p) {
     candidate c[VOCAB];
-    double most = -INFINITY, sum = 0, cumulative = 0;
+    double most = -DBL_MAX, sum = 0, cumulative = 0;
     for (size_t i = 0; i < vocab; i++) most = fmax(most, (double)logits[i]);
     for (size_t i = 0; i < vocab; i++)
         c[i] = (candidate){exp(((double)logits[i] - most) / temperature), (int)i};
@@ -116,7 +117,7 @@ static void test_bad_settings(void **state) {
     (void)state;
     er_chooser c;
     FAILS(er_chooser_init(&c, 4, -1, 0, 1), ER_EARG, "temperature -1");
-    FAILS(er_chooser_init(&c, 4, NAN, 0, 1), ER_EARG, "temperature");
+    FAILS(er_chooser_init(&c, 4, (double)NAN, 0, 1), ER_EARG, "temperature");
     FAILS(er_chooser_init(&c, 4, 1, 0, 0), ER_EARG, "top-p 0");
     FAILS(er_chooser_init(&c, 4, 1, 0, 1.5), ER_EARG, "top-p 1.5");
 }
