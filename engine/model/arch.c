@@ -1,6 +1,7 @@
 // config.json to er_arch: sizes and switches, or a refusal that says why.
 #include "engine/model/family.h"
 #include "io/file.h"
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,7 +170,7 @@ static er_status choose_family(er_arch *a, const cJSON *config, const char *name
     snprintf(a->family, sizeof a->family, "%s", type);
     const cJSON *classes = cJSON_GetObjectItemCaseSensitive(config, "architectures");
     const cJSON *first = cJSON_IsArray(classes) ? classes->child : NULL;
-    if (!cJSON_IsString(first)) goto out;
+    if (!first || !cJSON_IsString(first)) goto out;
     for (size_t i = 0; i < sizeof a->row->classes / sizeof a->row->classes[0] && a->row->classes[i]; i++)
         if (!strcmp(a->row->classes[i], first->valuestring)) goto out;
     ER_FAIL(ER_EUNSUPPORTED, "%s: architecture '%.60s' is not supported; for %s it is %s", name,
@@ -185,6 +186,7 @@ er_status er_arch_parse(er_arch *out, const char *json, size_t len, const char *
     ER_TRY(er_json_parse(&config, json, len, name));
     if (!cJSON_IsObject(config)) ER_FAIL(ER_EFORMAT, "%s: not an object", name);
     ER_TRY(choose_family(&a, config, name));
+    assert(a.row);
     ER_TRY(refuse_features(config, name));
     ER_TRY(read_sizes(&a, config, name));
     ER_TRY(read_switches(&a, config, name));

@@ -3,6 +3,7 @@
 #include "engine/model/family.h"
 #include "io/file.h"
 #include "io/log.h"
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,7 @@ static er_status load_weight(
     er_loader *l, er_weight **out, const er_tensor *const *part, size_t parts, bool conv1d, bool editable) {
     er_status rc = ER_OK;
     er_model *m = l->m;
+    assert(parts && part[0]);  // er_places_find has found every part of the family
     char *host = NULL;
     er_dtype type = part[0]->dtype;
     size_t rows = 0, cols = (size_t)part[0]->shape[1], at = 0;

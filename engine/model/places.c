@@ -110,9 +110,10 @@ static er_status find_head(er_places *p, const er_arch *a, const er_checkpoint *
     char name[MAX_NAME];
     const er_tensor *copy = NULL;
     snprintf(name, sizeof name, "%s.weight", a->row->head);
-    if (!er_checkpoint_find(c, name)) goto out;
+    const er_tensor *stored = er_checkpoint_find(c, name);
+    if (!stored) goto out;
     ER_TRY(find(&copy, c, name, a->vocab, a->hidden));
-    ER_TRY(check_tied_copy(c, copy, p->embed));
+    ER_TRY(check_tied_copy(c, stored, p->embed));
 out:
     return rc;
 }
@@ -135,7 +136,7 @@ static bool ignorable(const er_arch *a, const char *name) {
 static er_status check_no_strays(const er_places *p, const er_arch *a, const er_checkpoint *c) {
     er_status rc = ER_OK;
     size_t n = 0;
-    const er_tensor **placed = malloc((a->layers * 2 * SLOT_COUNT + 6) * sizeof *placed);
+    const er_tensor **placed = malloc((a->layers * 2 * SLOT_COUNT + 6) * sizeof(const er_tensor *));
     if (!placed) ER_FAIL(ER_ENOMEM, "the places of %zu layers", a->layers);
     const er_tensor *outside[] = {p->embed, p->position, p->head, p->head_bias, p->final_w, p->final_b};
     for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++)

@@ -88,13 +88,13 @@ static void rope_spellings(void **state) {
     NEAR(a.rope.factor, 2.5, 0);
     assert_int_equal(a.rope.scaling, ER_ROPE_LINEAR);
     OK(parse(&a, "{" LLAMA ",\"rope_theta\":300,\"rope_parameters\":{\"rope_type\":\"llama3\",\"factor\":8,"
-                           "\"low_freq_factor\":1,"
+                 "\"low_freq_factor\":1,"
                  "\"high_freq_factor\":4,\"original_max_position_embeddings\":16}}"));
     NEAR(a.rope.base, 300, 0);
     NEAR(a.rope.original_positions, 16, 0);
     assert_int_equal(a.rope.scaling, ER_ROPE_LLAMA3);
     OK(parse(&a, "{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
-                           "\"high_freq_factor\":4}}"));
+                 "\"high_freq_factor\":4}}"));
     NEAR(a.rope.original_positions, 32, 0);  // max_position_embeddings
 }
 
@@ -150,7 +150,7 @@ static void refusals(void **state) {
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}}", ER_EFORMAT,
             "rope factor 0.5 is below 1"},
         {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":2,\"low_freq_factor\":4,\"high_"
-                   "freq_factor\":4}}",
+         "freq_factor\":4}}",
             ER_EFORMAT, "low_freq_factor 4 and high_freq_factor 4"},
         {"{" LLAMA ",\"tie_word_embeddings\":1}", ER_EFORMAT, "tie_word_embeddings"},
         {"{" LLAMA ",\"eos_token_id\":\"x\"}", ER_EFORMAT, "eos_token_id"},

@@ -145,6 +145,22 @@ static void downs(void **state) {
     drop_all();
 }
 
+// With the tokenizer, on the bundled model.
+static void whole_folder(void **state) {
+    (void)state;
+    er_model *m = NULL;
+    er_model_options o = {.check_only = true};
+    OK(er_model_open(&m, NULL, SOURCE_ROOT "/examples/world", &o));
+    assert_non_null(m->tokenizer);
+    assert_int_equal(er_tokenizer_vocab(m->tokenizer), m->arch.vocab);
+    assert_int_equal(m->arch.inner, 1536);
+    assert_int_equal(m->eos, 0);
+    er_model_free(m);
+    m = NULL;
+    FAILS(er_model_open(&m, NULL, GOLDEN_DIR "llama_gqa", &o), ER_ENOENT, "tokenizer.json");
+    assert_null(m);
+}
+
 static int setup(void **state) { return scratch_make(state) || golden_setup(state); }
 static int teardown(void **state) { return scratch_remove(state) || golden_teardown(state); }
 
@@ -153,6 +169,7 @@ int main(void) {
         cmocka_unit_test(wrong_tensors),
         cmocka_unit_test(config_against_tensors),
         cmocka_unit_test(downs),
+        cmocka_unit_test(whole_folder),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
