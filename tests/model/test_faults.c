@@ -1,0 +1,198 @@
+// Every device call of loading, of a run's creation and of a block forward and backward fails in turn: the
+// code comes up untouched and nothing is leaked (the sanitizer build sees to that).
+#include "tests/model/golden.h"
+
+static const er_device_ops *real;
+static size_t calls, fail_at;  // the fail_at-th call fails; 0: none does
+
+#define COUNTED                                                                                              \
+    if (++calls == fail_at) return er_fail(ER_EDEVICE, "call %zu", calls)
+
+static er_status f_alloc(er_device *d, void **out, size_t bytes) {
+    COUNTED;
+    return real->alloc(d, out, bytes);
+}
+static er_status f_upload(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+    COUNTED;
+    return real->upload(d, s, dst, src, bytes);
+}
+static er_status f_sync(er_device *d, er_stream *s) {
+    COUNTED;
+    return real->sync(d, s);
+}
+static er_status f_copy(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+    COUNTED;
+    return real->copy(d, s, dst, src, bytes);
+}
+static er_status f_weight_create(er_device *d, er_weight **out, const er_weight_spec *spec) {
+    COUNTED;
+    return real->weight_create(d, out, spec);
+}
+static er_status f_norm(er_device *d, er_stream *s, er_norm_kind k, float *y, float *stats, const float *x,
+    const float *w, const float *b, float eps, size_t tokens, size_t hidden) {
+    COUNTED;
+    return real->norm(d, s, k, y, stats, x, w, b, eps, tokens, hidden);
+}
+static er_status f_norm_backward(er_device *d, er_stream *s, er_norm_kind k, float *dx, const float *dy,
+    const float *x, const float *w, const float *stats, size_t tokens, size_t hidden) {
+    COUNTED;
+    return real->norm_backward(d, s, k, dx, dy, x, w, stats, tokens, hidden);
+}
+static er_status f_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
+    const float *b, size_t m, float beta) {
+    COUNTED;
+    return real->linear(d, s, y, x, w, b, m, beta);
+}
+static er_status f_linear_backward(
+    er_device *d, er_stream *s, float *dx, const float *dy, const er_weight *w, size_t m, float beta) {
+    COUNTED;
+    return real->linear_backward(d, s, dx, dy, w, m, beta);
+}
+static er_status f_rope(er_device *d, er_stream *s, er_rope_style k, float *x, size_t ld, const int32_t *pos,
+    const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse) {
+    COUNTED;
+    return real->rope(d, s, k, x, ld, pos, table, rot, tokens, heads, head_dim, inverse);
+}
+static er_status f_attention(er_device *d, er_stream *s, const er_attention *a, float *out, float *lse) {
+    COUNTED;
+    return real->attention(d, s, a, out, lse);
+}
+static er_status f_attention_backward(er_device *d, er_stream *s, const er_attention *a, float *dqkv,
+    const float *dout, const float *out, const float *lse) {
+    COUNTED;
+    return real->attention_backward(d, s, a, dqkv, dout, out, lse);
+}
+static er_status f_kv_store(er_device *d, er_stream *s, float *k, float *v, const float *qkv, size_t ld,
+    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
+    COUNTED;
+    return real->kv_store(d, s, k, v, qkv, ld, k_at, kv_dim, at, tokens);
+}
+static er_status f_activation(er_device *d, er_stream *s, er_act_kind k, bool gated, float *a, const float *u,
+    size_t tokens, size_t inner) {
+    COUNTED;
+    return real->activation(d, s, k, gated, a, u, tokens, inner);
+}
+static er_status f_activation_backward(er_device *d, er_stream *s, er_act_kind k, bool gated, float *du,
+    const float *da, const float *u, size_t tokens, size_t inner) {
+    COUNTED;
+    return real->activation_backward(d, s, k, gated, du, da, u, tokens, inner);
+}
+
+static er_device_ops faulty;
+
+static void arm(size_t n) { calls = 0, fail_at = n; }
+
+static int setup(void **state) {
+    int bad = golden_setup(state);
+    if (bad) return bad;
+    real = golden_dev->op;
+    faulty = *real;
+    faulty.alloc = f_alloc, faulty.upload = f_upload, faulty.sync = f_sync, faulty.copy = f_copy;
+    faulty.weight_create = f_weight_create, faulty.norm = f_norm, faulty.norm_backward = f_norm_backward;
+    faulty.linear = f_linear, faulty.linear_backward = f_linear_backward, faulty.rope = f_rope;
+    faulty.attention = f_attention, faulty.attention_backward = f_attention_backward,
+    faulty.kv_store = f_kv_store;
+    faulty.activation = f_activation, faulty.activation_backward = f_activation_backward;
+    return 0;
+}
+
+static int teardown(void **state) {
+    golden_dev->op = real;
+    return golden_teardown(state);
+}
+
+// Walks until the whole of `attempt` succeeds; what failed before must have failed with the injected code.
+static size_t walk(er_status (*attempt)(void *), void *arg) {
+    size_t n = 1;
+    golden_dev->op = &faulty;
+    for (;; n++) {
+        arm(n);
+        er_status rc = attempt(arg);
+        if (rc == ER_OK) break;
+        assert_int_equal(rc, ER_EDEVICE);
+        if (n > 2000) fail_msg("no end of calls");
+    }
+    golden_dev->op = real;
+    assert_true(calls == n - 1);
+    return n - 1;
+}
+
+static er_status load(void *dir) {
+    er_model *m = NULL;
+    er_status rc = er_model_load(&m, golden_dev, dir, NULL);
+    assert_true((rc == ER_OK) == (m != NULL));
+    er_model_free(m);
+    return rc;
+}
+
+static void loading(void **state) {
+    (void)state;
+    char dir[512];
+    (void)snprintf(dir, sizeof dir, "%s", GOLDEN_DIR "llama_bias_sharded");
+    // A block is 4 weights and 6 vectors of 3 calls each; outside: embedding, head, final norm, rotary table.
+    assert_int_equal(walk(load, dir), 3 * (4 + 6 * 3) + 2 + 2 * 3);
+}
+
+static er_status create(void *model) {
+    er_model *m = model;
+    er_kv *kv = NULL;
+    er_run *r = NULL;
+    er_status rc = er_run_create(&r, m, 9, 2, true);
+    if (rc == ER_OK) rc = er_kv_create(&kv, m, 0, 2, 5);
+    er_kv_free(m, kv);
+    er_run_free(r);
+    return rc;
+}
+
+static void creating(void **state) {
+    (void)state;
+    golden g;
+    golden_open(&g, "llama_gqa");
+    assert_int_equal(walk(create, g.m), 6 + 10 + 2);
+    golden_close(&g);
+}
+
+typedef struct pass {
+    er_run *r;
+    float *x;
+    er_tape tape;
+} pass;
+
+static er_status there_and_back(void *arg) {
+    pass *p = arg;
+    er_status rc = er_run_layer(p->r, 1, p->x, &p->tape);
+    return rc == ER_OK ? er_run_layer_backward(p->r, 1, p->x, &p->tape) : rc;
+}
+
+static void one_block(void **state) {
+    (void)state;
+    golden g;
+    golden_open(&g, "llama_gqa");
+    er_kv *kv = NULL;
+    pass p = {
+        .r = golden_run(&g, g.tokens, g.rows, true), .x = keep_dev(g.tokens * g.hidden * sizeof(float))};
+    er_rows rows = golden_rows(&g);
+    rows.store_at = all_tokens(g.tokens);
+    OK(er_kv_create(&kv, g.m, 0, 3, g.tokens));
+    er_tape_carve(&p.tape, &g.m->arch, g.tokens, keep_dev(er_tape_bytes(&g.m->arch, g.tokens)));
+    OK(er_run_begin(p.r, &rows, kv));
+    OK(er_run_embed(p.r, p.x));
+    for (int parallel = 0; parallel < 2; parallel++) {
+        g.m->arch.parallel_residual = parallel != 0;
+        // Forward: copies of x and x_mid, 2 norms, 4 products, rotation, store, attention, activation.
+        // Backward: 4 products, activation, attention, rotation, 2 norms.
+        assert_int_equal(walk(there_and_back, &p), (parallel ? 11 : 12) + 9);
+    }
+    er_run_free(p.r);
+    er_kv_free(g.m, kv);
+    golden_close(&g);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(loading),
+        cmocka_unit_test(creating),
+        cmocka_unit_test(one_block),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
