@@ -55,15 +55,14 @@ struct er_weight {
     bool conv1d, editable;
     void *stored;  // the stored form in the stored layout
     float *f32;  // fp32 compute copy in the stored layout; is `stored` itself for F32. NULL until first used
-    void *pack_fwd,
-        *pack_bwd;  // bf16 compute copies in the layout of the matrix engine. NULL until first used
+    uint16_t *pack_fwd, *pack_bwd;  // bf16 compute copies for the tile unit (tiles.h). NULL until first used
 };
 er_status er_cpu_weight_f32(er_device *d, er_weight *w, const float **out);
+er_status er_cpu_weight_pack(er_device *d, er_weight *w, bool backward, const uint16_t **out);
 
 // oneDNN, kernels/cpu/onednn.c. open gives NULL when it is not built in.
 er_status er_onednn_open(er_onednn **out);
 void er_onednn_close(er_onednn *o);
-bool er_onednn_bf16(const er_onednn *o);  // bf16 products run in hardware
 // fp32 GEMM as er_cpu_sgemm; false: not built in.
 bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
     size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo);

@@ -1,5 +1,6 @@
-// Linear maps and their input gradients in fp32.
+// Linear maps and their input gradients: on the tile unit where that is exact enough, else by fp32 GEMM.
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/tiles.h"
 
 #include <cblas.h>
 #include <limits.h>
@@ -29,13 +30,28 @@ static er_status check_rows(size_t m) {
     return m <= INT_MAX ? ER_OK : er_fail(ER_EUNSUPPORTED, "%zu rows in one product; %d at most", m, INT_MAX);
 }
 
+// How many bf16 terms of the activations the tile unit multiplies for this weight; 0: it is not used. fp32
+// needs a weight that bf16 holds exactly; measured on one Xeon core with AMX: 420-650 GFLOP/s against 165 for
+// fp32 GEMM, and half its error.
+static int tile_terms(const er_device *d, const er_weight *w) {
+    if (!((const er_cpu *)d)->amx) return 0;
+    if (d->precision == ER_BF16_COMPUTE) return 1;
+    return w->dtype == ER_BF16 ? 3 : 0;
+}
+
 er_status er_cpu_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
     const float *bias, size_t m, float beta) {
     (void)s;
     er_status rc = ER_OK;
     const float *f32 = NULL;
+    const uint16_t *pack = NULL;
+    const int terms = tile_terms(d, w);
     if (!m || !w->d_out) return ER_OK;
     ER_TRY(check_rows(m));
+    if (terms) {
+        ER_TRY(er_cpu_weight_pack(d, (er_weight *)w, false, &pack));
+        return er_tiles_product(d, y, x, pack, bias, m, w->d_out, w->d_in, beta, terms);
+    }
     ER_TRY(er_cpu_weight_f32(d, (er_weight *)w, &f32));
     if (bias) spread_bias(d, y, bias, m, w->d_out, beta), beta = 1.0f;
     er_cpu_sgemm(d, false, !w->conv1d, m, w->d_out, w->d_in, x, w->d_in, f32, w->conv1d ? w->d_out : w->d_in,
@@ -49,8 +65,14 @@ er_status er_cpu_linear_backward(
     (void)s;
     er_status rc = ER_OK;
     const float *f32 = NULL;
+    const uint16_t *pack = NULL;
+    const int terms = tile_terms(d, w);
     if (!m || !w->d_in) return ER_OK;
     ER_TRY(check_rows(m));
+    if (terms) {
+        ER_TRY(er_cpu_weight_pack(d, (er_weight *)w, true, &pack));
+        return er_tiles_product(d, dx, dy, pack, NULL, m, w->d_in, w->d_out, beta, terms);
+    }
     ER_TRY(er_cpu_weight_f32(d, (er_weight *)w, &f32));
     er_cpu_sgemm(d, false, w->conv1d, m, w->d_in, w->d_out, dy, w->d_out, f32, w->conv1d ? w->d_out : w->d_in,
         beta, dx, w->d_in);

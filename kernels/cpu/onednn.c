@@ -23,7 +23,6 @@ er_status er_onednn_open(er_onednn **out) {
 
 void er_onednn_close(er_onednn *o) { free(o); }
 const char *er_onednn_name(const er_onednn *o) { return o->name; }
-bool er_onednn_bf16(const er_onednn *o) { return o && 0; }
 
 bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
     size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
@@ -41,10 +40,6 @@ void er_onednn_close(er_onednn *o) { (void)o; }
 const char *er_onednn_name(const er_onednn *o) {
     (void)o;
     return "";
-}
-bool er_onednn_bf16(const er_onednn *o) {
-    (void)o;
-    return false;
 }
 bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
     size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {

@@ -1,5 +1,6 @@
 // Opening the CPU device, its memory, and the table of its ops.
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/tiles.h"
 
 #include <cblas.h>
 #include <limits.h>
@@ -121,7 +122,7 @@ static void cpu_model(char *out, size_t cap) {
         char *colon = strchr(line, ':');
         if (strncmp(line, "model name", 10) || !colon) continue;
         line[strcspn(line, "\n")] = 0;
-        (void)snprintf(out, cap, "%.60s", colon + 2);
+        (void)snprintf(out, cap, "%.44s", colon + 2);
         break;
     }
     if (f) (void)fclose(f);
@@ -136,10 +137,10 @@ static void blas_version(char *out, size_t cap) {
 }
 
 static void name_device(er_cpu *c) {
-    char model[64], blas[24];
+    char model[48], blas[16];
     cpu_model(model, sizeof model);
     blas_version(blas, sizeof blas);
-    const char *form = c->base.precision == ER_BF16_COMPUTE ? ", bf16" : "";
+    const char *form = !c->amx ? "" : c->base.precision == ER_BF16_COMPUTE ? ", amx bf16" : ", amx bf16 x 3";
     (void)snprintf(c->base.name, sizeof c->base.name, "cpu: %s, %d thread%s, openblas %s%s%s%s", model,
         c->base.threads, c->base.threads == 1 ? "" : "s", blas, c->dnn ? ", " : "",
         c->dnn ? er_onednn_name(c->dnn) : "", form);
@@ -156,9 +157,10 @@ er_status er_device_cpu_open(er_device **out, const er_device_options *options) 
     if (!c->base.memory_limit)
         c->base.memory_limit = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
     ER_TRY(er_onednn_open(&c->dnn));
-    if (options->precision == ER_BF16_COMPUTE && !er_onednn_bf16(c->dnn))
-        ER_FAIL(ER_EDEVICE, "bf16 compute: %s",
-            c->dnn ? "this processor has neither AMX nor AVX-512 BF16 instructions" : "built without oneDNN");
+    c->amx = er_tiles_present();
+    if (options->precision == ER_BF16_COMPUTE && !c->amx)
+        ER_FAIL(ER_EDEVICE, "bf16 compute needs a processor with AMX tiles for bf16, and a kernel that lets "
+                            "programs use them");
     // Both libraries use OpenMP: one pool of threads for them and for the loops here.
     openblas_set_num_threads(c->base.threads);
     omp_set_num_threads(c->base.threads);

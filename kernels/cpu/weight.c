@@ -1,6 +1,7 @@
 // Weights: the stored form, the compute copies made from it on first use, and edits rounded to the stored
 // type.
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/tiles.h"
 
 #include <limits.h>
 #include <math.h>
@@ -71,8 +72,29 @@ er_status er_cpu_weight_f32(er_device *d, er_weight *w, const float **out) {
     return ER_OK;
 }
 
+// Forward: B = W^T [d_in, d_out]; backward: B = W [d_out, d_in].
+static void refresh_pack(er_device *d, er_weight *w, bool backward) {
+    const size_t step_out = w->conv1d ? 1 : w->d_in, step_in = w->conv1d ? w->d_out : 1;
+    if (backward) er_tiles_pack(d, w->pack_bwd, w->stored, w->dtype, w->d_out, w->d_in, step_out, step_in);
+    else er_tiles_pack(d, w->pack_fwd, w->stored, w->dtype, w->d_in, w->d_out, step_in, step_out);
+}
+
+er_status er_cpu_weight_pack(er_device *d, er_weight *w, bool backward, const uint16_t **out) {
+    uint16_t **pack = backward ? &w->pack_bwd : &w->pack_fwd;
+    if (!*pack) {
+        *pack = er_cpu_aligned(
+            backward ? er_tiles_packed_bytes(w->d_out, w->d_in) : er_tiles_packed_bytes(w->d_in, w->d_out));
+        if (!*pack) return er_fail(ER_ENOMEM, "packed copy of a weight of %zu x %zu", w->d_out, w->d_in);
+        refresh_pack(d, w, backward);
+    }
+    *out = *pack;
+    return ER_OK;
+}
+
 static void refresh_copies(er_device *d, er_weight *w) {
     if (w->f32 && w->f32 != w->stored) refresh_f32(d, w);
+    if (w->pack_fwd) refresh_pack(d, w, false);
+    if (w->pack_bwd) refresh_pack(d, w, true);
 }
 
 // fp64 to fp32 by rounding to odd: a second rounding to a type of at least two bits less is then as if it

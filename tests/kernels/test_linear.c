@@ -1,6 +1,7 @@
 // Linear maps, their gradients, moments and the fp64 solver against loops in double precision.
 #include <float.h>
 #include "io/dtype.h"
+#include "kernels/cpu/cpu.h"
 #include "tests/support/guard.h"
 #include "tests/support/parity_cases.h"
 #include "tests/support/ref_ops.h"
@@ -26,6 +27,11 @@ static void *stored_form(double *w, size_t d_out, size_t d_in, er_dtype t, bool 
 // Norm-wise error of a product of length k, in eps: rounding of the k products and sums grows like sqrt(k).
 static double product_bound(size_t k) { return 2 + 0.3 * sqrt((double)k); }
 
+// bf16 inputs: each factor is off by up to 2^-9 of itself.
+static double bound(size_t k) {
+    return dev->precision == ER_BF16_COMPUTE ? 0x1p-7 / (double)FLT_EPSILON : product_bound(k);
+}
+
 static void one_linear(const case_linear *c, er_dtype t, bool conv1d, bool bias, float beta) {
     uint64_t seed = c->m * 31 + c->d_out * 7 + c->d_in + (uint64_t)t;
     size_t n_w = c->d_out * c->d_in, n_x = c->m * c->d_in, n_y = c->m * c->d_out;
@@ -42,26 +48,91 @@ static void one_linear(const case_linear *c, er_dtype t, bool conv1d, bool bias,
     OK(dev->op->linear(dev, NULL, dev_y, dev_x, weight, bias ? dev_b : NULL, c->m, beta));
     ref_linear(ref, x, w, bias ? b : NULL, c->m, c->d_out, c->d_in);
     for (size_t i = 0; beta != 0 && i < n_y; i++) ref[i] += y[i];
-    BELOW(guard_error(dev, dev_y, ref, n_y), product_bound(c->d_in));
+    BELOW(guard_error(dev, dev_y, ref, n_y), bound(c->d_in));
 
     float *dev_dy = guard_put_narrow(dev, y, n_y);
     float *dev_dx = beta != 0 ? guard_put_narrow(dev, dx, n_x) : guard_alloc(dev, n_x * 4);
     OK(dev->op->linear_backward(dev, NULL, dev_dx, dev_dy, weight, c->m, beta));
     ref_linear_backward(ref, y, w, c->m, c->d_out, c->d_in);
     for (size_t i = 0; beta != 0 && i < n_x; i++) ref[i] += dx[i];
-    BELOW(guard_error(dev, dev_dx, ref, n_x), product_bound(c->d_out));
+    BELOW(guard_error(dev, dev_dx, ref, n_x), bound(c->d_out));
     dev->op->weight_free(dev, weight);
     guard_end(dev);
     free(w), free(x), free(b), free(y), free(dx), free(ref), free(bytes);
 }
 
-static void test_linear(void **state) {
-    (void)state;
+static void all_linear(void) {
     const er_dtype types[] = {ER_F32, ER_BF16, ER_F16};
     for (size_t i = 0; i < N_CASES(cases_linear); i++)
         for (size_t t = 0; t < 3; t++)
-            for (int mode = 0; mode < 4; mode++)
-                one_linear(&cases_linear[i], types[t], (i + t) % 2, mode & 1, mode & 2 ? 1.0f : 0.0f);
+            for (int mode = 0;
+                 mode < (cases_linear[i].m * cases_linear[i].d_out * cases_linear[i].d_in > 2000000 ? 1 : 4);
+                 mode++)
+                one_linear(
+                    &cases_linear[i], types[t], (i + t) % 2, (mode + (int)i) & 1, mode & 2 ? 1.0f : 0.0f);
+}
+
+static void test_linear(void **state) {
+    (void)state;
+    all_linear();
+}
+
+// The ways a CPU may compute: with and without the tile unit, in fp32 and bf16, on one thread and on more
+// threads than blocks.
+static void test_linear_cpu(void **state) {
+    (void)state;
+    er_device *first = dev;
+    er_device_options o = {"cpu", ER_FP32, 5, 0};
+    OK(er_device_open(&dev, &o));
+    all_linear();
+    bool tiles = ((er_cpu *)dev)->amx;
+    ((er_cpu *)dev)->amx = false;
+    all_linear();
+    er_device_close(dev);
+    o.precision = ER_BF16_COMPUTE;
+    dev = NULL;
+    if (tiles) {
+        OK(er_device_open(&dev, &o));
+        all_linear();
+        er_device_close(dev);
+    } else {
+        FAILS(er_device_open(&dev, &o), ER_EDEVICE, "bf16 compute needs");
+    }
+    dev = first;
+}
+
+// Numbers whose three terms differ by many powers of two, and sums that cancel: the split must not cost
+// accuracy against the fp32 GEMM, whose error is measured beside it.
+static void test_split_accuracy(void **state) {
+    (void)state;
+    enum { M = 33, OUT = 65, IN = 700 };
+    uint64_t seed = 4;
+    double *x = test_doubles(&seed, M * IN, 1), *w = test_doubles(&seed, OUT * IN, 1),
+           *ref = test_doubles(&seed, M * OUT, 0), error[2];
+    for (size_t i = 0; i < M * IN; i++) x[i] = (double)(float)(x[i] * exp(8 * test_uniform(&seed)));
+    // The second half of each sum takes back the first but for one part in a million.
+    for (size_t i = 0; i < M * IN; i++)
+        if (i % IN >= IN / 2) x[i] = (double)(float)(-x[i - IN / 2] * (1 + 0x1p-20));
+    for (size_t i = 0; i < OUT * IN; i++)
+        if (i % IN >= IN / 2) w[i] = w[i - IN / 2];
+    void *bytes = stored_form(w, OUT, IN, ER_BF16, false);
+    ref_linear(ref, x, w, NULL, M, OUT, IN);
+    float *dev_x = guard_put_narrow(dev, x, M * IN), *y = guard_alloc(dev, M * OUT * 4);
+    bool tiles = ((er_cpu *)dev)->amx;
+    for (int k = 0; k < 2; k++) {
+        er_weight *weight = NULL;
+        OK(dev->op->weight_create(
+            dev, &weight, &(er_weight_spec){.bytes = bytes, .dtype = ER_BF16, .d_out = OUT, .d_in = IN}));
+        ((er_cpu *)dev)->amx = k && tiles;
+        OK(dev->op->linear(dev, NULL, y, dev_x, weight, NULL, M, 0));
+        error[k] = guard_error(dev, y, ref, M * OUT);
+        dev->op->weight_free(dev, weight);
+    }
+    ((er_cpu *)dev)->amx = tiles;
+    BELOW(error[0], 1e8);  // the sum cancels to 2^-20, but not to nothing
+    BELOW(error[1], 2 * error[0]);
+    guard_end(dev);
+    free(x), free(w), free(ref), free(bytes);
 }
 
 static void test_moment(void **state) {
@@ -205,6 +276,8 @@ static int close_device(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_linear_cpu),
+        cmocka_unit_test(test_split_accuracy),
         cmocka_unit_test(test_moment),
         cmocka_unit_test(test_moment_keeps_small_parts),
         cmocka_unit_test(test_gemm_f64),

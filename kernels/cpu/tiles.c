@@ -1,0 +1,206 @@
+#include "kernels/cpu/tiles.h"
+
+#include <string.h>
+
+#define SIDE 32                  // rows and columns of a block: 2 x 2 tiles of 16 x 16 sums
+#define TILE 512                 // bf16 numbers in a tile: 16 rows of 64 bytes
+#define CHUNK ((size_t)1 << 20)  // bytes of packed activations that stay in the second-level cache
+
+static size_t blocks(size_t n) { return (n + SIDE - 1) / SIDE; }
+
+size_t er_tiles_packed_bytes(size_t k, size_t n) {
+    return blocks(k) * blocks(n) * 2 * TILE * sizeof(uint16_t);
+}
+
+static uint16_t bf16_at(const void *stored, er_dtype type, size_t at) {
+    if (type == ER_BF16) return ((const uint16_t *)stored)[at];
+    if (type == ER_F32) return er_bf16_from_f32(((const float *)stored)[at]);
+    return er_bf16_from_f32(er_f32_from_f16(((const uint16_t *)stored)[at]));
+}
+
+void er_tiles_pack(er_device *d, uint16_t *packed, const void *stored, er_dtype type, size_t k, size_t n,
+    size_t step_k, size_t step_n) {
+    const size_t panels = blocks(n), depth = blocks(k);
+#pragma omp parallel for num_threads(d->threads) if (k * n > 1 << 14)
+    for (size_t p = 0; p < panels; p++) {
+        uint16_t *out = packed + p * depth * 2 * TILE;
+        for (size_t at = 0; at < depth * 2 * TILE; at++) {
+            // tile pair, tile of the pair, pair of k, column, member of the pair
+            size_t i = at / (2 * TILE) * SIDE + at / 32 % 16 * 2 + at % 2,
+                   j = p * SIDE + at / TILE % 2 * 16 + at / 2 % 16;
+            out[at] = i < k && j < n ? bf16_at(stored, type, i * step_k + j * step_n) : 0;
+        }
+    }
+}
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))
+
+bool er_tiles_present(void) {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    const unsigned amx = 1u << 22 | 1u << 24, avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & amx) != amx || (b & avx512) != avx512) return false;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) return false;   // AVX512_BF16
+    if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !(c & 1u << 27)) return false;  // OSXSAVE
+    unsigned low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low & 0x600e6u) != 0x600e6u) return false;  // vector and tile state is saved on a switch
+    // Linux hands out the 8 KiB of tile data on request: ARCH_REQ_XCOMP_PERM of feature 18.
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+}
+
+// Rows r0 .. r0+31 of x [m, k] as depth * terms pairs of tiles; rows past m and columns past k are zero.
+TARGET static void pack_rows(uint16_t *out, const float *x, size_t r0, size_t m, size_t k, int terms) {
+    for (size_t i = 0; i < blocks(k); i++)
+        for (size_t r = 0; r < SIDE; r++) {
+            uint16_t *line = out + i * (size_t)terms * 2 * TILE + r * 32;
+            const float *from = x + (r0 + r) * k + i * SIDE;
+            size_t left = r0 + r < m ? k - i * SIDE : 0;
+            __mmask16 lo = (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1);
+            __mmask16 hi = (__mmask16)(left >= 32 ? 0xffffu : left > 16 ? (1u << (left - 16)) - 1 : 0);
+            __m512 v0 = _mm512_maskz_loadu_ps(lo, from), v1 = _mm512_maskz_loadu_ps(hi, from + 16);
+            for (int t = 0; t < terms; t++, line += 2 * TILE) {
+                __m512i both = (__m512i)_mm512_cvtne2ps_pbh(v1, v0);
+                _mm512_store_si512(line, both);
+                if (t + 1 == terms) break;
+                v0 = _mm512_sub_ps(v0, _mm512_castsi512_ps(_mm512_slli_epi32(
+                                           _mm512_cvtepu16_epi32(_mm512_castsi512_si256(both)), 16)));
+                v1 = _mm512_sub_ps(v1, _mm512_castsi512_ps(_mm512_slli_epi32(
+                                           _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(both, 1)), 16)));
+            }
+        }
+}
+
+TARGET static void configure(void) {
+    struct {
+        uint8_t palette, start_row, zero[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } config __attribute__((aligned(64))) = {.palette = 1};
+    for (int t = 0; t < 8; t++) config.bytes[t] = 64, config.rows[t] = 16;
+    _tile_loadconfig(&config);
+}
+
+// Tiles 0..3 += A block (two row tiles, or one) times a panel of B.
+ER_INLINE TARGET void multiply(const uint16_t *a, const uint16_t *b, size_t depth, int terms, bool two) {
+    for (size_t i = 0; i < depth; i++, b += 2 * TILE) {
+        _tile_loadd(6, b, 64);
+        _tile_loadd(7, b + TILE, 64);
+        for (int t = 0; t < terms; t++, a += 2 * TILE) {
+            _tile_loadd(4, a, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            if (!two) continue;
+            _tile_loadd(5, a + TILE, 64);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+}
+
+typedef struct product {
+    float *y;
+    const uint16_t *a, *b;
+    const float *bias;
+    size_t m, n, depth;
+    bool add;
+    int terms;
+} product;
+
+// Adds or writes a partial or biased block through a buffer.
+TARGET static void finish(
+    const product *p, const float *sums, float *y, size_t rows, size_t cols, const float *bias) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t at = 0; at < cols; at += 16) {
+            __mmask16 mask = (__mmask16)(cols - at >= 16 ? 0xffffu : (1u << (cols - at)) - 1);
+            __m512 v = _mm512_load_ps(sums + r * SIDE + at);
+            if (p->add) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, y + r * p->n + at));
+            if (bias) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, bias + at));
+            _mm512_mask_storeu_ps(y + r * p->n + at, mask, v);
+        }
+}
+
+TARGET static void one_block(const product *p, size_t row_block, size_t panel) {
+    float sums[SIDE * SIDE] __attribute__((aligned(64)));
+    const size_t rows = p->m - row_block * SIDE, cols = p->n - panel * SIDE;
+    const bool two = rows > 16, direct = rows >= SIDE && cols >= SIDE && !p->bias;
+    float *y = p->y + row_block * SIDE * p->n + panel * SIDE, *to = direct ? y : sums;
+    const size_t stride = (direct ? p->n : SIDE) * sizeof *y;
+    const uint16_t *a = p->a + row_block * p->depth * (size_t)p->terms * 2 * TILE,
+                   *b = p->b + panel * p->depth * 2 * TILE;
+    if (direct && p->add) {
+        _tile_loadd(0, y, stride);
+        _tile_loadd(1, y + 16, stride);
+        _tile_loadd(2, y + 16 * p->n, stride);
+        _tile_loadd(3, y + 16 * p->n + 16, stride);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    if (p->terms == 3 && two) multiply(a, b, p->depth, 3, true);
+    else if (p->terms == 3) multiply(a, b, p->depth, 3, false);
+    else multiply(a, b, p->depth, 1, two);
+    _tile_stored(0, to, stride);
+    _tile_stored(1, to + 16, stride);
+    if (two) {
+        _tile_stored(2, to + stride / sizeof *y * 16, stride);
+        _tile_stored(3, to + stride / sizeof *y * 16 + 16, stride);
+    }
+    if (!direct)
+        finish(p, sums, y, rows < SIDE ? rows : SIDE, cols < SIDE ? cols : SIDE,
+            p->bias ? p->bias + panel * SIDE : NULL);
+}
+
+TARGET static void walk(
+    const product *p, size_t row_from, size_t row_to, size_t panel_from, size_t panel_to) {
+    configure();
+    for (size_t panel = panel_from; panel < panel_to; panel++)
+        for (size_t row = row_from; row < row_to; row++) one_block(p, row, panel);
+    _tile_release();
+}
+
+er_status er_tiles_product(er_device *d, float *y, const float *x, const uint16_t *packed, const float *bias,
+    size_t m, size_t n, size_t k, float beta, int terms) {
+    er_status rc = ER_OK;
+    void *scratch = NULL;
+    const size_t row_blocks = blocks(m), panels = blocks(n),
+                 block_bytes = blocks(k) * (size_t)terms * 2 * TILE * sizeof(uint16_t);
+    ER_TRY(er_cpu_scratch(d, ER_SCRATCH_SPLIT, row_blocks * block_bytes, &scratch));
+    product p = {y, scratch, packed, bias, m, n, blocks(k), beta != 0.0f, terms};
+    // Columns are shared out over the threads; each walks its panels for one cache-sized chunk of rows after
+    // another.
+    size_t threads = (size_t)d->threads, groups = threads < panels ? threads : panels,
+           chunk = CHUNK / (block_bytes ? block_bytes : 1);
+    size_t chunks = blocks(m) / (chunk ? chunk : 1) + 1, spare = (threads + groups - 1) / groups;
+    if (chunks < spare) chunks = spare;
+    if (chunks > row_blocks) chunks = row_blocks;
+#pragma omp parallel num_threads(d->threads) if (m * n * k > 1 << 18)
+    {
+#pragma omp for
+        for (size_t i = 0; i < row_blocks; i++)
+            pack_rows((uint16_t *)((char *)scratch + i * block_bytes), x, i * SIDE, m, k, terms);
+#pragma omp for collapse(2) schedule(static, 1)
+        for (size_t c = 0; c < chunks; c++)
+            for (size_t g = 0; g < groups; g++)
+                walk(&p, c * row_blocks / chunks, (c + 1) * row_blocks / chunks, g * panels / groups,
+                    (g + 1) * panels / groups);
+    }
+out:
+    return rc;
+}
+
+#else
+bool er_tiles_present(void) { return false; }
+er_status er_tiles_product(er_device *d, float *y, const float *x, const uint16_t *packed, const float *bias,
+    size_t m, size_t n, size_t k, float beta, int terms) {
+    (void)d, (void)y, (void)x, (void)packed, (void)bias, (void)m, (void)n, (void)k, (void)beta, (void)terms;
+    return er_fail(ER_EDEVICE, "this processor has no tile unit");
+}
+#endif
