@@ -9,6 +9,30 @@
 #include "io/tokenizer/internal.h"
 #include "io/tokenizer/unicode.h"
 
+// The reference normalizes by the tables of Unicode 9: marks assigned since have class 0 there and are never
+// reordered, and the one character that newer tables compose stays in two parts.
+static const uint32_t newer_marks[][2] = {{0x7fd, 0x7fd}, {0x898, 0x89f}, {0x8ca, 0x8d3}, {0x9fe, 0x9fe},
+    {0xc3c, 0xc3c}, {0xd3b, 0xd3c}, {0xeba, 0xeba}, {0x1715, 0x1715}, {0x1abf, 0x1ace}, {0x1df6, 0x1dfa},
+    {0xa82c, 0xa82c}, {0x10d24, 0x10d27}, {0x10eab, 0x10eac}, {0x10efd, 0x10eff}, {0x10f46, 0x10f50},
+    {0x10f82, 0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b}, {0x1145e, 0x1145e}, {0x11839, 0x1183a},
+    {0x1193d, 0x1193e}, {0x11943, 0x11943}, {0x119e0, 0x119e0}, {0x11a34, 0x11a34}, {0x11a47, 0x11a47},
+    {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45}, {0x11d97, 0x11d97}, {0x11f41, 0x11f42},
+    {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef},
+    {0x1e4ec, 0x1e4ef}};
+#define NEWER_COMPOSED 0x11938
+
+static uint8_t class_of(uint32_t c) {
+    if (c < 0x300) return 0;
+    size_t lo = 0, hi = sizeof newer_marks / sizeof *newer_marks;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (newer_marks[mid][1] < c) lo = mid + 1;
+        else hi = mid;
+    }
+    if (lo < sizeof newer_marks / sizeof *newer_marks && newer_marks[lo][0] <= c) return 0;
+    return (uint8_t)utf8proc_get_property((utf8proc_int32_t)c)->combining_class;
+}
+
 static er_status changes_room(er_scratch *s, size_t n) {
     if (n <= s->change_room) return ER_OK;
     size_t room = n * 2 + 64;
@@ -43,12 +67,13 @@ static er_status decompose(er_scratch *s, const er_view *in, size_t *count) {
         uint32_t c = er_uc_next(in->bytes, &at);
         parts[0] = (utf8proc_int32_t)c;
         int boundary = 0;
-        ptrdiff_t got =
-            c < 0xc0 ? 1 : utf8proc_decompose_char(parts[0], parts, 8, UTF8PROC_DECOMPOSE, &boundary);
+        ptrdiff_t got = c < 0xc0 || c == NEWER_COMPOSED
+                            ? 1
+                            : utf8proc_decompose_char(parts[0], parts, 8, UTF8PROC_DECOMPOSE, &boundary);
         if (got < 1 || got > 8) got = 1, parts[0] = (utf8proc_int32_t)c;
         ER_TRY(changes_room(s, n + 8));
         for (ptrdiff_t i = 0; i < got; i++) {
-            uint8_t ccc = parts[i] < 0x300 ? 0 : (uint8_t)utf8proc_get_property(parts[i])->combining_class;
+            uint8_t ccc = class_of((uint32_t)parts[i]);
             if (!ccc) {
                 ER_TRY(order_marks(s->changes + marks, n - marks));
                 marks = n + 1;
@@ -62,12 +87,22 @@ out:
     return rc;
 }
 
+// Unicode 3.12. Done here because utf8proc 2.8 lets a syllable swallow U+11A7, which is not a final
+// consonant.
+static bool compose_hangul(uint32_t a, uint32_t b, uint32_t *c) {
+    if (a - 0x1100 < 19 && b - 0x1161 < 21)
+        return *c = 0xac00 + ((a - 0x1100) * 21 + (b - 0x1161)) * 28, true;
+    if (a - 0xac00 < 11172 && (a - 0xac00) % 28 == 0 && b - 0x11a8 < 27) return *c = a + (b - 0x11a7), true;
+    return false;
+}
+
 static bool compose(uint32_t a, uint32_t b, uint32_t *c) {
     if (b < 0x300) return false;
+    if (b - 0x1100 < 0x100) return compose_hangul(a, b, c);
     utf8proc_int32_t pair[3] = {(utf8proc_int32_t)a, (utf8proc_int32_t)b, 0};
     if (utf8proc_normalize_utf32(pair, 2, UTF8PROC_COMPOSE | UTF8PROC_STABLE) != 1) return false;
     *c = (uint32_t)pair[0];
-    return true;
+    return *c != NEWER_COMPOSED;
 }
 
 // In place: what is written never passes what is read. `starter` is where the last character of class 0 was
