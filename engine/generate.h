@@ -13,13 +13,13 @@ typedef struct er_generate_options {
     double temperature;  // 0: greedy (the lowest id wins a tie)
     size_t top_k;        // keep the k most probable; 0: all
     double top_p;        // then the fewest whose probabilities sum to top_p; 1: all
-    uint64_t seed;  // row r draws from its own stream (seed, first_row + r), whatever else is in the batch
+    uint64_t seed;       // row r draws from a stream of its own, (seed, first_row + r)
     uint64_t first_row;
-    bool stop_at_eos;       // eos ends a row and is not part of it
-    size_t min_new_tokens;  // eos cannot be chosen before
-    size_t
-        memory;  // bytes for the key/value cache; 0: 512 MiB. Decides how many rows run at once, at most 128
-    const char *stage;  // name of the progress line; NULL: silent
+    bool stop_at_eos;       // eos or "<|endoftext|>" ends a row and is no part of it
+    bool restart_at_eos;    // it stays in the row, uncounted, and the row goes on from its prompt alone
+    size_t min_new_tokens;  // no eos before (nor right behind a prompt that is begun anew)
+    size_t memory;          // for the key/value cache, at most 128 rows at once; 0: 512 MiB
+    const char *stage;      // name of the progress line; NULL: silent
 } er_generate_options;
 #define ER_GENERATE_OPTIONS_DEFAULT                                                                          \
     ((er_generate_options){.max_new_tokens = 32, .top_p = 1.0, .stop_at_eos = true})
@@ -44,9 +44,9 @@ typedef struct er_sample_options {
 } er_sample_options;
 void er_sample_defaults(er_sample_options *o, const er_model *m);  // fills in the zeros
 
-// Text of the model's own making, for statistics without a corpus. Each row starts from BOS; else from eos
-// (which ends documents, so one starts behind it); else from a seeded draw among the most frequent whole
-// words of the vocabulary. A start that no template asks for is dropped from the row. Exactly o->tokens
-// tokens, the last row cut.
+// Text of the model's own making, for statistics without a corpus. Each row starts from BOS; else from
+// "<|endoftext|>" or eos (which end documents, so one starts behind them); else from a seeded draw among the
+// most frequent whole words of the vocabulary. A start that no template asks for is dropped from the row.
+// Exactly o->tokens tokens, the last row cut; rows end where documents do.
 er_status er_sample_text(er_token_rows **out, er_model *m, const er_sample_options *o);
 #endif

@@ -90,9 +90,7 @@ void er_batch_free(er_batch *b) {
 
 void er_batch_clear(er_batch *b) { b->rows = b->tokens = 0; }
 
-bool er_batch_fits(const er_batch *b, size_t n, size_t pending) {
-    return b->rows < b->slots && b->tokens + n + pending <= b->max_tokens;
-}
+bool er_batch_fits(const er_batch *b, size_t n) { return b->tokens + n <= b->max_tokens; }
 
 void er_batch_push(er_batch *b, size_t slot, const int32_t *token, size_t n) {
     size_t cached = b->slot[slot].cached, base = slot * b->slot_positions;

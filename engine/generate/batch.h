@@ -8,8 +8,9 @@ typedef struct er_slot {
     bool busy;
     size_t row;       // which prompt
     size_t cached;    // positions in the cache
-    size_t n_new;     // tokens chosen so far
-    int32_t *chosen;  // [max_new_tokens]
+    size_t n_new;     // ids chosen so far
+    size_t counted;   // those that are no end
+    int32_t *chosen;  // [n_new]
 } er_slot;
 
 typedef struct er_batch {
@@ -27,14 +28,14 @@ typedef struct er_batch {
     float *host_logits;                             // [slots, vocab]
 } er_batch;
 
-size_t er_model_positions(const er_model *m);  // what a row may hold
+size_t er_model_positions(const er_model *m);         // what a row may hold
+void er_end_ids(int32_t ends[2], const er_model *m);  // eos and "<|endoftext|>", -1 where there is none
 er_status er_batch_create(
     er_batch **out, er_model *m, size_t rows, size_t longest, size_t max_new, size_t memory);
 void er_batch_free(er_batch *b);
 void er_batch_clear(er_batch *b);  // starts the next step
 // n more tokens of a slot, which continue what it has cached. The step must have room: see er_batch_fits.
 void er_batch_push(er_batch *b, size_t slot, const int32_t *token, size_t n);
-bool er_batch_fits(
-    const er_batch *b, size_t n, size_t pending);  // with `pending` one-token rows still to come
+bool er_batch_fits(const er_batch *b, size_t n);
 er_status er_batch_step(er_batch *b);  // host_logits [rows, vocab]: what follows each row's last token
 #endif

@@ -64,14 +64,11 @@ static double sum_of(const float *x, size_t n) {
     return all;
 }
 
-// The lowest id of the largest finite logit but for the banned one; -1 when there is none.
-static int32_t argmax(const float *logits, size_t vocab, int32_t banned) {
-    size_t ban = banned >= 0 && (size_t)banned < vocab ? (size_t)banned : vocab,
-           after = ban < vocab ? ban + 1 : vocab;
-    float low = largest_finite(logits, ban), high = largest_finite(logits + after, vocab - after);
-    float most = low > high ? low : high;
+// The lowest id of the largest finite logit; -1 when there is none.
+static int32_t argmax(const float *logits, size_t vocab) {
+    float most = largest_finite(logits, vocab);
     for (size_t i = 0; most > -INFINITY && i < vocab; i++)
-        if (logits[i] >= most && i != ban && logits[i] <= FLT_MAX) return (int32_t)i;
+        if (logits[i] >= most && logits[i] <= FLT_MAX) return (int32_t)i;
     return -1;
 }
 
@@ -185,13 +182,12 @@ static size_t candidates(er_chooser *c) {
     return keep_heaviest(c->candidate, n, (er_quota){n, c->top_p * mass}, c->border);
 }
 
-er_status er_choose(int32_t *out, er_chooser *c, const float *logits, int32_t banned, double uniform) {
-    int32_t best = argmax(logits, c->vocab, banned);
+er_status er_choose(int32_t *out, er_chooser *c, const float *logits, double uniform) {
+    int32_t best = argmax(logits, c->vocab);
     if (best < 0) return er_fail(ER_ENUMERIC, "none of %zu logits is finite", c->vocab);
     *out = best;
     if (c->temperature <= 0) return ER_OK;
     weigh(c->weight, logits, c->vocab, logits[best], (float)(1 / c->temperature));
-    if (banned >= 0 && (size_t)banned < c->vocab) c->weight[banned] = 0;
     size_t n = candidates(c);
     double left = uniform * total(c->candidate, n);
     for (size_t i = 0; i < n; i++)

@@ -20,8 +20,8 @@ typedef struct er_chooser {
 
 er_status er_chooser_init(er_chooser *c, size_t vocab, double temperature, size_t top_k, double top_p);
 void er_chooser_clear(er_chooser *c);
-// `uniform` in [0, 1) decides; `banned` (or -1) is never chosen. ENUMERIC when no logit is finite.
-er_status er_choose(int32_t *out, er_chooser *c, const float *logits, int32_t banned, double uniform);
+// `uniform` in [0, 1) decides. A logit of -INFINITY is never chosen. ENUMERIC when none is finite.
+er_status er_choose(int32_t *out, er_chooser *c, const float *logits, double uniform);
 
 // Number `step` of stream (seed, row), in [0, 1): a function of its arguments alone.
 double er_uniform(uint64_t seed, uint64_t row, uint64_t step);

@@ -1,5 +1,6 @@
 // The loop: let rows in, step, choose, let finished rows out.
 #include "engine/generate.h"
+#include <math.h>
 #include <stdlib.h>
 #include "engine/generate/batch.h"
 #include "engine/generate/choose.h"
@@ -10,11 +11,22 @@ typedef struct er_generation {
     const er_generate_options *o;
     er_batch *batch;
     er_chooser chooser;
-    int32_t **chosen;   // [rows][max_new_tokens], filled as rows finish
+    int32_t ends[2];    // ids that end a row; -1: none
+    size_t room;        // of each row's ids
+    int32_t **chosen;   // [rows][room], filled as rows finish
     size_t *n_chosen;   // [rows]
     size_t next, done;  // rows let in, rows finished
     size_t tokens;      // chosen in all
 } er_generation;
+
+void er_end_ids(int32_t ends[2], const er_model *m) {
+    ends[0] = m->eos;
+    ends[1] = m->tokenizer ? er_tokenizer_id(m->tokenizer, "<|endoftext|>") : -1;
+    for (int i = 0; i < 2; i++)
+        if (ends[i] >= 0 && (size_t)ends[i] >= m->arch.vocab) ends[i] = -1;
+}
+
+static bool is_end(const er_generation *g, int32_t id) { return id == g->ends[0] || id == g->ends[1]; }
 
 static er_status check_prompts(size_t *longest, const er_model *m, const er_token_rows *p) {
     size_t limit = er_model_positions(m), most = 0;
@@ -34,50 +46,69 @@ static er_status check_prompts(size_t *longest, const er_model *m, const er_toke
     return ER_OK;
 }
 
-// Rows in flight first, one token each; then as many whole prompts as there are free slots and room for.
+static er_status let_in(er_generation *g, size_t slot) {
+    int32_t *chosen = malloc(g->room * sizeof *chosen);
+    if (!chosen) return er_fail(ER_ENOMEM, "%zu tokens", g->room);
+    g->chosen[g->next] = chosen;
+    g->batch->slot[slot] = (er_slot){.busy = true, .row = g->next++, .chosen = chosen};
+    return ER_OK;
+}
+
+// Rows in flight first, one token each; then as many whole prompts, of new rows and of rows begun anew, as
+// there is room for.
 static er_status fill_step(er_generation *g) {
     er_batch *b = g->batch;
     er_batch_clear(b);
-    for (size_t i = 0; i < b->slots; i++)
-        if (b->slot[i].busy) er_batch_push(b, i, &b->slot[i].chosen[b->slot[i].n_new - 1], 1);
-    for (size_t i = 0; i < b->slots && g->next < g->prompts->rows; i++) {
-        size_t n = er_token_rows_length(g->prompts, g->next);
-        if (b->slot[i].busy) continue;
-        if (!er_batch_fits(b, n, 0)) break;
-        int32_t *chosen = malloc(g->o->max_new_tokens * sizeof *chosen);
-        if (!chosen) return er_fail(ER_ENOMEM, "%zu tokens", g->o->max_new_tokens);
-        g->chosen[g->next] = chosen;
-        b->slot[i] = (er_slot){.busy = true, .row = g->next, .chosen = chosen};
-        er_batch_push(b, i, er_token_rows_at(g->prompts, g->next), n);
-        g->next++;
+    for (size_t i = 0; i < b->slots; i++) {
+        er_slot *s = &b->slot[i];
+        if (s->busy && s->cached > 0) er_batch_push(b, i, &s->chosen[s->n_new - 1], 1);
+    }
+    for (size_t i = 0; i < b->slots; i++) {
+        er_slot *s = &b->slot[i];
+        if (!s->busy && g->next < g->prompts->rows) {
+            er_status rc = let_in(g, i);
+            if (rc != ER_OK) return rc;
+        }
+        if (!s->busy || s->cached > 0) continue;
+        size_t n = er_token_rows_length(g->prompts, s->row);
+        if (er_batch_fits(b, n)) er_batch_push(b, i, er_token_rows_at(g->prompts, s->row), n);
     }
     return ER_OK;
 }
 
+static void finish(er_generation *g, er_slot *s) {
+    g->n_chosen[s->row] = s->n_new;
+    s->busy = false;
+    g->done++;
+}
+
 static er_status take_token(er_generation *g, size_t at) {
     er_batch *b = g->batch;
-    er_slot *slot = &b->slot[b->active[at]];
+    er_slot *s = &b->slot[b->active[at]];
     const er_generate_options *o = g->o;
-    int32_t eos = b->model->eos, id;
-    int32_t banned = slot->n_new < o->min_new_tokens ? eos : -1;
-    double u = er_uniform(o->seed, o->first_row + slot->row, slot->n_new);
-    er_status rc = er_choose(&id, &g->chooser, b->host_logits + at * b->model->arch.vocab, banned, u);
+    float *logits = b->host_logits + at * b->model->arch.vocab;
+    int32_t id;
+    bool held = s->counted < o->min_new_tokens ||
+                (o->restart_at_eos && (s->n_new == 0 || is_end(g, s->chosen[s->n_new - 1])));
+    for (int i = 0; held && i < 2; i++)
+        if (g->ends[i] >= 0) logits[g->ends[i]] = -INFINITY;
+    er_status rc = er_choose(&id, &g->chooser, logits, er_uniform(o->seed, o->first_row + s->row, s->n_new));
     if (rc != ER_OK) return rc;
-    bool ended = o->stop_at_eos && id == eos;
-    if (!ended) slot->chosen[slot->n_new++] = id, g->tokens++;
-    if (ended || slot->n_new == o->max_new_tokens || slot->cached == er_model_positions(b->model)) {
-        g->n_chosen[slot->row] = slot->n_new;
-        slot->busy = false;
-        g->done++;
+    bool end = is_end(g, id);
+    if (!end || o->restart_at_eos || !o->stop_at_eos) s->chosen[s->n_new++] = id;
+    if (end && o->restart_at_eos) s->cached = 0;
+    else if (end && o->stop_at_eos) finish(g, s);
+    else {
+        s->counted++, g->tokens++;
+        if (s->counted == o->max_new_tokens || s->cached == b->slot_positions) finish(g, s);
     }
     return ER_OK;
 }
 
 static er_status run_steps(er_generation *g) {
     er_status rc = ER_OK;
-    er_progress *p = g->o->stage
-                         ? er_progress_begin(g->o->stage, g->prompts->rows * g->o->max_new_tokens, "tokens")
-                         : NULL;
+    size_t most = g->prompts->rows * g->o->max_new_tokens;
+    er_progress *p = g->o->stage ? er_progress_begin(g->o->stage, most, "tokens") : NULL;
     while (g->done < g->prompts->rows) {
         if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "generation: stopped after %zu tokens", g->tokens);
         ER_TRY(fill_step(g));
@@ -93,9 +124,11 @@ out:
 er_status er_generate(
     er_token_rows **out, er_model *m, const er_token_rows *prompts, const er_generate_options *o) {
     er_status rc = ER_OK;
-    er_generation g = {.prompts = prompts, .o = o};
+    // A row begun anew holds at most one end per counted token.
+    er_generation g = {.prompts = prompts, .o = o, .room = (o->restart_at_eos ? 2 : 1) * o->max_new_tokens};
     er_token_rows *result = NULL;
     size_t longest = 0, rows = prompts->rows;
+    er_end_ids(g.ends, m);
     ER_TRY(er_token_rows_new(&result));
     ER_TRY(check_prompts(&longest, m, prompts));
     g.chosen = calloc(rows + 1, sizeof *g.chosen);

@@ -1,4 +1,6 @@
-// Text of the model's own making.
+// Text of the model's own making. Every lane of the batch makes row_tokens tokens: where a document ends in
+// it, the next is begun from the start token, alone. So all lanes take the same number of steps and none runs
+// half empty.
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,48 +57,57 @@ static er_status frequent_words(er_starts *s, const er_model *m) {
 static er_status find_starts(er_starts *s, const er_model *m) {
     *s = (er_starts){.id = malloc(FREQUENT_WORDS * sizeof *s->id)};
     if (!s->id) return er_fail(ER_ENOMEM, "%d starts", FREQUENT_WORDS);
-    int32_t bos = er_tokenizer_bos(m->tokenizer);
+    int32_t bos = er_tokenizer_bos(m->tokenizer), ends[2];
+    er_end_ids(ends, m);
     s->keep = bos >= 0;
-    if (bos < 0 && m->eos < 0) {
-        s->keep = true;
-        return frequent_words(s, m);
-    }
-    s->id[s->count++] = bos >= 0 ? bos : m->eos;
-    return ER_OK;
+    s->id[0] = bos >= 0 ? bos : ends[1] >= 0 ? ends[1] : ends[0];
+    s->count = s->id[0] >= 0;
+    if (s->count) return ER_OK;
+    s->keep = true;
+    return frequent_words(s, m);
 }
 
-// One wave: `rows` continuations, appended to `all` in order until it holds `tokens`.
-static er_status sample_wave(er_token_rows *all, er_model *m, const er_starts *starts,
-    const er_sample_options *o, size_t first_row, size_t rows) {
+// One lane's ids, cut at its ends into rows that each begin with `start` where that is kept.
+static er_status split_lane(
+    er_token_rows *all, const er_model *m, int32_t start, bool keep, const int32_t *id, size_t n) {
+    int32_t ends[2], *row = malloc((n + 1) * sizeof *row);
+    er_status rc = row ? ER_OK : er_fail(ER_ENOMEM, "%zu tokens", n);
+    er_end_ids(ends, m);
+    for (size_t i = 0, filled; rc == ER_OK && i < n; i++) {
+        filled = 0;
+        if (keep) row[filled++] = start;
+        while (i < n && id[i] != ends[0] && id[i] != ends[1]) row[filled++] = id[i++];
+        rc = er_token_rows_add(all, row, filled);
+    }
+    free(row);
+    return rc;
+}
+
+static er_status sample_lanes(
+    er_token_rows *all, er_model *m, const er_starts *starts, const er_sample_options *o) {
     er_status rc = ER_OK;
-    er_token_rows *prompts = NULL, *wave = NULL;
-    int32_t *row = malloc((o->row_tokens + 1) * sizeof *row);
-    if (!row) ER_FAIL(ER_ENOMEM, "%zu tokens", o->row_tokens);
+    er_token_rows *prompts = NULL, *lanes = NULL;
+    size_t kept = starts->keep ? 1 : 0, n = (o->tokens + o->row_tokens - 1) / o->row_tokens;
     ER_TRY(er_token_rows_new(&prompts));
-    for (size_t r = 0; r < rows; r++) {
-        double u = er_uniform(~o->seed, first_row + r, 0);
+    for (size_t r = 0; r < n; r++) {
+        double u = er_uniform(~o->seed, r, 0);
         ER_TRY(er_token_rows_add(prompts, &starts->id[(size_t)(u * (double)starts->count)], 1));
     }
-    er_generate_options g = {.max_new_tokens = o->row_tokens - (starts->keep ? 1 : 0),
+    er_generate_options g = {.max_new_tokens = o->row_tokens - kept,
         .temperature = o->temperature,
         .top_p = o->top_p,
         .seed = o->seed,
-        .first_row = first_row,
-        .stop_at_eos = true,
-        .min_new_tokens = SHORTEST_ROW,
+        .restart_at_eos = true,
         .memory = o->memory,
         .stage = "sample"};
-    ER_TRY(er_generate(&wave, m, prompts, &g));
-    for (size_t r = 0; r < rows; r++) {
-        size_t n = er_token_rows_length(wave, r), kept = starts->keep ? 1 : 0;
-        row[0] = prompts->token[r];
-        if (n) memcpy(row + kept, er_token_rows_at(wave, r), n * sizeof *row);
-        ER_TRY(er_token_rows_add(all, row, n + kept));
-    }
+    ER_TRY(er_generate(&lanes, m, prompts, &g));
+    for (size_t r = 0; r < n; r++)
+        ER_TRY(split_lane(all, m, prompts->token[r], starts->keep, er_token_rows_at(lanes, r),
+            er_token_rows_length(lanes, r)));
+    er_token_rows_cut(all, o->tokens);
 out:
-    free(row);
     er_token_rows_free(prompts);
-    er_token_rows_free(wave);
+    er_token_rows_free(lanes);
     return rc;
 }
 
@@ -109,12 +120,7 @@ er_status er_sample_text(er_token_rows **out, er_model *m, const er_sample_optio
     if (o.row_tokens < 2) ER_FAIL(ER_EARG, "sampled rows of %zu tokens: at least 2", o.row_tokens);
     ER_TRY(er_token_rows_new(&all));
     ER_TRY(find_starts(&starts, m));
-    for (size_t next = 0; all->tokens < o.tokens;) {
-        size_t rows = (o.tokens - all->tokens + o.row_tokens - 1) / o.row_tokens;
-        ER_TRY(sample_wave(all, m, &starts, &o, next, rows));
-        next += rows;
-    }
-    er_token_rows_cut(all, o.tokens);
+    ER_TRY(sample_lanes(all, m, &starts, &o));
     *out = all, all = NULL;
 out:
     free(starts.id);

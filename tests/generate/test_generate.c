@@ -170,6 +170,55 @@ static void test_eos_ends_a_row(void **state) {
     for (size_t i = 0; i < 4; i++) er_token_rows_free(gone[i]);
 }
 
+// Lanes begun anew: each document of a lane is what its prompt alone would have given with the same draws,
+// and every lane has exactly max_new_tokens tokens besides the ends.
+static void test_restart(void **state) {
+    (void)state;
+    er_model *m = model[0];
+    int32_t eos = m->eos;
+    m->eos = 7;
+    er_token_rows *prompts = random_prompts(m, 6, 33), *out = NULL, *first = NULL;
+    er_generate_options o = {.max_new_tokens = 25,
+        .temperature = 3,
+        .top_p = 1,
+        .seed = 4,
+        .min_new_tokens = 1,
+        .restart_at_eos = true};
+    OK(er_generate(&out, m, prompts, &o));
+    o.restart_at_eos = false, o.stop_at_eos = true;
+    OK(er_generate(&first, m, prompts, &o));
+    size_t ends = 0;
+    for (size_t r = 0; r < 6; r++) {
+        const int32_t *id = er_token_rows_at(out, r);
+        size_t n = er_token_rows_length(out, r), counted = 0;
+        for (size_t i = 0; i < n; i++) {
+            counted += id[i] != 7;
+            assert_false(id[i] == 7 && (i == 0 || id[i - 1] == 7));
+        }
+        assert_int_equal(counted, 25);
+        ends += n - counted;
+        size_t common = er_token_rows_length(first, r);
+        if (common) assert_memory_equal(id, er_token_rows_at(first, r), common * sizeof *id);
+    }
+    assert_true(ends > 0);
+    // Greedily, whatever follows an end is the first document over again.
+    er_token_rows *greedy = NULL, *twice = NULL;
+    o = (er_generate_options){.max_new_tokens = 5, .top_p = 1};
+    OK(er_generate(&greedy, m, prompts, &o));
+    m->eos = er_token_rows_at(greedy, 2)[3];
+    bool clear = true;
+    for (int i = 0; i < 3; i++) clear = clear && er_token_rows_at(greedy, 2)[i] != m->eos;
+    assert_true(clear);
+    o = (er_generate_options){.max_new_tokens = 9, .top_p = 1, .restart_at_eos = true};
+    OK(er_generate(&twice, m, prompts, &o));
+    assert_int_equal(er_token_rows_length(twice, 2), 11);
+    for (size_t i = 0; i < 11; i++)
+        assert_int_equal(er_token_rows_at(twice, 2)[i], er_token_rows_at(greedy, 2)[i % 4]);
+    m->eos = eos;
+    er_token_rows *gone[] = {prompts, out, first, greedy, twice};
+    for (size_t i = 0; i < 5; i++) er_token_rows_free(gone[i]);
+}
+
 static void test_limits(void **state) {
     (void)state;
     er_model *m = model[0];
@@ -245,6 +294,7 @@ int main(void) {
         cmocka_unit_test(test_greedy_is_the_argmax_of_a_full_pass),
         cmocka_unit_test(test_sampling_does_not_depend_on_the_batch),
         cmocka_unit_test(test_eos_ends_a_row),
+        cmocka_unit_test(test_restart),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_sampled_text),
         cmocka_unit_test(test_ask),
