@@ -29,20 +29,29 @@ static void objects(const er_fact *f, const er_eval_item *i, const char **right,
     }
 }
 
-static size_t count_items(const er_facts *facts, bool paraphrases) {
+// How many prompts of each kind a fact is asked.
+static void how_many(
+    size_t many[ER_EVAL_KINDS], const er_fact *f, bool paraphrases, const er_eval_options *o) {
+    many[ER_EFFICACY] = 1;
+    many[ER_PARAPHRASE] = paraphrases ? f->n_paraphrases : 0;
+    many[ER_NEIGHBOR] = o->neighbors && o->neighbors < f->n_neighbors ? o->neighbors : f->n_neighbors;
+    many[ER_PORTABILITY] = f->n_portability;
+}
+
+static size_t count_items(const er_facts *facts, bool paraphrases, const er_eval_options *o) {
     size_t n = 0;
     for (size_t i = 0; i < facts->count; i++) {
-        const er_fact *f = &facts->at[i];
-        n += 1 + (paraphrases ? f->n_paraphrases : 0) + f->n_neighbors + f->n_portability;
+        size_t many[ER_EVAL_KINDS];
+        how_many(many, &facts->at[i], paraphrases, o);
+        for (int kind = 0; kind < ER_EVAL_KINDS; kind++) n += many[kind];
     }
     return n;
 }
 
-static void fill_items(er_eval *e, bool paraphrases) {
+static void fill_items(er_eval *e, bool paraphrases, const er_eval_options *o) {
     for (size_t i = 0; i < e->facts->count; i++) {
-        const er_fact *f = &e->facts->at[i];
-        const size_t many[ER_EVAL_KINDS] = {
-            1, paraphrases ? f->n_paraphrases : 0, f->n_neighbors, f->n_portability};
+        size_t many[ER_EVAL_KINDS];
+        how_many(many, &e->facts->at[i], paraphrases, o);
         for (int kind = 0; kind < ER_EVAL_KINDS; kind++)
             for (size_t j = 0; j < many[kind]; j++)
                 e->item[e->count++] =
@@ -135,13 +144,13 @@ er_status er_evaluate(er_eval **out, er_model *m, const er_facts *facts, const e
     er_eval *e = calloc(1, sizeof *e);
     if (!e) return er_fail(ER_ENOMEM, "an evaluation");
     e->facts = facts;
-    e->item = calloc(count_items(facts, paraphrases) + 1, sizeof *e->item);
+    e->item = calloc(count_items(facts, paraphrases, o) + 1, sizeof *e->item);
     e->answer = calloc(facts->count + 1, sizeof *e->answer);
     e->model = strdup(er_checkpoint_dir(m->checkpoint));
     if (!e->item || !e->answer || !e->model) ER_FAIL(ER_ENOMEM, "the evaluation of %zu facts", facts->count);
     if (facts->count > UINT32_MAX)
         ER_FAIL(ER_EARG, "%zu facts are too many to evaluate at once", facts->count);
-    fill_items(e, paraphrases);
+    fill_items(e, paraphrases, o);
     ER_TRY(ask_items(e, m, o));
     if (o->answers) ER_TRY(ask_answers(e, m, o));
     if (o->drift_text && o->drift_bytes) ER_TRY(er_drift_measure(&e->drift, m, o));

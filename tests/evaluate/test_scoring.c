@@ -150,6 +150,11 @@ static void test_whole_evaluation(void **state) {
     if (!strstr(e->answer[0], facts->at[0].old)) fail_msg("it says '%s'", e->answer[0]);
     assert_true(e->drift.tokens > 0 && e->drift.nll > 0);
     er_eval_free(e);
+    OK(er_evaluate(&e, model, facts, &(er_eval_options){.neighbors = 2}));
+    assert_int_equal(e->total.kind[ER_NEIGHBOR].scored, 20);
+    assert_int_equal(e->total.kind[ER_PARAPHRASE].scored, 30);
+    assert_null(e->answer[0]);
+    er_eval_free(e);
     er_facts_free(facts);
 }
 
