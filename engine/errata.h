@@ -19,6 +19,7 @@
 // so the same call after an interruption goes on.
 #ifndef ERRATA_H
 #define ERRATA_H
+#include "engine/estimate.h"
 #include "engine/hparams.h"
 #include "engine/solve.h"
 #include "engine/values.h"
@@ -61,6 +62,7 @@ typedef struct er_edit_report {
     size_t facts, rejected, duplicates, units;
     size_t values_cached;  // units whose z came from the cache
     er_hparams hparams;
+    er_estimate estimate;  // check only
     er_values_stats values;
     er_spread_report spread;
     double covary_seconds, write_seconds, seconds;

@@ -1,0 +1,244 @@
+// errata edit and errata check: the same options, the same preparation.
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/cli/cli.h"
+
+enum {
+    O_MODEL = CLI_FIRST,
+    O_FACTS,
+    O_OUT,
+    O_FORCE,
+    O_STRICT,
+    O_LIMIT,
+    O_ZSRE,
+    O_PROFILE,
+    O_HPARAMS,
+    O_LAYERS,
+    O_LAMBDA,
+    O_STEPS,
+    O_TEMPLATES,
+    O_SEED,
+    O_TEXT,
+    O_IMPORT,
+    O_TOKENS,
+    O_CACHE,
+    O_NO_CACHE,
+    O_DETERMINISTIC,
+    O_BATCH
+};
+static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
+    {"facts", required_argument, NULL, O_FACTS}, {"out", required_argument, NULL, O_OUT},
+    {"force", no_argument, NULL, O_FORCE}, {"strict", no_argument, NULL, O_STRICT},
+    {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
+    {"profile", required_argument, NULL, O_PROFILE}, {"hparams", required_argument, NULL, O_HPARAMS},
+    {"layers", required_argument, NULL, O_LAYERS}, {"lambda", required_argument, NULL, O_LAMBDA},
+    {"steps", required_argument, NULL, O_STEPS}, {"templates", required_argument, NULL, O_TEMPLATES},
+    {"seed", required_argument, NULL, O_SEED}, {"covariance-text", required_argument, NULL, O_TEXT},
+    {"covariance-import", required_argument, NULL, O_IMPORT},
+    {"covariance-tokens", required_argument, NULL, O_TOKENS}, {"cache", required_argument, NULL, O_CACHE},
+    {"no-cache", no_argument, NULL, O_NO_CACHE}, {"deterministic", no_argument, NULL, O_DETERMINISTIC},
+    {"batch-tokens", required_argument, NULL, O_BATCH}, ER_CLI_COMMON_OPTIONS, {0}};
+
+static const char edit_help[] =
+    "usage: errata edit --model DIR --facts FILE --out DIR [OPTIONS]\n\n"
+    "Edits the facts into the model and writes the edited checkpoint. After an interruption the same\n"
+    "command goes on where it was.\n\n"
+    "  --model DIR               Hugging Face checkpoint (config.json, *.safetensors, tokenizer)\n"
+    "  --facts FILE              JSON Lines, CounterFact, zsRE (MEND) or EasyEdit's CounterFact\n"
+    "  --out DIR                 folder to make; it appears whole or not at all\n"
+    "  --force                   replace --out when it exists\n"
+    "  --strict                  refuse the job when a record is rejected (else such records are skipped)\n"
+    "  --limit N                 the first N records only\n"
+    "  --zsre-answers            zsRE: edit to the true answer instead of the alternative\n"
+    "  --profile NAME            default: what measures best; reference: MEMIT step for step\n"
+    "  --hparams FILE            JSON with the reference's keys, over the preset\n"
+    "  --layers LIST             such as 3-8 or 3,4,5; the last is the z layer\n"
+    "  --lambda X                weight of the covariance (mom2_update_weight)\n"
+    "  --steps N                 optimisation steps per value (v_num_grad_steps)\n"
+    "  --templates FILE          JSON array of context templates, each with one {}\n"
+    "  --seed N                  sampling and document order (1)\n"
+    "  --covariance-text FILE    text to take key statistics from; may be repeated (else the model's own)\n"
+    "  --covariance-import DIR   the reference's .npz statistics\n"
+    "  --covariance-tokens N     (10 x the width of a key)\n"
+    "  --cache DIR, --no-cache   statistics and target values found earlier (~/.cache/errata)\n"
+    "  --deterministic           batches fixed by the input alone: a resumed job repeats an unbroken one\n"
+    "  --batch-tokens N          tokens per optimisation step (1024)\n" ER_CLI_COMMON_HELP;
+static const char check_help[] =
+    "usage: errata check --model DIR --facts FILE [the options of errata edit]\n\n"
+    "Reads and checks everything an edit would; prints the plan, every rejected record with its reason, and\n"
+    "an estimate of memory and time. Writes nothing. Exit code 65 when no fact is usable, or with --strict\n"
+    "when any is rejected.\n\n" ER_CLI_COMMON_HELP;
+
+enum { MAX_TEXTS = 256 };
+
+typedef struct parsed {
+    er_edit_options e;
+    er_cli_common c;
+    const char *texts[MAX_TEXTS];
+    const char *command, *help;
+} parsed;
+
+// Options with a value that must be checked. 1 taken, 0 not one of them, -1 misuse.
+static int take_checked(parsed *p, int option, const char *value) {
+    er_edit_options *e = &p->e;
+    size_t seed = 0;
+    switch (option) {
+    case O_LIMIT:
+        return er_cli_size(&e->limit, p->command, "--limit", value) ? 1 : -1;
+    case O_STEPS:
+        return er_cli_size(&e->steps, p->command, "--steps", value) ? 1 : -1;
+    case O_TOKENS:
+        return er_cli_size(&e->cov_tokens, p->command, "--covariance-tokens", value) ? 1 : -1;
+    case O_BATCH:
+        return er_cli_size(&e->batch_tokens, p->command, "--batch-tokens", value) ? 1 : -1;
+    case O_SEED:
+        if (!er_cli_size(&seed, p->command, "--seed", value)) return -1;
+        e->seed = seed;
+        return 1;
+    case O_LAMBDA:
+        if (!er_cli_real(&e->lambda, p->command, "--lambda", value)) return -1;
+        if (e->lambda > 0) return 1;
+        (void)er_cli_usage(p->command, "--lambda %s is not above 0", value);
+        return -1;
+    case O_TEXT:
+        if (e->n_text < MAX_TEXTS) {
+            p->texts[e->n_text++] = value;
+            return 1;
+        }
+        (void)er_cli_usage(p->command, "more than %d texts", MAX_TEXTS);
+        return -1;
+    default:
+        return 0;
+    }
+}
+
+static int take_plain(parsed *p, int option, const char *value) {
+    er_edit_options *e = &p->e;
+    switch (option) {
+    case O_MODEL:
+        e->model = value;
+        return 1;
+    case O_FACTS:
+        e->facts = value;
+        return 1;
+    case O_OUT:
+        e->out = value;
+        return 1;
+    case O_FORCE:
+        e->force = true;
+        return 1;
+    case O_STRICT:
+        e->strict = true;
+        return 1;
+    case O_ZSRE:
+        e->zsre_answers = true;
+        return 1;
+    case O_PROFILE:
+        e->profile = value;
+        return 1;
+    case O_HPARAMS:
+        e->hparams = value;
+        return 1;
+    case O_LAYERS:
+        e->layers = value;
+        return 1;
+    case O_TEMPLATES:
+        e->templates = value;
+        return 1;
+    case O_IMPORT:
+        e->import = value;
+        return 1;
+    case O_CACHE:
+        e->cache = value;
+        return 1;
+    case O_NO_CACHE:
+        e->cache = "";
+        return 1;
+    case O_DETERMINISTIC:
+        e->deterministic = true;
+        return 1;
+    default:
+        return take_checked(p, option, value);
+    }
+}
+
+// -1: go on; else the exit code.
+static int parse(parsed *p, int argc, char **argv) {
+    int o = 0;
+    p->e = ER_EDIT_OPTIONS_DEFAULT;
+    p->c = (er_cli_common){.device = ER_DEVICE_OPTIONS_DEFAULT};
+    p->e.text = p->texts;
+    while ((o = getopt_long(argc, argv, ":qv", options, NULL)) != -1) {
+        if (o == CLI_HELP) {
+            (void)fputs(p->help, stdout);
+            return 0;
+        }
+        if (o == ':') return er_cli_usage(p->command, "%s needs a value", argv[optind - 1]);
+        if (o == '?') return er_cli_usage(p->command, "no option '%s'", argv[optind - 1]);
+        int taken = take_plain(p, o, optarg);
+        if (!taken) taken = er_cli_take_common(&p->c, p->command, o, optarg);
+        if (taken < 0) return 2;
+    }
+    if (optind < argc) return er_cli_usage(p->command, "unexpected '%s'", argv[optind]);
+    if (!p->e.model) return er_cli_usage(p->command, "--model is needed");
+    if (!p->e.facts) return er_cli_usage(p->command, "--facts is needed");
+    if (p->e.n_text && p->e.import)
+        return er_cli_usage(p->command, "--covariance-text and --covariance-import exclude each other");
+    p->e.device = p->c.device;
+    return -1;
+}
+
+static void print_edit(const er_edit_report *r, const char *out) {
+    (void)printf("edited   %zu facts (%zu subjects) in %.1f s: %s\n", r->facts, r->units, r->seconds, out);
+    if (r->rejected)
+        (void)printf("skipped  %zu records; errata-manifest.json lists them with reasons\n", r->rejected);
+    (void)printf("stages   covary %.1f s, values %.1f s (%zu from the cache), solve %.1f s, write %.1f s\n",
+        r->covary_seconds, r->values.seconds, r->values_cached, r->spread.seconds, r->write_seconds);
+    for (size_t i = 0; i < r->spread.n_layers; i++) {
+        const er_layer_report *l = &r->spread.layer[i];
+        (void)printf("layer %-3zu|dW|/|W| %.2f %%, residual %.1f %% before it\n", l->layer,
+            100 * l->dw_norm / l->w_norm, 100 * l->residual);
+    }
+    (void)printf("left     %.1f %% of the residual\n", 100 * r->spread.residual_left);
+}
+
+static void print_check(const er_edit_report *r) {
+    const er_estimate *e = &r->estimate;
+    (void)printf("usable   %zu facts (%zu subjects), %zu rejected, %zu duplicates\n", r->facts, r->units,
+        r->rejected, r->duplicates);
+    (void)printf("work     %.3g GFLOP a fact, %.3g TFLOP in all, if every step is used\n",
+        e->flops / (double)r->facts * 1e-9, e->flops * 1e-12);
+    (void)printf("memory   about %.2f GB: weights %.2f, batch %.2f, facts %.2f, solve %.2f\n",
+        e->bytes * 1e-9, e->weights * 1e-9, e->batch * 1e-9, e->facts * 1e-9, e->solve * 1e-9);
+    (void)printf("time     about %.0f s for the values, at the %.0f GFLOP/s a GEMM reached just now\n",
+        e->flops / e->rate, e->rate * 1e-9);
+}
+
+int er_cmd_edit(int argc, char **argv) {
+    parsed p = {.command = "edit", .help = edit_help};
+    int code = parse(&p, argc, argv);
+    if (code >= 0) return code;
+    if (!p.e.out) return er_cli_usage("edit", "--out is needed");
+    er_edit_report *r = NULL;
+    er_status rc = er_edit(&r, &p.e);
+    if (rc != ER_OK) return er_cli_fail(rc);
+    if (p.c.json) (void)puts(r->json);
+    else print_edit(r, p.e.out);
+    er_edit_report_free(r);
+    return 0;
+}
+
+int er_cmd_check(int argc, char **argv) {
+    parsed p = {.command = "check", .help = check_help};
+    int code = parse(&p, argc, argv);
+    if (code >= 0) return code;
+    p.e.check_only = true;
+    er_edit_report *r = NULL;
+    er_status rc = er_edit(&r, &p.e);
+    if (rc != ER_OK) return er_cli_fail(rc);
+    if (p.c.json) (void)puts(r->json);
+    else print_check(r);
+    er_edit_report_free(r);
+    return 0;
+}

@@ -1,0 +1,144 @@
+// errata: subcommands, and the few things they share.
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/cli/cli.h"
+#include "io/log.h"
+
+static const struct {
+    const char *name, *what;
+    int (*run)(int, char **);
+} commands[] = {
+    {"edit", "edit facts into a model: the main job", er_cmd_edit},
+    {"check", "validate model, facts and settings; estimate memory and time; write nothing", er_cmd_check},
+    {"eval", "score facts on a model, before and after: metrics.json, report.html", er_cmd_eval},
+    {"ask", "continue a prompt, to look at an edit by eye", er_cmd_ask},
+    {"cov", "collect, import or export covariances", er_cmd_cov},
+    {"diff", "what changed between two checkpoints, per layer", er_cmd_diff},
+};
+
+int er_cli_fail(er_status rc) {
+    (void)fprintf(stderr, "errata: %s\n", er_last_error());
+    if (er_log_get_level() >= ER_LOG_DEBUG)
+        (void)fprintf(stderr, "errata: raised at %s\n", er_last_error_place());
+    return er_exit_code(rc);
+}
+
+int er_cli_usage(const char *command, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    (void)fprintf(stderr, "errata %s: ", command);
+    (void)vfprintf(stderr, fmt, ap);
+    (void)fprintf(stderr, "; see errata %s --help\n", command);
+    va_end(ap);
+    return 2;
+}
+
+bool er_cli_real(double *out, const char *command, const char *option, const char *text) {
+    char *end = NULL;
+    double v = strtod(text, &end);
+    if (end == text || *end || !isfinite(v)) {
+        (void)er_cli_usage(command, "%s '%s' is not a number", option, text);
+        return false;
+    }
+    *out = v;
+    return true;
+}
+
+bool er_cli_size(size_t *out, const char *command, const char *option, const char *text) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+    if (shift) end++;
+    if (end == text || *end || *text == '-' || errno || v > (SIZE_MAX >> shift)) {
+        (void)er_cli_usage(command, "%s '%s' is not a whole number", option, text);
+        return false;
+    }
+    *out = (size_t)v << shift;
+    return true;
+}
+
+static int take_precision(er_cli_common *c, const char *command, const char *value) {
+    if (!strcmp(value, "fp32")) c->device.precision = ER_FP32;
+    else if (!strcmp(value, "bf16")) c->device.precision = ER_BF16_COMPUTE;
+    else {
+        (void)er_cli_usage(command, "--precision '%s' is not fp32 or bf16", value);
+        return -1;
+    }
+    return 1;
+}
+
+int er_cli_take_common(er_cli_common *c, const char *command, int option, const char *value) {
+    size_t n = 0;
+    switch (option) {
+    case CLI_DEVICE:
+        c->device.kind = value;
+        return 1;
+    case CLI_PRECISION:
+        return take_precision(c, command, value);
+    case CLI_THREADS:
+        if (!er_cli_size(&n, command, "--threads", value)) return -1;
+        c->device.threads = n < 4096 ? (int)n : 4096;
+        return 1;
+    case CLI_MEMORY:
+        return er_cli_size(&c->device.memory_limit, command, "--memory-limit", value) ? 1 : -1;
+    case CLI_JSON:
+        c->json = true;
+        return 1;
+    case 'q':
+        er_log_set_level(ER_LOG_WARN);
+        return 1;
+    case 'v':
+        er_log_set_level(ER_LOG_DEBUG);
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static void help(FILE *to) {
+    (void)fprintf(to,
+        "errata " ERRATA_VERSION ": edit tens of thousands of facts in a language model in one job\n\n"
+        "usage: errata COMMAND [OPTIONS]\n\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        (void)fprintf(to, "  %-6s %s\n", commands[i].name, commands[i].what);
+    (void)fprintf(to,
+        "\nerrata COMMAND --help lists a command's options.\n"
+        "exit codes: 0 done, 1 failed, 2 usage, 65 bad input, 66 missing input, 69 no device,\n"
+        "            70 numerical refusal, 73 output in the way or not to be made, 74 input/output error,\n"
+        "            75 interrupted (run it again to go on), 78 bad configuration\n");
+}
+
+static int run(size_t command, int argc, char **argv) {
+    er_signals_install();
+    int code = commands[command].run(argc - 1, argv + 1);
+    if (fflush(stdout) != 0 && code == 0) {
+        (void)fprintf(stderr, "errata: stdout: %s\n", strerror(errno));
+        code = 74;
+    }
+    return code;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        help(stderr);
+        return 2;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+        help(stdout);
+        return 0;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        (void)puts("errata " ERRATA_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(argv[1], commands[i].name)) return run(i, argc, argv);
+    (void)fprintf(stderr, "errata: no command '%s'; see errata --help\n", argv[1]);
+    return 2;
+}

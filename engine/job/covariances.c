@@ -1,0 +1,41 @@
+// Second moments of the keys, from whichever source the options name.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/covary.h"
+#include "engine/job/job.h"
+#include "io/log.h"
+
+static void describe(er_job *j) {
+    const er_edit_options *o = j->o;
+    size_t n = sizeof j->text_source;
+    if (o->import) (void)snprintf(j->text_source, n, "imported from %s", o->import);
+    else if (o->n_text)
+        (void)snprintf(j->text_source, n, "%s%s, %zu tokens", o->text[0], o->n_text > 1 ? " and others" : "",
+            j->report->hparams.cov_tokens);
+    else
+        (void)snprintf(j->text_source, n, "sampled from the model, %zu tokens, seed %llu",
+            j->report->hparams.cov_tokens, j->report->hparams.seed);
+}
+
+er_status er_job_covary(er_job *j) {
+    er_status rc = ER_OK;
+    const er_hparams *h = &j->report->hparams;
+    double start = er_job_clock();
+    er_covary_report r = {0};
+    er_covary_options co = {.corpus = j->o->text,
+        .n_corpus = j->o->n_text,
+        .tokens = h->cov_tokens,
+        .seed = h->seed,
+        .cache_dir = j->cache};
+    describe(j);
+    ER_TRY(er_checkpoint_digest(j->m->checkpoint, j->report->model_digest));
+    if (!(j->moments = calloc(h->n_layers, sizeof *j->moments))) ER_FAIL(ER_ENOMEM, "moments");
+    if (j->o->import) ER_TRY(er_covary_import(j->moments, j->m, h->layers, h->n_layers, j->o->import));
+    else ER_TRY(er_covary(j->moments, j->m, h->layers, h->n_layers, &co, &r));
+    j->report->covary_seconds = er_job_clock() - start;
+    er_info("covary      %zu layers %s (%zu from the cache), %.1f s", h->n_layers, j->text_source, r.cached,
+        j->report->covary_seconds);
+out:
+    return rc;
+}

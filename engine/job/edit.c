@@ -1,0 +1,67 @@
+// er_edit: the stages in order, and what is released whatever happens.
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/job/job.h"
+#include "io/log.h"
+
+double er_job_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void job_free(er_job *j) {
+    er_output_free(j->output);
+    er_value_store_close(j->store);
+    for (size_t i = 0; j->moments && i < j->report->hparams.n_layers; i++)
+        er_moment_free(j->dev, j->moments[i]);
+    free(j->moments);
+    free(j->z);
+    free(j->have);
+    er_units_free(j->units);
+    er_templates_free(j->templates);
+    er_model_free(j->m);
+    er_facts_free(j->facts);
+    er_device_close(j->dev);
+    free(j->cache);
+}
+
+er_status er_edit(er_edit_report **report, const er_edit_options *options) {
+    er_status rc = ER_OK;
+    double start = er_job_clock();
+    er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report))};
+    if (!j.report) return er_fail(ER_ENOMEM, "report");
+    ER_TRY(er_job_prepare(&j));
+    er_job_print_plan(&j);
+    if (!options->check_only) {
+        ER_TRY(er_job_covary(&j));
+        ER_TRY(er_job_values(&j));
+        ER_TRY(er_job_solve(&j));
+        ER_TRY(er_job_write(&j));
+    } else {
+        ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.units, &j.report->hparams,
+            options->batch_tokens, (double)j.m->weight_bytes));
+        ER_TRY(er_job_manifest(&j, NULL));
+    }
+    j.report->seconds = er_job_clock() - start;
+    *report = j.report;
+    j.report = NULL;
+out:
+    if (j.report) {
+        er_edit_report *r = j.report;
+        job_free(&j);
+        er_edit_report_free(r);
+    } else {
+        j.report = *report;
+        job_free(&j);
+    }
+    return rc;
+}
+
+void er_edit_report_free(er_edit_report *r) {
+    if (!r) return;
+    free(r->json);
+    free(r);
+}

@@ -1,0 +1,72 @@
+#include "engine/estimate.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+static double clock_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static er_status measure_rate(double *rate, er_device *d, const er_arch *a) {
+    er_status rc = ER_OK;
+    enum { M = 512 };
+    size_t n = a->inner, k = a->hidden;
+    er_weight *w = NULL;
+    void *x = NULL, *y = NULL;
+    float *host = calloc(n * k, sizeof *host);
+    if (!host) ER_FAIL(ER_ENOMEM, "%zu floats", n * k);
+    er_weight_spec spec = {.bytes = host, .dtype = ER_F32, .d_out = n, .d_in = k};
+    ER_TRY(d->op->weight_create(d, &w, &spec));
+    ER_TRY(d->op->alloc(d, &x, M * k * sizeof(float)));
+    ER_TRY(d->op->alloc(d, &y, M * n * sizeof(float)));
+    ER_TRY(d->op->zero(d, NULL, x, M * k * sizeof(float)));
+    ER_TRY(d->op->linear(d, NULL, y, x, w, NULL, M, 0));
+    double start = clock_now(), runs = 0;
+    while (clock_now() - start < 0.2 && runs < 1000) {
+        ER_TRY(d->op->linear(d, NULL, y, x, w, NULL, M, 0));
+        ER_TRY(d->op->sync(d, NULL));
+        runs++;
+    }
+    *rate = runs * 2.0 * M * (double)n * (double)k / (clock_now() - start);
+out:
+    if (w) d->op->weight_free(d, w);
+    d->op->release(d, x);
+    d->op->release(d, y);
+    free(host);
+    return rc;
+}
+
+er_status er_estimate_job(er_estimate *out, er_device *dev, const er_arch *a, const er_units *units,
+    const er_hparams *h, size_t batch_tokens, double weight_bytes) {
+    er_estimate e = {.weights = weight_bytes};
+    size_t z = h->layers[h->n_layers - 1], above = a->layers - 1 - z;
+    double layer = er_arch_layer_flops(a), head = er_arch_head_flops(a), f = sizeof(float),
+           hidden = (double)a->hidden * f;
+    double carried = 0, n = (double)units->count;
+    for (size_t i = 0; i < units->count; i++) {
+        double suffix = 0, prefix = 0, labels = 1;
+        for (size_t r = 0; r < units->at[i].n_rows; r++) {
+            const er_row *row = &units->at[i].row[r];
+            prefix += (double)row->subject_last;
+            suffix += (double)(row->length - row->subject_last);
+            labels += (double)row->n_labels;
+            if (row->n_labels) carried += (double)row->subject_last + 1;
+        }
+        double once = (prefix + suffix) * layer * (double)(z + 1) + prefix * layer * (double)above;
+        e.flops += once + 2.0 * (double)h->steps * (suffix * layer * (double)above + labels * head);
+    }
+    double t = (double)(batch_tokens ? batch_tokens : 1024),
+           qkv = (double)((a->heads + 2 * a->kv_heads) * a->head_dim);
+    double tape = t * f *
+                  (2.0 * (double)a->hidden + qkv + (double)(a->heads * a->head_dim) +
+                      (double)a->inner * (a->gated ? 2 : 1));
+    e.batch = tape * (double)above + t / 4 * (double)a->vocab * f;
+    e.facts = carried * hidden + n * hidden + n * 8 * ((double)a->inner * 2 + (double)a->hidden * 4);
+    e.solve = 8.0 * (double)a->inner * ((double)a->inner * (double)(h->n_layers + 2) + (double)a->hidden * 2);
+    e.bytes = e.weights + e.batch + e.facts + e.solve;
+    er_status rc = measure_rate(&e.rate, dev, a);
+    if (rc == ER_OK) *out = e;
+    return rc;
+}

@@ -1,0 +1,34 @@
+// The state of one edit job and its stages, in order. Internal to engine/job/.
+#ifndef ER_JOB_H
+#define ER_JOB_H
+#include "engine/errata.h"
+#include "engine/job/value_store.h"
+
+typedef struct er_job {
+    const er_edit_options *o;
+    er_edit_report *report;
+    er_device *dev;
+    er_facts *facts;
+    er_arch arch;
+    er_model *m;
+    er_templates *templates;
+    er_units *units;
+    char *cache;            // folder or NULL
+    char text_source[256];  // what the covariances rest on, in words
+    er_moment **moments;    // [hparams.n_layers]
+    er_value_store *store;
+    float *z;    // [units, hidden]
+    bool *have;  // [units]
+    er_output *output;
+    const char *device_name;
+} er_job;
+
+er_status er_job_prepare(er_job *j);  // read and check everything; no compute
+er_status er_job_covary(er_job *j);
+er_status er_job_values(er_job *j);
+er_status er_job_solve(er_job *j);
+er_status er_job_write(er_job *j);
+er_status er_job_manifest(er_job *j, const char *out_path);  // fills report->json
+void er_job_print_plan(const er_job *j);
+double er_job_clock(void);
+#endif

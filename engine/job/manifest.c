@@ -1,0 +1,110 @@
+// errata-manifest.json: where the output comes from, with every number that shaped it.
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/job/job.h"
+
+static void number(cJSON *o, const char *key, double v) { (void)cJSON_AddNumberToObject(o, key, v); }
+static void text(cJSON *o, const char *key, const char *v) {
+    if (v) (void)cJSON_AddStringToObject(o, key, v);
+}
+
+static void add_facts(cJSON *root, const er_job *j) {
+    cJSON *f = cJSON_AddObjectToObject(root, "facts"),
+          *rejects = cJSON_AddArrayToObject(f, "rejected_records");
+    text(f, "file", j->facts->path);
+    text(f, "format", j->facts->format);
+    text(f, "sha256", j->facts->digest);
+    number(f, "accepted", (double)j->facts->count);
+    number(f, "duplicates", (double)j->facts->n_duplicates);
+    number(f, "rejected", (double)j->facts->n_rejects);
+    number(f, "subjects", (double)j->units->count);
+    for (size_t i = 0; i < j->facts->n_rejects; i++) {
+        cJSON *r = cJSON_CreateObject();
+        number(r, j->facts->is_lines ? "line" : "record", (double)j->facts->rejects[i].line);
+        text(r, "id", j->facts->rejects[i].id);
+        text(r, "reason", j->facts->rejects[i].reason);
+        (void)cJSON_AddItemToArray(rejects, r);
+    }
+}
+
+static void add_stages(cJSON *root, const er_job *j) {
+    const er_edit_report *r = j->report;
+    cJSON *s = cJSON_AddObjectToObject(root, "stages");
+    cJSON *c = cJSON_AddObjectToObject(s, "covary"), *v = cJSON_AddObjectToObject(s, "values");
+    cJSON *sp = cJSON_AddObjectToObject(s, "solve"), *w = cJSON_AddObjectToObject(s, "write");
+    number(c, "seconds", r->covary_seconds);
+    text(c, "source", j->text_source);
+    number(v, "seconds", r->values.seconds);
+    number(v, "facts", (double)r->values.units);
+    number(v, "cached", (double)r->values_cached);
+    number(v, "losses", (double)r->values.losses);
+    number(v, "batches", (double)r->values.batches);
+    number(v, "gemm_flops", r->values.flops);
+    number(v, "slots", (double)r->values.slots);
+    number(v, "batch_tokens", (double)r->values.batch_tokens);
+    number(sp, "seconds", r->spread.seconds);
+    number(sp, "gemm_flops", r->spread.flops);
+    number(sp, "residual_left", r->spread.residual_left);
+    cJSON *layers = cJSON_AddArrayToObject(sp, "layers");
+    for (size_t i = 0; i < r->spread.n_layers; i++) {
+        const er_layer_report *l = &r->spread.layer[i];
+        cJSON *o = cJSON_CreateObject();
+        number(o, "layer", (double)l->layer);
+        text(o, "weight", j->m->block[l->layer].down_tensor->name);
+        number(o, "w_norm", l->w_norm);
+        number(o, "dw_norm", l->dw_norm);
+        number(o, "rounding_loss", l->rounding_loss);
+        number(o, "residual", l->residual);
+        text(o, "form", l->solve.dual ? "dual" : "primal");
+        number(o, "solve_seconds", l->solve.seconds);
+        number(o, "gather_seconds", l->gather_seconds);
+        (void)cJSON_AddItemToArray(layers, o);
+    }
+    number(w, "seconds", r->write_seconds);
+}
+
+static er_status add_files(cJSON *root, const er_job *j, const char *out_path) {
+    er_status rc = ER_OK;
+    char *path = NULL;
+    cJSON *files = cJSON_AddObjectToObject(root, "output_sha256");
+    for (size_t i = 0; i < er_checkpoint_shards(j->m->checkpoint); i++) {
+        char hex[65];
+        const char *name = er_checkpoint_shard_name(j->m->checkpoint, i);
+        free(path);
+        if (!(path = er_path_join(out_path, name))) ER_FAIL(ER_ENOMEM, "a path");
+        ER_TRY(er_file_digest(hex, path));
+        text(files, name, hex);
+    }
+out:
+    free(path);
+    return rc;
+}
+
+er_status er_job_manifest(er_job *j, const char *out_path) {
+    er_status rc = ER_OK;
+    cJSON *root = cJSON_CreateObject(), *model = NULL, *templates = NULL;
+    if (!root) ER_FAIL(ER_ENOMEM, "manifest");
+    text(root, "tool", "errata " ERRATA_VERSION);
+    model = cJSON_AddObjectToObject(root, "model");
+    text(model, "path", j->o->model);
+    text(model, "family", j->arch.family);
+    if (j->report->model_digest[0]) text(model, "sha256", j->report->model_digest);
+    text(model, "tokenizer_sha256", er_tokenizer_digest(j->m->tokenizer));
+    text(root, "device", j->report->device);
+    text(root, "precision", j->dev->precision == ER_FP32 ? "fp32" : "bf16");
+    (void)cJSON_AddItemToObject(root, "hparams", er_hparams_json(&j->report->hparams));
+    templates = cJSON_AddArrayToObject(root, "templates");
+    for (size_t i = 0; i < j->templates->count; i++)
+        (void)cJSON_AddItemToArray(templates, cJSON_CreateString(j->templates->text[i]));
+    add_facts(root, j);
+    if (out_path) {
+        add_stages(root, j);
+        ER_TRY(add_files(root, j, out_path));
+    }
+    free(j->report->json);
+    if (!(j->report->json = cJSON_Print(root))) ER_FAIL(ER_ENOMEM, "manifest");
+out:
+    cJSON_Delete(root);
+    return rc;
+}

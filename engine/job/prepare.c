@@ -1,0 +1,113 @@
+// Everything that can be refused is refused here, before any compute: output, facts, model, settings,
+// prompts.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/job/job.h"
+#include "engine/job/paths.h"
+#include "io/log.h"
+
+static er_status resolve_hparams(er_job *j) {
+    er_status rc = ER_OK;
+    er_hparams *h = &j->report->hparams;
+    const er_edit_options *o = j->o;
+    ER_TRY(er_hparams_resolve(h, &j->arch, o->profile ? o->profile : "default"));
+    if (o->hparams) ER_TRY(er_hparams_merge_file(h, o->hparams));
+    if (o->layers) ER_TRY(er_hparams_set_layers(h, o->layers));
+    if (o->lambda > 0) h->lambda = o->lambda;
+    if (o->steps) h->steps = o->steps;
+    if (o->seed) h->seed = o->seed;
+    if (o->cov_tokens) h->cov_tokens = o->cov_tokens;
+    if (!h->cov_tokens) h->cov_tokens = 10 * j->arch.inner;
+    ER_TRY(er_hparams_check(h, &j->arch));
+out:
+    return rc;
+}
+
+static er_status read_facts(er_job *j) {
+    er_facts_options fo = {.zsre_answers = j->o->zsre_answers, .limit = j->o->limit};
+    return er_facts_read(&j->facts, j->o->facts, &fo);
+}
+
+static er_status open_model(er_job *j) {
+    er_status rc = ER_OK;
+    char *config = NULL;
+    if (!er_dir_exists(j->o->model)) ER_FAIL(ER_ENOENT, "%s: no such folder", j->o->model);
+    if (!(config = er_path_join(j->o->model, "config.json"))) ER_FAIL(ER_ENOMEM, "a path");
+    ER_TRY(er_arch_read(&j->arch, config));
+    ER_TRY(resolve_hparams(j));
+    ER_TRY(er_device_open(&j->dev, &j->o->device));
+    er_model_options mo = {.editable = j->report->hparams.layers,
+        .n_editable = j->report->hparams.n_layers,
+        .check_only = j->o->check_only};
+    ER_TRY(er_model_open(&j->m, j->dev, j->o->model, &mo));
+out:
+    free(config);
+    return rc;
+}
+
+static er_status build_units(er_job *j) {
+    er_status rc = ER_OK;
+    er_hparams *h = &j->report->hparams;
+    if (j->o->templates) {
+        ER_TRY(er_templates_read(&j->templates, j->o->templates));
+        h->n_prefixes = j->templates->count;
+    } else {
+        ER_TRY(er_templates_builtin(&j->templates, h->n_prefixes));
+    }
+    ER_TRY(er_units_build(&j->units, j->facts, j->m, h, j->templates));
+    for (size_t i = 0; i < j->facts->n_rejects; i++) {
+        const er_reject *r = &j->facts->rejects[i];
+        const char *what = j->facts->is_lines ? "line" : "record";
+        if (j->o->strict) ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->o->facts, what, r->line, r->reason);
+        if (i < 20) er_warn("%s: %s %zu skipped: %s", j->o->facts, what, r->line, r->reason);
+        else if (i == 20)
+            er_warn("%s: %zu more records skipped; the manifest lists them", j->o->facts,
+                j->facts->n_rejects - i);
+    }
+    if (!j->units->count) ER_FAIL(ER_EFORMAT, "%s: no usable fact", j->o->facts);
+    j->report->facts = j->facts->count;
+    j->report->rejected = j->facts->n_rejects;
+    j->report->duplicates = j->facts->n_duplicates;
+    j->report->units = j->units->count;
+out:
+    return rc;
+}
+
+er_status er_job_prepare(er_job *j) {
+    er_status rc = ER_OK;
+    if (!j->o->model || !j->o->facts) ER_FAIL(ER_EARG, "--model and --facts are needed");
+    if (!j->o->check_only) {
+        if (!j->o->out) ER_FAIL(ER_EARG, "--out is needed");
+        ER_TRY(er_output_begin(&j->output, j->o->out, j->o->force));
+    }
+    ER_TRY(er_cache_dir(&j->cache, j->o->cache));
+    ER_TRY(read_facts(j));
+    ER_TRY(open_model(j));
+    ER_TRY(build_units(j));
+    (void)snprintf(j->report->device, sizeof j->report->device, "%s", j->dev->name);
+    j->report->weight_bytes = j->m->weight_bytes;
+out:
+    return rc;
+}
+
+void er_job_print_plan(const er_job *j) {
+    const er_arch *a = &j->arch;
+    const er_hparams *h = &j->report->hparams;
+    char layers[256] = "";
+    size_t used = 0, rows = 0;
+    for (size_t i = 0; i < h->n_layers && used < sizeof layers - 8; i++)
+        used += (size_t)snprintf(layers + used, sizeof layers - used, "%s%zu", i ? " " : "", h->layers[i]);
+    for (size_t i = 0; i < j->units->count; i++) rows += j->units->at[i].n_rows - 1;
+    er_info("model       %s: %s, %zu layers, hidden %zu, inner %zu, %.0f MB", j->o->model, a->family,
+        a->layers, a->hidden, a->inner, (double)j->m->weight_bytes * 1e-6);
+    er_info("device      %s", j->dev->name);
+    er_info("facts       %zu accepted, %zu rejected, %zu duplicates; %zu subjects, %.1f prompts each",
+        j->facts->count, j->facts->n_rejects, j->facts->n_duplicates, j->units->count,
+        (double)rows / (double)j->units->count);
+    er_info("settings    profile %s, preset %s", h->profile, h->preset);
+    er_info("edit        layers %s, lambda %g, %zu steps, lr %g, clamp %g, decay %g, kl %g, seed %llu",
+        layers, h->lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
+    er_info("covariance  %zu tokens, cache %s", h->cov_tokens, j->cache ? j->cache : "none");
+}

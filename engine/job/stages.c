@@ -1,0 +1,99 @@
+// values, solve, write.
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/job/job.h"
+#include "io/log.h"
+
+static er_status store_key(er_job *j, char key[65]) {
+    const er_hparams *h = &j->report->hparams;
+    er_digest *d = NULL;
+    er_status rc = er_digest_new(&d);
+    if (rc != ER_OK) return rc;
+    double real[] = {h->lr, h->clamp, h->decay, h->kl, h->stop};
+    uint64_t whole[] = {h->steps, h->layers[h->n_layers - 1], j->dev->precision, 1 /* format */};
+    er_digest_add_str(d, "values");
+    er_digest_add_str(d, j->report->model_digest);
+    er_digest_add_str(d, er_tokenizer_digest(j->m->tokenizer));
+    er_digest_add(d, real, sizeof real);
+    er_digest_add(d, whole, sizeof whole);
+    er_digest_hex(d, key);
+    er_digest_free(d);
+    return ER_OK;
+}
+
+static er_status keep_value(void *ctx, size_t unit, const er_value *v) {
+    er_job *j = ctx;
+    size_t hidden = j->arch.hidden;
+    memcpy(j->z + unit * hidden, v->z, hidden * sizeof *j->z);
+    return j->store ? er_value_store_put(j->store, j->units->at[unit].digest, v) : ER_OK;
+}
+
+er_status er_job_values(er_job *j) {
+    er_status rc = ER_OK;
+    size_t n = j->units->count, hidden = j->arch.hidden;
+    if (!(j->z = calloc(n * hidden, sizeof *j->z)) || !(j->have = calloc(n, sizeof *j->have)))
+        ER_FAIL(ER_ENOMEM, "%zu target values", n);
+    if (j->cache) {
+        char key[65];
+        ER_TRY(store_key(j, key));
+        ER_TRY(er_value_store_open(&j->store, j->cache, key, hidden));
+        for (size_t i = 0; i < n; i++) {
+            j->have[i] = er_value_store_get(j->store, j->units->at[i].digest, j->z + i * hidden);
+            j->report->values_cached += j->have[i];
+        }
+        if (j->report->values_cached)
+            er_info("values      %zu of %zu from the cache", j->report->values_cached, n);
+    }
+    er_values_options vo = {
+        .batch_tokens = j->o->batch_tokens, .have = j->have, .deterministic = j->o->deterministic};
+    ER_TRY(er_values_optimise(&j->report->values, j->m, j->units, &j->report->hparams, &vo, keep_value, j));
+    const er_values_stats *s = &j->report->values;
+    if (s->units)
+        er_info("values      %zu facts in %.1f s, %.2f facts/s, %.1f steps each, %.0f GFLOP/s in GEMMs",
+            s->units, s->seconds, (double)s->units / s->seconds, (double)s->losses / (double)s->units,
+            s->flops / s->seconds * 1e-9);
+out:
+    return rc;
+}
+
+er_status er_job_solve(er_job *j) {
+    er_status rc = er_spread(&j->report->spread, j->m, j->units, j->z, j->moments, &j->report->hparams, NULL);
+    if (rc != ER_OK) return rc;
+    const er_spread_report *s = &j->report->spread;
+    for (size_t i = 0; i < s->n_layers; i++)
+        er_info("layer %-5zu residual %5.1f %%, |dW| %.3g, |dW|/|W| %.2f %%, lost in rounding %.1f %% (%s, "
+                "%.2f s + %.2f s)",
+            s->layer[i].layer, 100 * s->layer[i].residual, s->layer[i].dw_norm,
+            100 * s->layer[i].dw_norm / s->layer[i].w_norm, 100 * s->layer[i].rounding_loss,
+            s->layer[i].solve.dual ? "dual" : "primal", s->layer[i].gather_seconds,
+            s->layer[i].solve.seconds);
+    er_info("solve       %.1f %% of the residual is left, %.1f s", 100 * s->residual_left, s->seconds);
+    return ER_OK;
+}
+
+er_status er_job_write(er_job *j) {
+    er_status rc = ER_OK;
+    const er_hparams *h = &j->report->hparams;
+    er_edited_tensor edits[ER_MAX_EDIT_LAYERS] = {0};
+    void *bytes[ER_MAX_EDIT_LAYERS] = {0};
+    double start = er_job_clock();
+    for (size_t i = 0; i < h->n_layers; i++) {
+        const er_block *b = &j->m->block[h->layers[i]];
+        if (!(bytes[i] = malloc(b->down_tensor->bytes)))
+            ER_FAIL(ER_ENOMEM, "weight of layer %zu", h->layers[i]);
+        ER_TRY(j->dev->op->weight_read(j->dev, b->down, bytes[i]));
+        edits[i] = (er_edited_tensor){b->down_tensor, bytes[i]};
+    }
+    ER_TRY(er_checkpoint_write(j->m->checkpoint, j->output, edits, h->n_layers));
+    j->report->write_seconds = er_job_clock() - start;
+    ER_TRY(er_job_manifest(j, er_output_path(j->output)));
+    ER_TRY(er_output_write(j->output, "errata-manifest.json", j->report->json, strlen(j->report->json)));
+    if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "interrupted in write: %s is not made", j->o->out);
+    ER_TRY(er_output_commit(j->output));
+    j->report->write_seconds = er_job_clock() - start;
+    er_info("written     %s", j->o->out);
+out:
+    for (size_t i = 0; i < h->n_layers; i++) free(bytes[i]);
+    return rc;
+}
