@@ -34,7 +34,7 @@ typedef struct er_hparams {
 // is none.
 er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *profile);
 er_status er_hparams_merge_file(er_hparams *h, const char *path);  // ECONFIG names file, key and reason
-er_status er_hparams_set_layers(er_hparams *h, const char *text);    // "3-8" or "3,4,5"; EARG
+er_status er_hparams_set_layers(er_hparams *h, const char *text);  // "3-8" or "3,4,5"; EARG
 er_status er_hparams_check(const er_hparams *h, const er_arch *arch);
 cJSON *er_hparams_json(const er_hparams *h);  // NULL when memory is out
 #endif

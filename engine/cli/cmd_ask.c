@@ -9,17 +9,16 @@ enum { O_MODEL = CLI_FIRST, O_BASE, O_TOKENS, O_TEMPERATURE, O_TOP_K, O_TOP_P, O
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
     {"base", required_argument, NULL, O_BASE}, {"max-tokens", required_argument, NULL, O_TOKENS},
     {"temperature", required_argument, NULL, O_TEMPERATURE}, {"top-k", required_argument, NULL, O_TOP_K},
-    {"top-p", required_argument, NULL, O_TOP_P}, {"seed", required_argument, NULL, O_SEED}, ER_CLI_COMMON_OPTIONS,
-    {0}};
-static const char help[] =
-    "usage: errata ask --model DIR [OPTIONS] PROMPT...\n\n"
-    "Continues each prompt, greedily unless a temperature is given.\n\n"
-    "  --model DIR               checkpoint\n"
-    "  --base DIR                another one to ask too; its answer is shown first\n"
-    "  --max-tokens N            length of a continuation (24)\n"
-    "  --temperature X           0: always the most probable token (0)\n"
-    "  --top-k N, --top-p X      sample among the most probable only\n"
-    "  --seed N                  (1)\n" ER_CLI_COMMON_HELP;
+    {"top-p", required_argument, NULL, O_TOP_P}, {"seed", required_argument, NULL, O_SEED},
+    ER_CLI_COMMON_OPTIONS, {0}};
+static const char help[] = "usage: errata ask --model DIR [OPTIONS] PROMPT...\n\n"
+                           "Continues each prompt, greedily unless a temperature is given.\n\n"
+                           "  --model DIR               checkpoint\n"
+                           "  --base DIR                another one to ask too; its answer is shown first\n"
+                           "  --max-tokens N            length of a continuation (24)\n"
+                           "  --temperature X           0: always the most probable token (0)\n"
+                           "  --top-k N, --top-p X      sample among the most probable only\n"
+                           "  --seed N                  (1)\n" ER_CLI_COMMON_HELP;
 
 typedef struct ask {
     er_cli_common c;
@@ -44,17 +43,26 @@ out:
 static int take(ask *a, int o, const char *value) {
     size_t n = 0;
     switch (o) {
-    case O_MODEL: a->model = value; return 1;
-    case O_BASE: a->base = value; return 1;
-    case O_TOKENS: return er_cli_size(&a->g.max_new_tokens, "ask", "--max-tokens", value) ? 1 : -1;
-    case O_TEMPERATURE: return er_cli_real(&a->g.temperature, "ask", "--temperature", value) ? 1 : -1;
-    case O_TOP_K: return er_cli_size(&a->g.top_k, "ask", "--top-k", value) ? 1 : -1;
-    case O_TOP_P: return er_cli_real(&a->g.top_p, "ask", "--top-p", value) ? 1 : -1;
+    case O_MODEL:
+        a->model = value;
+        return 1;
+    case O_BASE:
+        a->base = value;
+        return 1;
+    case O_TOKENS:
+        return er_cli_size(&a->g.max_new_tokens, "ask", "--max-tokens", value) ? 1 : -1;
+    case O_TEMPERATURE:
+        return er_cli_real(&a->g.temperature, "ask", "--temperature", value) ? 1 : -1;
+    case O_TOP_K:
+        return er_cli_size(&a->g.top_k, "ask", "--top-k", value) ? 1 : -1;
+    case O_TOP_P:
+        return er_cli_real(&a->g.top_p, "ask", "--top-p", value) ? 1 : -1;
     case O_SEED:
         if (!er_cli_size(&n, "ask", "--seed", value)) return -1;
         a->g.seed = n;
         return 1;
-    default: return er_cli_take_common(&a->c, "ask", o, value);
+    default:
+        return er_cli_take_common(&a->c, "ask", o, value);
     }
 }
 

@@ -7,7 +7,20 @@
 #include "engine/covary.h"
 #include "engine/job/paths.h"
 
-enum { O_MODEL = CLI_FIRST, O_CORPUS, O_SAMPLE, O_LAYERS, O_TOKENS, O_SEED, O_CACHE, O_IMPORT, O_EXPORT, O_DATASET, O_SIZE, O_F64 };
+enum {
+    O_MODEL = CLI_FIRST,
+    O_CORPUS,
+    O_SAMPLE,
+    O_LAYERS,
+    O_TOKENS,
+    O_SEED,
+    O_CACHE,
+    O_IMPORT,
+    O_EXPORT,
+    O_DATASET,
+    O_SIZE,
+    O_F64
+};
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
     {"corpus", required_argument, NULL, O_CORPUS}, {"sample", no_argument, NULL, O_SAMPLE},
     {"layers", required_argument, NULL, O_LAYERS}, {"tokens", required_argument, NULL, O_TOKENS},
@@ -17,7 +30,8 @@ static const struct option options[] = {{"model", required_argument, NULL, O_MOD
     {"float64", no_argument, NULL, O_F64}, ER_CLI_COMMON_OPTIONS, {0}};
 static const char help[] =
     "usage: errata cov --model DIR (--corpus FILE... | --sample | --import DIR) [OPTIONS]\n\n"
-    "Second moments of the keys of all edited layers, in one pass; kept in the cache that errata edit reads.\n\n"
+    "Second moments of the keys of all edited layers, in one pass; kept in the cache that errata edit "
+    "reads.\n\n"
     "  --model DIR               checkpoint\n"
     "  --corpus FILE             plain text, or JSON Lines with \"text\"; may be repeated\n"
     "  --sample                  text of the model's own making (seeded), when there is no corpus\n"
@@ -26,9 +40,11 @@ static const char help[] =
     "  --seed N                  order of the documents, and sampling (1)\n"
     "  --cache DIR               (~/.cache/errata)\n"
     "  --import DIR              the reference's .npz files\n"
-    "  --export DIR              write <model>/<dataset>_stats/<module>_float32_mom2_<N>.npz for the reference\n"
+    "  --export DIR              write <model>/<dataset>_stats/<module>_float32_mom2_<N>.npz for the "
+    "reference\n"
     "  --dataset NAME            in the exported names (corpus)\n"
-    "  --sample-size N           the reference's mom2_n_samples; it reads a file only when they agree (100000)\n"
+    "  --sample-size N           the reference's mom2_n_samples; it reads a file only when they agree "
+    "(100000)\n"
     "  --float64                 export in float64\n" ER_CLI_COMMON_HELP;
 
 enum { MAX_TEXTS = 256 };
@@ -44,25 +60,44 @@ typedef struct cov {
 static int take(cov *c, int o, const char *value) {
     size_t n = 0;
     switch (o) {
-    case O_MODEL: c->model = value; return 1;
+    case O_MODEL:
+        c->model = value;
+        return 1;
     case O_CORPUS:
         if (c->o.n_corpus == MAX_TEXTS) return (void)er_cli_usage("cov", "more than %d texts", MAX_TEXTS), -1;
         c->texts[c->o.n_corpus++] = value;
         return 1;
-    case O_SAMPLE: c->sample = true; return 1;
-    case O_LAYERS: c->layers = value; return 1;
-    case O_TOKENS: return er_cli_size(&c->o.tokens, "cov", "--tokens", value) ? 1 : -1;
+    case O_SAMPLE:
+        c->sample = true;
+        return 1;
+    case O_LAYERS:
+        c->layers = value;
+        return 1;
+    case O_TOKENS:
+        return er_cli_size(&c->o.tokens, "cov", "--tokens", value) ? 1 : -1;
     case O_SEED:
         if (!er_cli_size(&n, "cov", "--seed", value)) return -1;
         c->o.seed = n;
         return 1;
-    case O_CACHE: c->cache = value; return 1;
-    case O_IMPORT: c->import = value; return 1;
-    case O_EXPORT: c->export = value; return 1;
-    case O_DATASET: c->dataset = value; return 1;
-    case O_SIZE: return er_cli_size(&c->sample_size, "cov", "--sample-size", value) ? 1 : -1;
-    case O_F64: c->as_f64 = true; return 1;
-    default: return er_cli_take_common(&c->c, "cov", o, value);
+    case O_CACHE:
+        c->cache = value;
+        return 1;
+    case O_IMPORT:
+        c->import = value;
+        return 1;
+    case O_EXPORT:
+        c->export = value;
+        return 1;
+    case O_DATASET:
+        c->dataset = value;
+        return 1;
+    case O_SIZE:
+        return er_cli_size(&c->sample_size, "cov", "--sample-size", value) ? 1 : -1;
+    case O_F64:
+        c->as_f64 = true;
+        return 1;
+    default:
+        return er_cli_take_common(&c->c, "cov", o, value);
     }
 }
 
@@ -89,16 +124,18 @@ static er_status collect(cov *c) {
     if (c->import) ER_TRY(er_covary_import(moments, m, c->h.layers, c->h.n_layers, c->import));
     else ER_TRY(er_covary(moments, m, c->h.layers, c->h.n_layers, &c->o, &r));
     if (c->export)
-        ER_TRY(er_covary_export(moments, m, c->h.layers, c->h.n_layers, c->export, c->dataset, (int64_t)c->sample_size, c->as_f64));
+        ER_TRY(er_covary_export(moments, m, c->h.layers, c->h.n_layers, c->export, c->dataset,
+            (int64_t)c->sample_size, c->as_f64));
     for (size_t i = 0; i < c->h.n_layers && !c->c.json; i++)
         (void)printf("layer %-3zu %s: %llu tokens\n", c->h.layers[i], m->block[c->h.layers[i]].down_name,
             (unsigned long long)moments[i]->count);
     if (c->c.json)
-        (void)printf("{\"layers\":%zu,\"computed\":%zu,\"cached\":%zu,\"tokens\":%zu,\"text_seconds\":%.3f,\"pass_seconds\":%.3f}\n",
+        (void)printf("{\"layers\":%zu,\"computed\":%zu,\"cached\":%zu,\"tokens\":%zu,\"text_seconds\":%.3f,"
+                     "\"pass_seconds\":%.3f}\n",
             c->h.n_layers, r.computed, r.cached, r.tokens, r.text_seconds, r.pass_seconds);
     else if (!c->import)
-        (void)printf("%zu layers computed, %zu from the cache; text %.1f s, pass %.1f s\n", r.computed, r.cached, r.text_seconds,
-            r.pass_seconds);
+        (void)printf("%zu layers computed, %zu from the cache; text %.1f s, pass %.1f s\n", r.computed,
+            r.cached, r.text_seconds, r.pass_seconds);
 out:
     if (moments) er_covary_free(moments, c->h.n_layers, dev);
     free(moments);
@@ -110,7 +147,10 @@ out:
 }
 
 int er_cmd_cov(int argc, char **argv) {
-    cov c = {.c = {.device = ER_DEVICE_OPTIONS_DEFAULT}, .dataset = "corpus", .sample_size = 100000, .o = {.seed = 1}};
+    cov c = {.c = {.device = ER_DEVICE_OPTIONS_DEFAULT},
+        .dataset = "corpus",
+        .sample_size = 100000,
+        .o = {.seed = 1}};
     int o = 0;
     c.o.corpus = c.texts;
     while ((o = getopt_long(argc, argv, ":qv", options, NULL)) != -1) {

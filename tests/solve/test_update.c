@@ -1,0 +1,231 @@
+// One layer's least squares against identities computed independently, by Gauss-Jordan in double.
+#include "engine/solve.h"
+#include "tests/test.h"
+
+typedef struct problem {
+    size_t n, d, o;
+    double *keys, *r, *c;  // [n, d], [o, n], [d, d] (a sum; count tokens)
+    double count, lambda;
+} problem;
+
+static double *zeros(size_t n) {
+    double *x = calloc(n, sizeof *x);
+    assert_non_null(x);
+    return x;
+}
+
+static problem make(size_t n, size_t d, size_t o, double lambda, uint64_t seed) {
+    problem p = {.n = n,
+        .d = d,
+        .o = o,
+        .keys = zeros(n * d + 1),
+        .r = zeros(o * n + 1),
+        .c = zeros(d * d),
+        .count = 3.0 * (double)d,
+        .lambda = lambda};
+    for (size_t i = 0; i < n * d; i++) p.keys[i] = test_uniform(&seed);
+    for (size_t i = 0; i < o * n; i++) p.r[i] = test_uniform(&seed);
+    double *x = zeros(d);
+    for (size_t t = 0; t < 3 * d; t++) {
+        for (size_t i = 0; i < d; i++) x[i] = test_uniform(&seed) * (1.0 + (double)(i % 5));
+        for (size_t i = 0; i < d; i++)
+            for (size_t j = 0; j < d; j++) p.c[i * d + j] += x[i] * x[j];
+    }
+    free(x);
+    return p;
+}
+static void drop(problem *p) {
+    free(p->keys);
+    free(p->r);
+    free(p->c);
+}
+
+// a [n, n] becomes its inverse; partial pivoting.
+static void invert(double *a, size_t n) {
+    double *b = zeros(n * n);
+    for (size_t i = 0; i < n; i++) b[i * n + i] = 1;
+    for (size_t k = 0; k < n; k++) {
+        size_t p = k;
+        for (size_t i = k + 1; i < n; i++)
+            if (fabs(a[i * n + k]) > fabs(a[p * n + k])) p = i;
+        for (size_t j = 0; j < n; j++) {
+            double t = a[k * n + j], u = b[k * n + j];
+            a[k * n + j] = a[p * n + j], a[p * n + j] = t;
+            b[k * n + j] = b[p * n + j], b[p * n + j] = u;
+        }
+        double s = 1 / a[k * n + k];
+        for (size_t j = 0; j < n; j++) a[k * n + j] *= s, b[k * n + j] *= s;
+        for (size_t i = 0; i < n; i++) {
+            double f = i == k ? 0 : a[i * n + k];
+            for (size_t j = 0; f != 0 && j < n; j++)
+                a[i * n + j] -= f * a[k * n + j], b[i * n + j] -= f * b[k * n + j];
+        }
+    }
+    memcpy(a, b, n * n * sizeof *a);
+    free(b);
+}
+
+// out [m, n] = a [m, k] b [k, n]
+static double *product(const double *a, const double *b, size_t m, size_t k, size_t n) {
+    double *out = zeros(m * n + 1);
+    for (size_t i = 0; i < m; i++)
+        for (size_t l = 0; l < k; l++)
+            for (size_t j = 0; j < n; j++) out[i * n + j] += a[i * k + l] * b[l * n + j];
+    return out;
+}
+static double *transposed(const double *a, size_t m, size_t n) {
+    double *out = zeros(m * n + 1);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) out[j * m + i] = a[i * n + j];
+    return out;
+}
+
+static void solve(double *dw, er_solve_info *info, const problem *p, er_status expected) {
+    er_device *dev = NULL;
+    er_device_options o = {.kind = "cpu", .threads = 1};
+    OK(er_device_open(&dev, &o));
+    er_moment *m = NULL;
+    OK(er_moment_create(&m, dev, p->d));
+    OK(dev->op->upload(dev, NULL, m->sum, p->c, p->d * p->d * sizeof(double)));
+    m->count = (uint64_t)p->count;
+    assert_int_equal(
+        er_solve_update(dw, info, dev, NULL, p->keys, p->r, p->n, p->d, p->o, m, p->lambda), expected);
+    er_moment_free(dev, m);
+    er_device_close(dev);
+}
+
+static double distance(const double *a, const double *b, size_t n) {
+    double d = 0, s = 0;
+    for (size_t i = 0; i < n; i++) d += (a[i] - b[i]) * (a[i] - b[i]), s += b[i] * b[i];
+    return sqrt(d / s);
+}
+
+// The definition: R K^T (K K^T + lambda C)^-1.
+static double *by_definition(const problem *p) {
+    double *kt = transposed(p->keys, p->n, p->d), *a = product(kt, p->keys, p->d, p->n, p->d);
+    for (size_t i = 0; i < p->d * p->d; i++) a[i] += p->lambda * p->c[i] / p->count;
+    invert(a, p->d);
+    double *rk = product(p->r, p->keys, p->o, p->n, p->d), *dw = product(rk, a, p->o, p->d, p->d);
+    free(kt);
+    free(a);
+    free(rk);
+    return dw;
+}
+
+static void test_definition_in_both_forms(void **state) {
+    (void)state;
+    const struct {
+        size_t n, d, o;
+        bool dual;
+    } cases[] = {
+        {3, 40, 30, true}, {1, 33, 32, true}, {200, 31, 17, false}, {31, 31, 5, false}, {64, 8, 9, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        problem p = make(cases[i].n, cases[i].d, cases[i].o, 0.7, 11 + i);
+        double *dw = zeros(p.o * p.d), *expected = by_definition(&p);
+        er_solve_info info;
+        solve(dw, &info, &p, ER_OK);
+        assert_int_equal(info.dual, cases[i].dual);
+        BELOW(distance(dw, expected, p.o * p.d), 1e-11);
+        free(dw);
+        free(expected);
+        drop(&p);
+    }
+}
+
+// I1: EMMET's (K^T C^-1 K + mu I)^-1 K^T C^-1 is MEMIT with lambda = mu.
+static void test_emmet_is_memit(void **state) {
+    (void)state;
+    problem p = make(6, 24, 20, 0.35, 5);
+    double *c = zeros(p.d * p.d), *dw = zeros(p.o * p.d);
+    for (size_t i = 0; i < p.d * p.d; i++) c[i] = p.c[i] / p.count;
+    invert(c, p.d);
+    double *kc = product(p.keys, c, p.n, p.d, p.d), *kt = transposed(p.keys, p.n, p.d),
+           *g = product(kc, kt, p.n, p.d, p.n);
+    for (size_t i = 0; i < p.n; i++) g[i * p.n + i] += p.lambda;
+    invert(g, p.n);
+    double *gk = product(g, kc, p.n, p.n, p.d), *expected = product(p.r, gk, p.o, p.n, p.d);
+    solve(dw, NULL, &p, ER_OK);
+    BELOW(distance(dw, expected, p.o * p.d), 1e-11);
+    double *all[] = {c, dw, kc, kt, g, gk, expected};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    drop(&p);
+}
+
+// I5: one fact and lambda towards 0 is ROME: dW = r (C^-1 k)^T / (k^T C^-1 k), which meets its constraint
+// exactly.
+static void test_one_fact_tends_to_rome(void **state) {
+    (void)state;
+    problem p = make(1, 16, 12, 1e-9, 9);
+    double *c = zeros(p.d * p.d), *dw = zeros(p.o * p.d);
+    memcpy(c, p.c, p.d * p.d * sizeof *c);
+    invert(c, p.d);
+    double *u = product(p.keys, c, 1, p.d, p.d), ku = 0;
+    for (size_t i = 0; i < p.d; i++) ku += p.keys[i] * u[i];
+    double *expected = zeros(p.o * p.d);
+    for (size_t i = 0; i < p.o; i++)
+        for (size_t j = 0; j < p.d; j++) expected[i * p.d + j] = p.r[i] * u[j] / ku;
+    solve(dw, NULL, &p, ER_OK);
+    BELOW(distance(dw, expected, p.o * p.d), 1e-7);
+    double *met = product(dw, p.keys, p.o, p.d, 1);
+    BELOW(distance(met, p.r, p.o), 1e-7);
+    free(met);
+    free(c);
+    free(dw);
+    free(u);
+    free(expected);
+    drop(&p);
+}
+
+// I6: taking a fact's k k^T and r k^T out of the sums gives what solving without the fact gives.
+static void test_removal_is_a_downdate(void **state) {
+    (void)state;
+    problem p = make(9, 20, 11, 0.5, 21);
+    double *kt = transposed(p.keys, p.n, p.d), *a = product(kt, p.keys, p.d, p.n, p.d),
+           *b = product(p.r, p.keys, p.o, p.n, p.d);
+    const double *gone = p.keys + 8 * p.d;
+    for (size_t i = 0; i < p.d; i++)
+        for (size_t j = 0; j < p.d; j++)
+            a[i * p.d + j] += p.lambda * p.c[i * p.d + j] / p.count - gone[i] * gone[j];
+    for (size_t i = 0; i < p.o; i++)
+        for (size_t j = 0; j < p.d; j++) b[i * p.d + j] -= p.r[i * p.n + 8] * gone[j];
+    invert(a, p.d);
+    double *expected = product(b, a, p.o, p.d, p.d), *dw = zeros(p.o * p.d), *r = zeros(p.o * 8);
+    for (size_t i = 0; i < p.o; i++) memcpy(r + i * 8, p.r + i * p.n, 8 * sizeof *r);
+    problem q = p;
+    q.n = 8, q.r = r;
+    solve(dw, NULL, &q, ER_OK);
+    BELOW(distance(dw, expected, p.o * p.d), 1e-11);
+    double *all[] = {kt, a, b, expected, dw, r};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    drop(&p);
+}
+
+static void test_singular_is_refused(void **state) {
+    (void)state;
+    problem p = make(2, 12, 4, 1.0, 3);
+    memset(p.c, 0, p.d * p.d * sizeof *p.c);
+    double *dw = zeros(p.o * p.d);
+    solve(dw, NULL, &p, ER_ENUMERIC);
+    assert_non_null(strstr(er_last_error(), "not positive definite"));
+    free(dw);
+    drop(&p);
+}
+
+static void test_no_facts_no_change(void **state) {
+    (void)state;
+    problem p = make(0, 12, 4, 1.0, 3);
+    double *dw = zeros(p.o * p.d);
+    dw[5] = 7;
+    solve(dw, NULL, &p, ER_OK);
+    for (size_t i = 0; i < p.o * p.d; i++) assert_true(dw[i] == 0.0);
+    free(dw);
+    drop(&p);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_definition_in_both_forms),
+        cmocka_unit_test(test_emmet_is_memit), cmocka_unit_test(test_one_fact_tends_to_rome),
+        cmocka_unit_test(test_removal_is_a_downdate), cmocka_unit_test(test_singular_is_refused),
+        cmocka_unit_test(test_no_facts_no_change)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
