@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "io/file.h"
+#include "io/log.h"
 #include "tests/test.h"
 
 enum { HIDDEN = 5 };
@@ -123,5 +124,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_kept_and_found),
         cmocka_unit_test(test_cut_short_at_every_byte), cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_one_job_at_a_time)};
+    er_log_set_level(ER_LOG_QUIET);  // each damaged record is warned about
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
