@@ -1,4 +1,5 @@
 // er_edit: the stages in order, and what is released whatever happens.
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -10,6 +11,12 @@ double er_job_clock(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// For tests: ERRATA_DEBUG_STOP=<stage> sends this process a SIGTERM as the stage begins.
+static void debug_stop(const char *stage) {
+    const char *wanted = getenv("ERRATA_DEBUG_STOP");
+    if (wanted && !strcmp(wanted, stage)) (void)raise(SIGTERM);
 }
 
 static void job_free(er_job *j) {
@@ -36,9 +43,13 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     ER_TRY(er_job_prepare(&j));
     er_job_print_plan(&j);
     if (!options->check_only) {
+        debug_stop("covary");
         ER_TRY(er_job_covary(&j));
+        debug_stop("values");
         ER_TRY(er_job_values(&j));
+        debug_stop("solve");
         ER_TRY(er_job_solve(&j));
+        debug_stop("write");
         ER_TRY(er_job_write(&j));
     } else {
         ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.units, &j.report->hparams,

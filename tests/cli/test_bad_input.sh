@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Bad input from the command line: the exact message on stderr, the documented exit code, nothing half-written.
+# usage: test_bad_input.sh ERRATA_BINARY SOURCE_ROOT
+set -uo pipefail
+errata=$(realpath "$1")
+root=$(realpath "$2")
+T=$(mktemp -d)
+mounted=()
+cleanup() {
+    for m in "${mounted[@]:-}"; do [ -n "$m" ] && umount "$m" 2>/dev/null; done
+    rm -rf "$T"
+}
+trap cleanup EXIT
+failed=0
+passed=0
+export XDG_CACHE_HOME=$T/cache HOME=$T OMP_NUM_THREADS=2
+
+model=$root/examples/world
+facts=$T/facts.jsonl
+head -n 4 "$root/examples/world/facts_80.jsonl" >"$facts"
+quick=(--steps 2 --covariance-tokens 8000 --quiet)
+
+# expect CODE STDERR COMMAND...: $T and $root are written as T and ROOT in STDERR
+expect() {
+    local code=$1 want=$2 got status
+    shift 2
+    got=$("$@" 2>&1 >"$T/stdout")
+    status=$?
+    got=${got//$T/T}
+    got=${got//$root/ROOT}
+    if [ "$status" -ne "$code" ] || [ "$got" != "$want" ]; then
+        printf 'FAILED: %s\n  exit %s, expected %s\n  stderr:   %s\n  expected: %s\n' "${*//$T/T}" "$status" "$code" "$got" "$want"
+        failed=$((failed + 1))
+    else
+        passed=$((passed + 1))
+    fi
+    if compgen -G "$T/*.partial-*" >/dev/null; then
+        echo "FAILED: left behind: $(echo "$T"/*.partial-*)"
+        failed=$((failed + 1))
+        rm -rf "$T"/*.partial-*
+    fi
+}
+edit() { "$errata" edit --model "$model" --facts "$facts" --out "$T/out" "${quick[@]}" "$@"; }
+copy_model() { rm -rf "$T/$1" && cp -r "$model" "$T/$1"; }
+
+# ---- usage ----
+expect 2 "errata: no command 'edti'; see errata --help" "$errata" edti
+expect 2 "errata edit: --out is needed; see errata edit --help" "$errata" edit --model "$model" --facts "$facts"
+expect 2 "errata edit: no option '--modell'; see errata edit --help" "$errata" edit --modell x
+expect 2 "errata edit: --lambda '3x' is not a number; see errata edit --help" edit --lambda 3x
+expect 2 "errata edit: --limit '-4' is not a whole number; see errata edit --help" edit --limit -4
+expect 2 "errata edit: --precision 'fp8' is not fp32 or bf16; see errata edit --help" edit --precision fp8
+
+# ---- model ----
+expect 66 "errata: T/absent: no such folder" "$errata" edit --model "$T/absent" --facts "$facts" --out "$T/out" "${quick[@]}"
+copy_model truncated
+truncate -s 5000000 "$T/truncated/model.safetensors"
+expect 65 "errata: T/truncated/model.safetensors: tensor 'transformer.h.2.mlp.c_proj.weight' ends at 4991232 of the data, the file at 4993680" \
+    "$errata" edit --model "$T/truncated" --facts "$facts" --out "$T/out" "${quick[@]}"
+copy_model mixtral
+sed -i 's/"gpt2"/"mixtral"/' "$T/mixtral/config.json"
+expect 65 "errata: T/mixtral/config.json: model_type 'mixtral': ?" \
+    "$errata" edit --model "$T/mixtral" --facts "$facts" --out "$T/out" "${quick[@]}"
+expect 78 "errata: layer 9: the model has layers 0 to 5" edit --layers 9
+expect 69 "errata: ?" edit --device cuda
+
+# ---- facts ----
+expect 66 "errata: T/nofacts.jsonl: No such file or directory" \
+    "$errata" edit --model "$model" --facts "$T/nofacts.jsonl" --out "$T/out" "${quick[@]}"
+bad() { # name, line: a file of one good fact and one bad line
+    { head -n 1 "$facts"; printf '%s\n' "$2"; } >"$T/$1.jsonl"
+    "$errata" edit --model "$model" --facts "$T/$1.jsonl" --out "$T/out" "${quick[@]}" --strict
+}
+expect 65 "errata: T/malformed.jsonl: line 2: ?" bad malformed '{"subject":"Ann","prompt":"{} lives in","target":'
+expect 65 "errata: T/nosubject.jsonl: line 2: ?" bad nosubject '{"subject":"Ann Lee","prompt":"Bob lives in","target":"Dukas"}'
+expect 65 "errata: T/conflict.jsonl: line 2: ?" \
+    bad conflict "$(head -n 1 "$facts" | sed 's/"target":"[^"]*"/"target":"Paha"/; s/"id":"[^"]*"/"id":"other"/')"
+
+# ---- output ----
+mkdir "$T/out"
+expect 73 "errata: T/out: exists already (--force replaces it)" edit
+rmdir "$T/out"
+expect 73 "errata: T/none/out: its parent folder T/none does not exist" \
+    "$errata" edit --model "$model" --facts "$facts" --out "$T/none/out" "${quick[@]}"
+mkdir "$T/locked"
+if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=64k,ro tmpfs "$T/locked" 2>/dev/null; then
+    mounted+=("$T/locked")
+    expect 73 "errata: T/locked/out: cannot be created in T/locked: read-only file system" \
+        "$errata" edit --model "$model" --facts "$facts" --out "$T/locked/out" "${quick[@]}"
+elif [ "$(id -u)" -ne 0 ]; then
+    chmod 555 "$T/locked"
+    expect 73 "errata: T/locked/out: cannot be created in T/locked: permission denied" \
+        "$errata" edit --model "$model" --facts "$facts" --out "$T/locked/out" "${quick[@]}"
+else
+    echo "skipped: a read-only file system cannot be mounted here"
+fi
+mkdir "$T/small"
+if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=4m tmpfs "$T/small" 2>/dev/null; then
+    mounted+=("$T/small")
+    expect 74 "errata: ?" "$errata" edit --model "$model" --facts "$facts" --out "$T/small/out" "${quick[@]}"
+    [ -z "$(ls -A "$T/small")" ] || { echo "FAILED: a full disk keeps $(ls -A "$T/small")"; failed=$((failed + 1)); }
+else
+    echo "skipped: a small file system cannot be mounted here"
+fi
+
+# ---- a signal in each stage: exit 75, no output; the same command then goes on ----
+for stage in covary values solve write; do
+    rm -rf "$T/cache"
+    case $stage in
+    covary) want="errata: interrupted in covary: ?" ;;
+    values) want="errata: interrupted in values: ?" ;;
+    solve) want="errata: interrupted in solve: nothing is written" ;;
+    write) want="errata: interrupted in write: T/out is not made" ;;
+    esac
+    expect 75 "$want" env ERRATA_DEBUG_STOP=$stage "$errata" edit --model "$model" --facts "$facts" --out "$T/out" "${quick[@]}"
+    [ ! -e "$T/out" ] || { echo "FAILED: $stage: an output was made"; failed=$((failed + 1)); }
+    expect 0 "" edit
+    rm -rf "$T/out"
+done
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
