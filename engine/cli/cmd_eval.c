@@ -1,0 +1,163 @@
+// errata eval: scores before and after, as a table, as metrics.json and as a report to look at.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/cli/cli.h"
+#include "engine/evaluate.h"
+#include "engine/report.h"
+
+enum { O_MODEL = CLI_FIRST, O_FACTS, O_BASE, O_TEXT, O_OUT, O_LIMIT, O_ZSRE, O_ANSWERS, O_PARAPHRASES, O_DRIFT, O_DETAILS };
+static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
+    {"facts", required_argument, NULL, O_FACTS}, {"base", required_argument, NULL, O_BASE},
+    {"text", required_argument, NULL, O_TEXT}, {"out", required_argument, NULL, O_OUT},
+    {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
+    {"answers", required_argument, NULL, O_ANSWERS}, {"all-paraphrases", no_argument, NULL, O_PARAPHRASES},
+    {"drift-tokens", required_argument, NULL, O_DRIFT}, {"details", no_argument, NULL, O_DETAILS},
+    ER_CLI_COMMON_OPTIONS, {0}};
+static const char help[] =
+    "usage: errata eval --model DIR --facts FILE [--base DIR] [OPTIONS]\n\n"
+    "Scores each fact's prompt, its paraphrases and its neighbours: as a comparison of the two objects'\n"
+    "probabilities, and strictly, every token of the right object the most probable one.\n\n"
+    "  --model DIR               checkpoint to score\n"
+    "  --facts FILE              as for errata edit\n"
+    "  --base DIR                the unedited checkpoint, to set beside it\n"
+    "  --text FILE               held-out prose: perplexity before and after\n"
+    "  --drift-tokens N          of it, at most (8192)\n"
+    "  --out DIR                 write metrics.json and report.html there\n"
+    "  --limit N                 the first N records only\n"
+    "  --answers N               ask N facts in words, for the report (40)\n"
+    "  --all-paraphrases         score EasyEdit's rephrase_prompt too, although few are paraphrases\n"
+    "  --zsre-answers            zsRE: the true answer is the target\n"
+    "  --details                 every prompt's scores in metrics.json\n" ER_CLI_COMMON_HELP;
+
+typedef struct eval {
+    er_cli_common c;
+    const char *model, *facts_path, *base, *text_path, *out;
+    er_facts_options fo;
+    er_eval_options o;
+    bool details;
+    er_facts *facts;
+    char *text;
+    er_eval *before, *after;
+    cJSON *manifest;  // of the edited model, or NULL
+} eval;
+
+static er_status score(er_eval **out, eval *e, const char *dir) {
+    er_status rc = ER_OK;
+    er_device *dev = NULL;
+    er_model *m = NULL;
+    er_model_options mo = {0};
+    ER_TRY(er_device_open(&dev, &e->c.device));
+    ER_TRY(er_model_open(&m, dev, dir, &mo));
+    ER_TRY(er_evaluate(out, m, e->facts, &e->o));
+out:
+    er_model_free(m);
+    er_device_close(dev);
+    return rc;
+}
+
+// The layers of the edit and its settings, when the model was made by errata.
+static size_t read_manifest(eval *e, er_report_layer *layers, size_t most) {
+    char *path = er_path_join(e->model, "errata-manifest.json");
+    size_t n = 0;
+    if (path && er_file_exists(path)) (void)er_json_read(&e->manifest, path, (size_t)256 << 20);
+    free(path);
+    const cJSON *stages = cJSON_GetObjectItemCaseSensitive(e->manifest, "stages");
+    const cJSON *solve = cJSON_GetObjectItemCaseSensitive(stages, "solve"), *l = NULL;
+    cJSON_ArrayForEach(l, cJSON_GetObjectItemCaseSensitive(solve, "layers")) {
+        uint64_t layer = 0;
+        er_report_layer r = {.rounding_loss = -1};
+        if (n == most || er_json_get_u64(&layer, l, "layer", "manifest") != ER_OK) break;
+        if (er_json_get_f64(&r.w_norm, l, "w_norm", "manifest") != ER_OK) break;
+        if (er_json_get_f64(&r.dw_norm, l, "dw_norm", "manifest") != ER_OK) break;
+        if (er_json_get_f64(&r.rounding_loss, l, "rounding_loss", "manifest") != ER_OK) break;
+        r.layer = (size_t)layer;
+        layers[n++] = r;
+    }
+    return n;
+}
+
+static er_status write_out(eval *e) {
+    er_status rc = ER_OK;
+    er_report_layer layers[ER_MAX_EDIT_LAYERS];
+    cJSON *json = NULL;
+    char *text = NULL, *html = NULL, *path = NULL, *page = NULL;
+    size_t n = read_manifest(e, layers, ER_MAX_EDIT_LAYERS);
+    er_report r = {.before = e->before, .after = e->after, .layer = layers, .n_layers = n,
+        .settings = cJSON_GetObjectItemCaseSensitive(e->manifest, "hparams")};
+    ER_TRY(er_eval_json(&json, e->before, e->after, e->details));
+    if (!(text = cJSON_Print(json))) ER_FAIL(ER_ENOMEM, "metrics");
+    if (e->c.json) (void)puts(text);
+    if (!e->out) goto out;
+    ER_TRY(er_report_html(&html, &r));
+    ER_TRY(er_mkdirs(e->out));
+    if (!(path = er_path_join(e->out, "metrics.json")) || !(page = er_path_join(e->out, "report.html")))
+        ER_FAIL(ER_ENOMEM, "a path");
+    ER_TRY(er_file_write_atomic(path, text, strlen(text)));
+    ER_TRY(er_file_write_atomic(page, html, strlen(html)));
+    if (!e->c.json) (void)printf("written: %s and %s\n", path, page);
+out:
+    cJSON_Delete(json);
+    free(text);
+    free(html);
+    free(path);
+    free(page);
+    return rc;
+}
+
+static er_status run(eval *e) {
+    er_status rc = ER_OK;
+    if (e->text_path) {
+        ER_TRY(er_file_read(&e->text, &e->o.drift_bytes, e->text_path, (size_t)1 << 30));
+        e->o.drift_text = e->text;
+    }
+    ER_TRY(er_facts_read(&e->facts, e->facts_path, &e->fo));
+    if (e->base) ER_TRY(score(&e->before, e, e->base));
+    ER_TRY(score(&e->after, e, e->model));
+    if (!e->c.json) er_eval_print_table(stdout, e->before, e->after);
+    ER_TRY(write_out(e));
+out:
+    er_eval_free(e->before);
+    er_eval_free(e->after);
+    er_facts_free(e->facts);
+    cJSON_Delete(e->manifest);
+    free(e->text);
+    return rc;
+}
+
+static int take(eval *e, int o, const char *value) {
+    switch (o) {
+    case O_MODEL: e->model = value; return 1;
+    case O_FACTS: e->facts_path = value; return 1;
+    case O_BASE: e->base = value; return 1;
+    case O_TEXT: e->text_path = value; return 1;
+    case O_OUT: e->out = value; return 1;
+    case O_LIMIT: return er_cli_size(&e->fo.limit, "eval", "--limit", value) ? 1 : -1;
+    case O_ANSWERS: return er_cli_size(&e->o.answers, "eval", "--answers", value) ? 1 : -1;
+    case O_DRIFT: return er_cli_size(&e->o.drift_tokens, "eval", "--drift-tokens", value) ? 1 : -1;
+    case O_ZSRE: e->fo.zsre_answers = true; return 1;
+    case O_PARAPHRASES: e->o.all_paraphrases = true; return 1;
+    case O_DETAILS: e->details = true; return 1;
+    default: return er_cli_take_common(&e->c, "eval", o, value);
+    }
+}
+
+int er_cmd_eval(int argc, char **argv) {
+    eval e = {.c = {.device = ER_DEVICE_OPTIONS_DEFAULT}, .o = {.answers = 40}};
+    int o = 0;
+    while ((o = getopt_long(argc, argv, ":qv", options, NULL)) != -1) {
+        if (o == CLI_HELP) {
+            (void)fputs(help, stdout);
+            return 0;
+        }
+        if (o == ':') return er_cli_usage("eval", "%s needs a value", argv[optind - 1]);
+        if (o == '?') return er_cli_usage("eval", "no option '%s'", argv[optind - 1]);
+        if (take(&e, o, optarg) < 0) return 2;
+    }
+    if (optind < argc) return er_cli_usage("eval", "unexpected '%s'", argv[optind]);
+    if (!e.model) return er_cli_usage("eval", "--model is needed");
+    if (!e.facts_path) return er_cli_usage("eval", "--facts is needed");
+    er_status rc = run(&e);
+    return rc == ER_OK ? 0 : er_cli_fail(rc);
+}
