@@ -7,7 +7,19 @@
 #include "engine/evaluate.h"
 #include "engine/report.h"
 
-enum { O_MODEL = CLI_FIRST, O_FACTS, O_BASE, O_TEXT, O_OUT, O_LIMIT, O_ZSRE, O_ANSWERS, O_PARAPHRASES, O_DRIFT, O_DETAILS };
+enum {
+    O_MODEL = CLI_FIRST,
+    O_FACTS,
+    O_BASE,
+    O_TEXT,
+    O_OUT,
+    O_LIMIT,
+    O_ZSRE,
+    O_ANSWERS,
+    O_PARAPHRASES,
+    O_DRIFT,
+    O_DETAILS
+};
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
     {"facts", required_argument, NULL, O_FACTS}, {"base", required_argument, NULL, O_BASE},
     {"text", required_argument, NULL, O_TEXT}, {"out", required_argument, NULL, O_OUT},
@@ -84,7 +96,10 @@ static er_status write_out(eval *e) {
     cJSON *json = NULL;
     char *text = NULL, *html = NULL, *path = NULL, *page = NULL;
     size_t n = read_manifest(e, layers, ER_MAX_EDIT_LAYERS);
-    er_report r = {.before = e->before, .after = e->after, .layer = layers, .n_layers = n,
+    er_report r = {.before = e->before,
+        .after = e->after,
+        .layer = layers,
+        .n_layers = n,
         .settings = cJSON_GetObjectItemCaseSensitive(e->manifest, "hparams")};
     ER_TRY(er_eval_json(&json, e->before, e->after, e->details));
     if (!(text = cJSON_Print(json))) ER_FAIL(ER_ENOMEM, "metrics");
@@ -128,18 +143,38 @@ out:
 
 static int take(eval *e, int o, const char *value) {
     switch (o) {
-    case O_MODEL: e->model = value; return 1;
-    case O_FACTS: e->facts_path = value; return 1;
-    case O_BASE: e->base = value; return 1;
-    case O_TEXT: e->text_path = value; return 1;
-    case O_OUT: e->out = value; return 1;
-    case O_LIMIT: return er_cli_size(&e->fo.limit, "eval", "--limit", value) ? 1 : -1;
-    case O_ANSWERS: return er_cli_size(&e->o.answers, "eval", "--answers", value) ? 1 : -1;
-    case O_DRIFT: return er_cli_size(&e->o.drift_tokens, "eval", "--drift-tokens", value) ? 1 : -1;
-    case O_ZSRE: e->fo.zsre_answers = true; return 1;
-    case O_PARAPHRASES: e->o.all_paraphrases = true; return 1;
-    case O_DETAILS: e->details = true; return 1;
-    default: return er_cli_take_common(&e->c, "eval", o, value);
+    case O_MODEL:
+        e->model = value;
+        return 1;
+    case O_FACTS:
+        e->facts_path = value;
+        return 1;
+    case O_BASE:
+        e->base = value;
+        return 1;
+    case O_TEXT:
+        e->text_path = value;
+        return 1;
+    case O_OUT:
+        e->out = value;
+        return 1;
+    case O_LIMIT:
+        return er_cli_size(&e->fo.limit, "eval", "--limit", value) ? 1 : -1;
+    case O_ANSWERS:
+        return er_cli_size(&e->o.answers, "eval", "--answers", value) ? 1 : -1;
+    case O_DRIFT:
+        return er_cli_size(&e->o.drift_tokens, "eval", "--drift-tokens", value) ? 1 : -1;
+    case O_ZSRE:
+        e->fo.zsre_answers = true;
+        return 1;
+    case O_PARAPHRASES:
+        e->o.all_paraphrases = true;
+        return 1;
+    case O_DETAILS:
+        e->details = true;
+        return 1;
+    default:
+        return er_cli_take_common(&e->c, "eval", o, value);
     }
 }
 
