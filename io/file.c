@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "io/os.h"
+#include "io/partial.h"
 
 er_status er_file_read(char **out, size_t *len, const char *path, size_t max_bytes) {
     er_status rc = ER_OK;

@@ -22,7 +22,8 @@ er_status er_file_write_atomic(const char *path, const void *bytes, size_t len);
 // A folder that appears whole or not at all. begin makes DIR.partial-<pid> beside DIR (EOUTPUT when DIR exists and !force,
 // or cannot be created); commit fsyncs everything and exchanges or renames it to DIR: at every instant the old folder or the
 // new one is there, and the old one is removed last. With force, DIR may be replaced only when it is empty or holds an
-// errata-manifest.json: what errata did not write, it does not delete. er_output_free without commit removes the partial folder.
+// errata-manifest.json: what errata did not write, it does not delete. er_output_free without commit removes the partial folder; one that a killed
+// job left is removed by the next begin for the same DIR (the living hold a lock on theirs).
 typedef struct er_output er_output;
 er_status er_output_begin(er_output **out, const char *dir, bool force);
 // The checks of begin without making anything, for the start of a long job. `model_dir` (or NULL): EOUTPUT also when DIR is that

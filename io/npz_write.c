@@ -8,6 +8,7 @@
 #include <zlib.h>
 #include "io/npy.h"
 #include "io/os.h"
+#include "io/partial.h"
 
 #define ZIP64_VERSION 45u
 #define LIMIT                                                                                                \

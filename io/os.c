@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -147,39 +146,4 @@ er_status er_copy_all(int to, int from, uint64_t size, const char *to_path, cons
             "%s: copied %" PRIu64 " bytes, expected %" PRIu64 ": the file changed meanwhile", from_path,
             (uint64_t)st.st_size, size);
     return ER_OK;
-}
-
-er_status er_temp_create(int *out, char **temp_out, const char *path) {
-    unsigned salt = 0;  // process ids repeat between containers that share a file system
-    (void)!getrandom(&salt, sizeof salt, GRND_NONBLOCK);
-    char *temp = er_format("%s.partial-%ld-%08x", path, (long)getpid(), salt);
-    if (!temp) return er_fail(ER_ENOMEM, "the path %s", path);
-    int fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        free(temp);
-        return er_fail(ER_EOUTPUT, "%s: cannot be created: %s", path, er_errno_text(errno));
-    }
-    *out = fd;
-    *temp_out = temp;
-    return ER_OK;
-}
-
-er_status er_temp_publish(int fd, const char *temp, const char *path) {
-    er_status rc = ER_OK;
-    char *folder = strdup(path), *slash;
-    int synced = fsync(fd), sync_errno = errno, closed = close(fd), close_errno = errno;
-    if (!folder) ER_FAIL(ER_ENOMEM, "the path %s", path);
-    if (synced != 0) ER_FAIL(ER_EIO, "%s: fsync: %s", path, er_errno_text(sync_errno));
-    if (closed != 0) ER_FAIL(ER_EIO, "%s: close: %s", path, er_errno_text(close_errno));
-    if (rename(temp, path) != 0)
-        ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", path, er_errno_text(errno));
-    slash = strrchr(folder, '/');
-    if (slash) slash[slash == folder] = '\0';
-    (void)er_fsync_path(
-        slash ? folder
-              : ".");  // the bytes are safe by now; only the new name could still be lost to a power cut
-out:
-    if (rc != ER_OK) (void)unlink(temp);
-    free(folder);
-    return rc;
 }

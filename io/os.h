@@ -19,11 +19,6 @@ er_status er_fsync_path(const char *path);  // a file or a folder
 // Exactly `size` bytes of `from` to the empty file `to`: shared blocks where the file system can, else
 // copied.
 er_status er_copy_all(int to, int from, uint64_t size, const char *to_path, const char *from_path);
-// A new file beside `path` (its name is malloc'd into *temp); publish syncs it, closes it and renames it to
-// `path`. The caller closes the descriptor and unlinks the temporary only when publish was not reached;
-// publish does both whatever its outcome.
-er_status er_temp_create(int *fd, char **temp, const char *path);
-er_status er_temp_publish(int fd, const char *temp, const char *path);
 // printf into new memory; NULL when memory is out.
 char *er_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 #endif

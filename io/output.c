@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "io/file.h"
 #include "io/os.h"
+#include "io/partial.h"
 
 #define MANIFEST "errata-manifest.json"
 
@@ -16,6 +17,7 @@ struct er_output {
     char *dir;      // no trailing slash
     char *partial;  // DIR.partial-<pid>
     char *parent;
+    int lock;  // on the partial folder
     bool force, committed;
 };
 
@@ -108,9 +110,11 @@ er_status er_output_begin(er_output **out, const char *path, bool force) {
     er_status rc = ER_OK;
     er_output *o = calloc(1, sizeof *o);
     if (!o) ER_FAIL(ER_ENOMEM, "an output folder");
+    o->lock = -1;
     ER_TRY(er_output_check(path, force, NULL));
     ER_TRY(split(&o->dir, &o->parent, path));
     o->force = force;
+    er_partial_sweep(o->dir);
     for (int i = 0;;
          i++) {  // a killed job with our process id, or a live one on another node, keeps its folder
         char *partial = i == 0 ? er_format("%s.partial-%ld", o->dir, (long)getpid())
@@ -125,6 +129,8 @@ er_status er_output_begin(er_output **out, const char *path, bool force) {
         if (e != EEXIST || i == 1000)
             ER_FAIL(ER_EOUTPUT, "%s: cannot be created in %s: %s", o->dir, o->parent, er_errno_text(e));
     }
+    o->lock = open(o->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (o->lock >= 0) er_partial_lock(o->lock);
     *out = o, o = NULL;
 out:
     er_output_free(o);
@@ -137,6 +143,7 @@ const char *er_output_dir(const er_output *o) { return o->dir; }
 void er_output_free(er_output *o) {
     if (!o) return;
     if (o->partial && !o->committed) (void)er_remove_tree(o->partial);
+    if (o->lock >= 0) close(o->lock);
     free(o->dir);
     free(o->partial);
     free(o->parent);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the seed corpora of the safetensors, json and npz fuzz targets under tests/fuzz/corpus: small inputs that reach every
-branch a mutation should start from. Inputs a fuzzer found later are kept beside them as found-*."""
+"""Writes the seed corpora of the safetensors, json and npz fuzz targets under tests/fuzz/corpus: small inputs that reach the
+branches a mutation should start from."""
 import json, os, struct
 
 root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests")

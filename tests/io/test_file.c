@@ -1,5 +1,7 @@
 #include "tests/io/small_disk.h"
 
+#include <fcntl.h>
+
 static void reads_whole_files(void **state) {
     (void)state;
     char *text = NULL;
@@ -91,6 +93,40 @@ static void output_left_uncommitted_vanishes(void **state) {
     er_output_free(o);
     assert_false(er_dir_exists(partial));
     assert_false(er_dir_exists(in_scratch("gone")));
+}
+
+static void age(const char *path) {
+    const struct timespec old[2] = {{1000000, 0}, {1000000, 0}};
+    assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+}
+
+// What a killed job left goes when the next one begins; what a living one holds, what is young and what is
+// not ours stays.
+static void leftovers_of_killed_jobs_are_swept(void **state) {
+    (void)state;
+    er_output *live = NULL, *o = NULL;
+    OK(er_mkdirs(in_scratch("k/out.partial-77/sub")));
+    OK(er_mkdirs(in_scratch("k/out.partial-78")));
+    OK(er_mkdirs(in_scratch("k/out.partial-mine")));
+    OK(er_mkdirs(in_scratch("k/other.partial-77")));
+    put_text("k/f.partial-5-0000abcd", "x");
+    age(in_scratch("k/out.partial-77"));
+    age(in_scratch("k/out.partial-mine"));
+    age(in_scratch("k/other.partial-77"));
+    age(in_scratch("k/f.partial-5-0000abcd"));
+    OK(er_output_begin(&live, in_scratch("k/out"), false));
+    assert_false(er_dir_exists(in_scratch("k/out.partial-77")));
+    assert_true(er_dir_exists(in_scratch("k/out.partial-78")));
+    assert_true(er_dir_exists(in_scratch("k/out.partial-mine")));
+    assert_true(er_dir_exists(in_scratch("k/other.partial-77")));
+    age(er_output_path(live));
+    OK(er_output_begin(&o, in_scratch("k/out"), false));
+    assert_true(er_dir_exists(er_output_path(live)));
+    er_output_free(o);
+    OK(er_output_commit(live));
+    er_output_free(live);
+    OK(er_file_write_atomic(in_scratch("k/f"), "y", 1));
+    assert_false(er_file_exists(in_scratch("k/f.partial-5-0000abcd")));
 }
 
 static void output_force(void **state) {
@@ -214,6 +250,7 @@ int main(void) {
         cmocka_unit_test(atomic_file),
         cmocka_unit_test(output_appears_whole),
         cmocka_unit_test(output_left_uncommitted_vanishes),
+        cmocka_unit_test(leftovers_of_killed_jobs_are_swept),
         cmocka_unit_test(output_force),
         cmocka_unit_test(output_overtaken),
         cmocka_unit_test(output_places_refused),

@@ -1,0 +1,93 @@
+#include "io/partial.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "io/file.h"
+#include "io/os.h"
+
+void er_partial_lock(int fd) { (void)flock(fd, LOCK_EX | LOCK_NB); }
+
+// Is `path` old enough, and nobody's? Then the lock is ours, and *fd keeps it while the caller removes the
+// thing.
+static bool is_stale(int *fd, const char *path) {
+    struct stat st;
+    int f = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (f < 0) return false;
+    if (fstat(f, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) && st.st_uid == geteuid() &&
+        time(NULL) - st.st_mtime >= ER_PARTIAL_MIN_AGE_S && flock(f, LOCK_EX | LOCK_NB) == 0) {
+        *fd = f;
+        return true;
+    }
+    close(f);
+    return false;
+}
+
+void er_partial_sweep(const char *path) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    size_t n = strlen(base);
+    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    DIR *dir = folder ? opendir(folder) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        static const char infix[] = ".partial-";
+        const char *rest = e->d_name + n + sizeof infix - 1;
+        if (strncmp(e->d_name, base, n) != 0 || strncmp(e->d_name + n, infix, sizeof infix - 1) != 0)
+            continue;
+        if (!*rest || rest[strspn(rest, "0123456789abcdef-")]) continue;  // not a name that we make
+        char *left = er_path_join(folder, e->d_name);
+        int fd = -1;
+        if (left && is_stale(&fd, left)) {
+            (void)er_remove_tree(left);
+            close(fd);
+        }
+        free(left);
+    }
+    if (dir) closedir(dir);
+    free(folder);
+}
+
+er_status er_temp_create(int *out, char **temp_out, const char *path) {
+    er_partial_sweep(path);
+    unsigned salt = 0;  // process ids repeat between containers that share a file system
+    (void)!getrandom(&salt, sizeof salt, GRND_NONBLOCK);
+    char *temp = er_format("%s.partial-%ld-%08x", path, (long)getpid(), salt);
+    if (!temp) return er_fail(ER_ENOMEM, "the path %s", path);
+    int fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        free(temp);
+        return er_fail(ER_EOUTPUT, "%s: cannot be created: %s", path, er_errno_text(errno));
+    }
+    er_partial_lock(fd);
+    *out = fd;
+    *temp_out = temp;
+    return ER_OK;
+}
+
+er_status er_temp_publish(int fd, const char *temp, const char *path) {
+    er_status rc = ER_OK;
+    char *folder = strdup(path), *slash;
+    int synced = fsync(fd), sync_errno = errno, closed = close(fd), close_errno = errno;
+    if (!folder) ER_FAIL(ER_ENOMEM, "the path %s", path);
+    if (synced != 0) ER_FAIL(ER_EIO, "%s: fsync: %s", path, er_errno_text(sync_errno));
+    if (closed != 0) ER_FAIL(ER_EIO, "%s: close: %s", path, er_errno_text(close_errno));
+    if (rename(temp, path) != 0)
+        ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", path, er_errno_text(errno));
+    slash = strrchr(folder, '/');
+    if (slash) slash[slash == folder] = '\0';
+    (void)er_fsync_path(
+        slash ? folder
+              : ".");  // the bytes are safe by now; only the new name could still be lost to a power cut
+out:
+    if (rc != ER_OK) (void)unlink(temp);
+    free(folder);
+    return rc;
+}
