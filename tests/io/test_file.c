@@ -1,6 +1,7 @@
 #include "tests/io/small_disk.h"
 
 #include <fcntl.h>
+#include <signal.h>
 
 static void reads_whole_files(void **state) {
     (void)state;
@@ -151,6 +152,48 @@ static void output_force(void **state) {
     }
 }
 
+static void replace_for_ever(void) {
+    for (unsigned i = 0;; i++) {
+        er_output *o = NULL;
+        if (er_output_begin(&o, in_scratch("killed"), true) != ER_OK) _exit(1);
+        if (er_output_write(o, "a", &i, sizeof i) != ER_OK || er_output_write(o, "b", &i, sizeof i) != ER_OK)
+            _exit(1);
+        if (er_output_write(o, "errata-manifest.json", &i, sizeof i) != ER_OK || er_output_commit(o) != ER_OK)
+            _exit(1);
+        er_output_free(o);
+    }
+}
+
+// Killed at any instant of replacing a folder, there is always one, and it is whole.
+static void kill_while_replacing(void **state) {
+    (void)state;
+    uint64_t seed = 11;
+    OK(er_mkdirs(in_scratch("killed")));
+    for (int round = 0; round < 25; round++) {
+        int status = 0;
+        unsigned seen[3] = {0, 1, 2};
+        static const char *const names[] = {"killed/a", "killed/b", "killed/errata-manifest.json"};
+        (void)fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) replace_for_ever();
+        usleep(3000 + (unsigned)(test_next(&seed) % 20000));
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_true(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+        assert_true(er_dir_exists(in_scratch("killed")));
+        if (count_entries(in_scratch("killed")) == 0) continue;  // killed before the first was in place
+        for (int i = 0; i < 3; i++) {
+            char *bytes = NULL;
+            size_t n = 0;
+            OK(er_file_read(&bytes, &n, in_scratch(names[i]), 4));
+            assert_int_equal(n, 4);
+            memcpy(&seen[i], bytes, 4);
+            free(bytes);
+        }
+        assert_true(seen[0] == seen[1] && seen[1] == seen[2]);
+    }
+    assert_int_equal(count_entries(in_scratch("killed")), 3);  // the replacing was really reached
+}
+
 // Someone else makes the folder between begin and commit.
 static void output_overtaken(void **state) {
     (void)state;
@@ -252,6 +295,7 @@ int main(void) {
         cmocka_unit_test(output_left_uncommitted_vanishes),
         cmocka_unit_test(leftovers_of_killed_jobs_are_swept),
         cmocka_unit_test(output_force),
+        cmocka_unit_test(kill_while_replacing),
         cmocka_unit_test(output_overtaken),
         cmocka_unit_test(output_places_refused),
         cmocka_unit_test(disk_full_is_named_and_leaves_nothing),
