@@ -10,6 +10,7 @@ static pthread_once_t onig_once = PTHREAD_ONCE_INIT;
 static void onig_start(void) {
     OnigEncoding used[] = {ONIG_ENCODING_UTF8};
     (void)onig_initialize(used, 1);
+    (void)onig_set_retry_limit_in_search(10000000);  // an expression that backtracks without end becomes an error
 }
 
 er_status er_regex_new(regex_t **out, const char *pattern, const char *name) {

@@ -1,6 +1,7 @@
-// Ids, byte spans and decoded text against what Hugging Face gave for 5,400 strings (scripts/make_golden_tokenizer.py), one
-// tokenizer of each kind. The strings hold several writing systems, emoji, combining marks, digit and space runs, code, special
-// tokens inside text and bytes that are not UTF-8.
+// Ids, byte spans and decoded text against what Hugging Face gave for 5,400 strings
+// (scripts/make_golden_tokenizer.py), one tokenizer of each kind. The strings hold several writing systems,
+// emoji, combining marks, digit and space runs, code, special tokens inside text and bytes that are not
+// UTF-8.
 #include "io/file.h"
 #include "io/json.h"
 #include "io/tokenizer.h"
@@ -47,20 +48,21 @@ static er_tokenizer *open_golden(const char *name) {
 static void check_tokens(cursor *c, const er_token *got, size_t count, const char *name, size_t string) {
     uint64_t want = varint(c);
     uint32_t before = 0;
-    if (want != count) fail_msg("%s, string %zu: %zu tokens, expected %zu", name, string, count, (size_t)want);
+    if (want != count)
+        fail_msg("%s, string %zu: %zu tokens, expected %zu", name, string, count, (size_t)want);
     for (size_t i = 0; i < count; i++) {
         uint64_t id = varint(c), len = varint(c), step = len & 1 ? varint(c) : 0;
         uint32_t begin = before + (uint32_t)(step & 1 ? ~(step >> 1) : step >> 1);
         uint32_t end = begin + (uint32_t)(len >> 1);
         if ((uint64_t)got[i].id != id || got[i].begin != begin || got[i].end != end)
-            fail_msg("%s, string %zu, token %zu: %d [%u, %u), expected %d [%u, %u)", name, string, i, got[i].id, got[i].begin,
-                got[i].end, (int)id, begin, end);
+            fail_msg("%s, string %zu, token %zu: %d [%u, %u), expected %d [%u, %u)", name, string, i,
+                got[i].id, got[i].begin, got[i].end, (int)id, begin, end);
         before = end;
     }
 }
 
-static void check_text(cursor *c, const er_tokenizer *t, const er_tokens *tokens, bool skip, const char *text, size_t len,
-    const char *name, size_t string) {
+static void check_text(cursor *c, const er_tokenizer *t, const er_tokens *tokens, bool skip, const char *text,
+    size_t len, const char *name, size_t string) {
     int32_t *ids = calloc(tokens->count + 1, sizeof *ids);
     char *got = NULL;
     uint64_t n = varint(c);
@@ -70,7 +72,8 @@ static void check_text(cursor *c, const er_tokenizer *t, const er_tokens *tokens
     for (size_t i = 0; i < tokens->count; i++) ids[i] = tokens->at[i].id;
     OK(er_tokenizer_decode(t, &got, ids, tokens->count, skip));
     // A NUL inside stays inside; what is behind it is compared as well.
-    if (memcmp(got, want, want_len) != 0 || got[want_len] != '\0') fail_msg("%s, string %zu: decodes to '%s'", name, string, got);
+    if (memcmp(got, want, want_len) != 0 || got[want_len] != '\0')
+        fail_msg("%s, string %zu: decodes to '%s'", name, string, got);
     free(got);
     free(ids);
 }
@@ -138,10 +141,10 @@ static void check(const char *name) {
     free(golden);
 }
 
-#define KIND(name)                                                                                                             \
-    static void test_##name(void **state) {                                                                                    \
-        (void)state;                                                                                                           \
-        check(#name);                                                                                                          \
+#define KIND(name)                                                                                           \
+    static void test_##name(void **state) {                                                                  \
+        (void)state;                                                                                         \
+        check(#name);                                                                                        \
     }
 KIND(gpt2)
 KIND(llama3)

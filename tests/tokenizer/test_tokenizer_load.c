@@ -1,0 +1,500 @@
+// What a tokenizer.json may say and what is refused, by component and in one line; the older files; ends of
+// text; threads.
+#include <pthread.h>
+#include <unistd.h>
+#include "io/file.h"
+#include "io/json.h"
+#include "io/tokenizer.h"
+#include "tests/test.h"
+
+#define BYTE_LEVEL                                                                                           \
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}"
+#define FLAGS "\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true"
+#define VOCAB "\"Ġ\":0,\"a\":1,\"b\":2,\"c\":3,\"ab\":4,\"bc\":5,\"abc\":6"
+
+// A tokenizer.json of the given parts; NULL keeps the usual one.
+typedef struct parts {
+    const char *vocab, *merges, *model, *added, *normalizer, *pre, *post, *decoder;
+} parts;
+
+static char *json_of(parts p) {
+    char *s = NULL;
+    int n = asprintf(&s,
+        "{\"version\":\"1.0\",\"added_tokens\":[%s],\"normalizer\":%s,\"pre_tokenizer\":%s,\"post_"
+        "processor\":%s,"
+        "\"decoder\":%s,\"model\":{%s\"vocab\":{%s},\"merges\":[%s]}}",
+        p.added ? p.added : "", p.normalizer ? p.normalizer : "null", p.pre ? p.pre : BYTE_LEVEL,
+        p.post ? p.post : "null", p.decoder ? p.decoder : BYTE_LEVEL, p.model ? p.model : "",
+        p.vocab ? p.vocab : VOCAB, p.merges ? p.merges : "");
+    assert_true(n > 0);
+    return s;
+}
+
+static er_tokenizer *make(parts p) {
+    er_tokenizer *t = NULL;
+    char *json = json_of(p);
+    OK(er_tokenizer_parse(&t, json, strlen(json), "tokenizer.json"));
+    free(json);
+    return t;
+}
+
+static void refused(parts p, er_status code, const char *message) {
+    er_tokenizer *t = NULL;
+    char *json = json_of(p);
+    FAILS(er_tokenizer_parse(&t, json, strlen(json), "tokenizer.json"), code, message);
+    FAILS(er_tokenizer_parse(&t, json, strlen(json), "tokenizer.json"), code, "tokenizer.json: ");
+    assert_null(strchr(er_last_error(), '\n'));
+    assert_null(t);
+    free(json);
+}
+
+static void encodes(const er_tokenizer *t, const char *text, const char *want) {
+    er_tokens out = {0};
+    char got[512] = "";
+    size_t n = 0;
+    OK(er_tokenizer_encode(t, &out, text, strlen(text), true));
+    for (size_t i = 0; i < out.count; i++)
+        n += (size_t)snprintf(got + n, sizeof got - n, "%s%d[%u,%u)", i ? " " : "", out.at[i].id,
+            out.at[i].begin, out.at[i].end);
+    assert_string_equal(got, want);
+    er_tokens_free(&out);
+}
+
+static void test_merges(void **state) {
+    (void)state;
+    // "ab" before "bc", and the other way round: rank is the place in the list.
+    er_tokenizer *t = make((parts){.merges = "[\"a\",\"b\"],[\"b\",\"c\"]"});
+    encodes(t, "abc", "4[0,2) 3[2,3)");
+    er_tokenizer_free(t);
+    t = make((parts){.merges = "\"b c\",\"a b\""});
+    encodes(t, "abc", "1[0,1) 5[1,3)");
+    er_tokenizer_free(t);
+    // A pair that comes again keeps its last rank: "a b" is now behind "b c".
+    t = make((parts){.merges = "\"#version: 0.2\",\"a b\",\"b c\",\"a b\""});
+    encodes(t, "abc", "1[0,1) 5[1,3)");
+    er_tokenizer_free(t);
+    // The whole word is looked up first only with ignore_merges.
+    t = make((parts){.merges = "\"a b\"", .model = "\"ignore_merges\":true,"});
+    encodes(t, "abc ab", "6[0,3) 0[3,4) 4[4,6)");
+    er_tokenizer_free(t);
+    refused((parts){.merges = "\"a x\""}, ER_EFORMAT, "merge 0: 'x' is not in the vocabulary");
+    refused((parts){.merges = "\"a b\",\"b a\""}, ER_EFORMAT,
+        "merge 1 makes 'ba', which is not in the vocabulary");
+    refused((parts){.merges = "\"a b c\""}, ER_EFORMAT, "merge 0 is not two tokens");
+    refused((parts){.merges = "[\"a\"]"}, ER_EFORMAT, "merge 0 is not two tokens");
+    refused((parts){.merges = "7"}, ER_EFORMAT, "merge 0 is not two tokens");
+}
+
+static void test_missing_bytes(void **state) {
+    (void)state;
+    er_tokenizer *t = make((parts){.merges = "\"a b\""});
+    encodes(t, "axb", "4[0,2)");  // x vanishes, and what follows moves left, as in the reference
+    er_tokenizer_free(t);
+    t = make((parts){.vocab = VOCAB ",\"?\":7", .model = "\"unk_token\":\"?\","});
+    encodes(t, "axyb", "1[0,1) 7[1,2) 7[2,3) 2[3,4)");
+    er_tokenizer_free(t);
+    t = make((parts){.vocab = VOCAB ",\"?\":7", .model = "\"unk_token\":\"?\",\"fuse_unk\":true,"});
+    encodes(t, "axyb", "1[0,1) 7[1,3) 2[3,4)");
+    er_tokenizer_free(t);
+    t = make((parts){.model = "\"unk_token\":\"?\","});
+    er_tokens out = {0};
+    FAILS(er_tokenizer_encode(t, &out, "ax", 2, false), ER_EFORMAT, "byte 0x78 has no token");
+    er_tokens_free(&out);
+    er_tokenizer_free(t);
+}
+
+static void test_model_refused(void **state) {
+    (void)state;
+    refused((parts){.model = "\"type\":\"Unigram\","}, ER_EUNSUPPORTED, "model 'Unigram' is not supported");
+    refused((parts){.model = "\"dropout\":0.1,"}, ER_EUNSUPPORTED, "dropout 0.1");
+    refused((parts){.model = "\"byte_fallback\":true,"}, ER_EUNSUPPORTED, "byte_fallback");
+    refused(
+        (parts){.model = "\"end_of_word_suffix\":\"</w>\","}, ER_EUNSUPPORTED, "end_of_word_suffix '</w>'");
+    refused((parts){.model = "\"continuing_subword_prefix\":\"##\","}, ER_EUNSUPPORTED,
+        "continuing_subword_prefix '##'");
+    refused((parts){.model = "\"fuse_unk\":1,"}, ER_EFORMAT, "'fuse_unk' is not true or false");
+    refused((parts){.vocab = "\"a\":0,\"b\":0"}, ER_EFORMAT, "tokens 'b' and 'a' share id 0");
+    refused((parts){.vocab = "\"a\":1.5"}, ER_EFORMAT, "token 'a' has no whole number");
+    refused((parts){.vocab = "\"a\":-1"}, ER_EFORMAT, "token 'a' has no whole number");
+    refused((parts){.vocab = "\"a\":4194304"}, ER_EUNSUPPORTED, "token 'a' has id 4194304");
+    refused((parts){.vocab = "\"a\":0,\"a\":1"}, ER_EFORMAT, "");
+    refused((parts){.vocab = ""}, ER_EFORMAT, "the vocabulary is empty");
+    er_tokenizer *t = make((parts){
+        .model = "\"type\":\"BPE\",\"dropout\":null,\"end_of_word_suffix\":\"\",\"unk_token\":null,"});
+    er_tokenizer_free(t);
+    FAILS(er_tokenizer_parse(&t, "{\"version\":\"2.0\"}", 17, "t"), ER_EUNSUPPORTED, "t: version '2.0'");
+    FAILS(er_tokenizer_parse(&t, "{}", 2, "t"), ER_EFORMAT, "t: no model");
+    FAILS(er_tokenizer_parse(&t, "[]", 2, "t"), ER_EFORMAT, "t: not an object");
+    FAILS(er_tokenizer_parse(&t, "{", 1, "t"), ER_EFORMAT, "t");
+}
+
+static void test_parts_refused(void **state) {
+    (void)state;
+    refused((parts){.normalizer = "{\"type\":\"Lowercase\"}"}, ER_EUNSUPPORTED,
+        "normalizer 'Lowercase' is not supported");
+    refused((parts){.normalizer =
+                        "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"NFKC\"}]}"},
+        ER_EUNSUPPORTED, "normalizer 'NFKC' is not supported");
+    refused((parts){.normalizer = "{}"}, ER_EFORMAT, "normalizer has no type");
+    refused((parts){.pre = "{\"type\":\"Metaspace\"}"}, ER_EUNSUPPORTED,
+        "pre_tokenizer 'Metaspace' is not supported");
+    refused((parts){.pre = "null"}, ER_EUNSUPPORTED, "no pre_tokenizer 'ByteLevel'");
+    refused((parts){.pre = "{\"type\":\"Digits\",\"individual_digits\":true}"}, ER_EUNSUPPORTED,
+        "no pre_tokenizer 'ByteLevel'");
+    refused((parts){.pre = "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}"}, ER_EFORMAT,
+        "no true or false 'trim_offsets'");
+    refused((parts){.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL "," BYTE_LEVEL "]}"},
+        ER_EUNSUPPORTED, "'ByteLevel' behind ByteLevel");
+    const char *split =
+        "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":%s,\"behavior\":\"%s\","
+        "\"invert\":false}," BYTE_LEVEL "]}";
+    char pre[1024];
+    snprintf(pre, sizeof pre, split, "{\"Regex\":\"(a\"}", "Isolated");
+    refused((parts){.pre = pre}, ER_EFORMAT, "regular expression '(a': end pattern");
+    snprintf(pre, sizeof pre, split, "{\"String\":\"\"}", "Isolated");
+    refused((parts){.pre = pre}, ER_EUNSUPPORTED, "empty String");
+    snprintf(pre, sizeof pre, split, "\"a\"", "Isolated");
+    refused((parts){.pre = pre}, ER_EFORMAT, "no pattern");
+    snprintf(pre, sizeof pre, split, "{\"String\":\"a\"}", "Glued");
+    refused((parts){.pre = pre}, ER_EFORMAT, "unknown behavior 'Glued'");
+    refused(
+        (parts){.post = "{\"type\":\"BertProcessing\"}"}, ER_EUNSUPPORTED, "post_processor 'BertProcessing'");
+    refused((parts){.decoder = "{\"type\":\"WordPiece\"}"}, ER_EUNSUPPORTED, "decoder 'WordPiece'");
+}
+
+#define TEMPLATE(single)                                                                                     \
+    "{\"type\":\"TemplateProcessing\",\"single\":[" single "],\"pair\":[],\"special_tokens\":"               \
+    "{\"<s>\":{\"id\":\"<s>\",\"ids\":[6],\"tokens\":[\"abc\"]},\"<x>\":{\"id\":\"<x>\",\"ids\":[99],"       \
+    "\"tokens\":[\"x\"]}}}"
+#define TEXT_A "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}"
+#define TOKEN(name) "{\"SpecialToken\":{\"id\":\"" name "\",\"type_id\":0}}"
+
+static void test_template(void **state) {
+    (void)state;
+    er_tokenizer *t = make((parts){.post = TEMPLATE(TOKEN("<s>") "," TEXT_A "," TOKEN("<s>"))});
+    encodes(t, "", "6[0,0) 6[0,0)");
+    encodes(t, "ab", "6[0,0) 1[0,1) 2[1,2) 6[0,0)");
+    assert_int_equal(er_tokenizer_bos(t), 6);
+    er_tokenizer_free(t);
+    t = make((parts){.post = TEMPLATE(TEXT_A)});
+    encodes(t, "", "");
+    assert_int_equal(er_tokenizer_bos(t), -1);
+    assert_int_equal(er_tokenizer_eos(t), -1);
+    er_tokenizer_free(t);
+    refused(
+        (parts){.post = TEMPLATE(TOKEN("<x>") "," TEXT_A)}, ER_EFORMAT, "id 99, which the vocabulary lacks");
+    refused(
+        (parts){.post = TEMPLATE(TOKEN("<y>") "," TEXT_A)}, ER_EFORMAT, "does not explain its token '<y>'");
+    refused((parts){.post = TEMPLATE(TEXT_A "," TEXT_A)}, ER_EUNSUPPORTED, "more than one sequence A");
+    refused((parts){.post = TEMPLATE(TOKEN("<s>"))}, ER_EUNSUPPORTED, "without a sequence A");
+}
+
+static void test_added(void **state) {
+    (void)state;
+    // Not in the vocabulary: the next free id. In it: the vocabulary's.
+    er_tokenizer *t = make((parts){
+        .added = "{\"id\":7,\"content\":\"<e>\"," FLAGS "},{\"id\":6,\"content\":\"abc\"," FLAGS "}"});
+    encodes(t, "a<e>abcb", "1[0,1) 7[1,4) 6[4,7) 2[7,8)");
+    assert_int_equal(er_tokenizer_vocab(t), 8);
+    assert_int_equal(er_tokenizer_id(t, "<e>"), 7);
+    assert_int_equal(er_tokenizer_id(t, "<f>"), -1);
+    char *text = NULL;
+    const int32_t ids[] = {1, 7, 99, -3, 0, 2};
+    OK(er_tokenizer_decode(t, &text, ids, 6, false));
+    assert_string_equal(text, "a<e> b");  // ids that do not exist are passed over
+    free(text);
+    OK(er_tokenizer_decode(t, &text, ids, 6, true));
+    assert_string_equal(text, "a b");
+    free(text);
+    er_tokenizer_free(t);
+    refused((parts){.added = "{\"id\":9,\"content\":\"<e>\"," FLAGS "}"}, ER_EFORMAT,
+        "added token '<e>' declares id 9, but its place in the vocabulary is 7");
+    refused((parts){.added = "{\"id\":1,\"content\":\"abc\"," FLAGS "}"}, ER_EFORMAT,
+        "its place in the vocabulary is 6");
+    refused((parts){.added = "{\"id\":7,\"content\":\"<e>\",\"special\":true}"}, ER_EFORMAT,
+        "lacks 'single_word'");
+    refused((parts){.added = "{\"content\":\"<e>\"," FLAGS "}"}, ER_EFORMAT, "added token '<e>' has no id");
+    refused((parts){.added = "{\"id\":7," FLAGS "}"}, ER_EFORMAT, "an added token has no content");
+    refused(
+        (parts){.added = "{\"id\":6,\"content\":\"abc\"," FLAGS "},{\"id\":6,\"content\":\"abc\"," FLAGS "}"},
+        ER_EFORMAT, "two added tokens match the same text 'abc'");
+}
+
+// ---- merging against a double loop ----
+
+#define PAIRS 60
+typedef struct random_bpe {
+    char left[PAIRS][24], right[PAIRS][24];
+    size_t count;
+} random_bpe;
+
+// Random merges over a, b, c: each joins two tokens that exist. Writes vocabulary and merges as JSON.
+static void random_merges(random_bpe *r, uint64_t *seed, char *vocab, char *merges, size_t room) {
+    char tokens[PAIRS + 4][24] = {"a", "b", "c"};
+    size_t n = 3, v = (size_t)snprintf(vocab, room, "\"a\":0,\"b\":1,\"c\":2"), m = 0;
+    r->count = 0;
+    while (r->count < PAIRS) {
+        const char *x = tokens[test_next(seed) % n], *y = tokens[test_next(seed) % n];
+        char both[48];
+        bool known = false, twice = false;
+        if (strlen(x) + strlen(y) > 12) continue;
+        snprintf(both, sizeof both, "%s%s", x, y);
+        for (size_t i = 0; i < n; i++) known = known || !strcmp(tokens[i], both);
+        for (size_t i = 0; i < r->count; i++)
+            twice = twice || (!strcmp(r->left[i], x) && !strcmp(r->right[i], y));
+        if (twice) continue;
+        m += (size_t)snprintf(merges + m, room - m, "%s\"%s %s\"", m ? "," : "", x, y);
+        strcpy(r->left[r->count], x);
+        strcpy(r->right[r->count++], y);
+        if (known) continue;
+        v += (size_t)snprintf(vocab + v, room - v, ",\"%s\":%zu", both, n);
+        memcpy(tokens[n++], both, 24);
+    }
+}
+
+// Lengths of the tokens of `word`: again and again the first pair of the lowest rank, found by comparing
+// strings.
+static size_t merge_slowly(const random_bpe *r, const char *word, size_t len, size_t *lens) {
+    size_t n = len;
+    for (size_t i = 0; i < len; i++) lens[i] = 1;
+    for (;;) {
+        size_t best = SIZE_MAX, rank = r->count, at = 0;
+        for (size_t i = 0; i + 1 < n; at += lens[i++])
+            for (size_t k = 0; k < rank; k++)
+                if (strlen(r->left[k]) == lens[i] && strlen(r->right[k]) == lens[i + 1] &&
+                    !memcmp(r->left[k], word + at, lens[i]) &&
+                    !memcmp(r->right[k], word + at + lens[i], lens[i + 1]))
+                    rank = k, best = i;
+        if (best == SIZE_MAX) return n;
+        lens[best] += lens[best + 1];
+        memmove(lens + best + 1, lens + best + 2, (--n - best - 1) * sizeof *lens);
+    }
+}
+
+static void test_merging_against_double_loop(void **state) {
+    (void)state;
+    static char vocab[8192], merges[8192], word[3000];
+    static size_t lens[3000];
+    uint64_t seed = 20240601;
+    for (int round = 0; round < 10; round++) {
+        random_bpe r;
+        er_tokens out = {0};
+        random_merges(&r, &seed, vocab, merges, sizeof vocab);
+        er_tokenizer *t = make((parts){.vocab = vocab, .merges = merges});
+        // Both sides of where the search changes from a rescan to a heap, and of where a word is no longer
+        // cached.
+        for (size_t len = 1; len < 3000; len += len < 100 ? 1 : 700) {
+            for (size_t i = 0; i < len; i++) word[i] = (char)('a' + test_next(&seed) % 3);
+            size_t n = merge_slowly(&r, word, len, lens), at = 0;
+            for (int again = 0; again < 2; again++, at = 0) {  // the second time out of the cache
+                OK(er_tokenizer_encode(t, &out, word, len, false));
+                assert_int_equal(out.count, n);
+                for (size_t i = 0; i < n; at += lens[i++]) {
+                    assert_int_equal(out.at[i].begin, at);
+                    assert_int_equal(out.at[i].end, at + lens[i]);
+                    char token[32] = "";
+                    memcpy(token, word + at, lens[i]);
+                    assert_int_equal(out.at[i].id, er_tokenizer_id(t, token));
+                }
+            }
+        }
+        er_tokens_free(&out);
+        er_tokenizer_free(t);
+    }
+}
+
+static void test_a_megabyte_without_a_space(void **state) {
+    (void)state;
+    size_t len = (size_t)1 << 20;
+    char *word = malloc(len);
+    er_tokens out = {0};
+    assert_non_null(word);
+    memset(word, 'a', len);
+    er_tokenizer *t = make((parts){.vocab = "\"a\":0,\"aa\":1,\"aaaa\":2", .merges = "\"a a\",\"aa aa\""});
+    OK(er_tokenizer_encode(t, &out, word, len - 1, false));
+    assert_int_equal(out.count, len / 4 + 1);  // ... aaaa aa a
+    assert_int_equal(out.at[len / 4 - 2].id, 2);
+    assert_int_equal(out.at[len / 4 - 1].id, 1);
+    assert_int_equal(out.at[len / 4].id, 0);
+    er_tokens_free(&out);
+    er_tokenizer_free(t);
+    free(word);
+}
+
+// ---- folders ----
+
+static char folder[256];
+
+static void put_file(const char *name, const char *text) {
+    char *path = er_path_join(folder, name);
+    assert_non_null(path);
+    if (text) OK(er_file_write_atomic(path, text, strlen(text)));
+    else (void)unlink(path);
+    free(path);
+}
+
+static int make_folder(void **state) {
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/errata-tokenizer-%ld", (long)getpid());
+    return er_mkdirs(folder) != ER_OK;
+}
+static int remove_folder(void **state) {
+    (void)state;
+    return er_remove_tree(folder) != ER_OK;
+}
+
+static void test_end_of_text(void **state) {
+    (void)state;
+    er_tokenizer *t = NULL;
+    char *json = json_of((parts){0});
+    put_file("tokenizer.json", json);
+    OK(er_tokenizer_open(&t, folder));
+    assert_int_equal(er_tokenizer_eos(t), -1);
+    char digest[65];
+    memcpy(digest, er_tokenizer_digest(t), 65);
+    assert_int_equal(strlen(digest), 64);
+    er_tokenizer_free(t);
+    put_file("special_tokens_map.json", "{\"eos_token\":\"b\"}");
+    OK(er_tokenizer_open(&t, folder));
+    assert_int_equal(er_tokenizer_eos(t), 2);
+    er_tokenizer_free(t);
+    put_file("tokenizer_config.json", "{\"eos_token\":{\"content\":\"abc\",\"lstrip\":false}}");
+    OK(er_tokenizer_open(&t, folder));
+    assert_int_equal(er_tokenizer_eos(t), 6);
+    assert_string_equal(er_tokenizer_digest(t), digest);
+    er_tokenizer_free(t);
+    put_file("tokenizer_config.json", "{\"eos_token\":\"</s>\"}");
+    FAILS(er_tokenizer_open(&t, folder), ER_EFORMAT,
+        "tokenizer_config.json: eos_token '</s>' is not in the vocabulary");
+    put_file("tokenizer_config.json", NULL);
+    put_file("special_tokens_map.json", NULL);
+    free(json);
+    json = json_of((parts){.merges = "\"a b\""});
+    put_file("tokenizer.json", json);
+    OK(er_tokenizer_open(&t, folder));
+    assert_string_not_equal(er_tokenizer_digest(t), digest);
+    er_tokenizer_free(t);
+    put_file("tokenizer.json", NULL);
+    FAILS(er_tokenizer_open(&t, folder), ER_ENOENT, "no tokenizer.json, and no vocab.json");
+    free(json);
+}
+
+// gpt2.json of the golden data, taken apart into the older files, must encode every string alike.
+static void test_older_files(void **state) {
+    (void)state;
+    cJSON *root = NULL;
+    er_tokenizer *whole = NULL, *parted = NULL;
+    size_t len = 0, used = 0, room = (size_t)1 << 20;
+    char *merges = malloc(room), *strings = NULL;
+    assert_non_null(merges);
+    OK(er_json_read(&root, TEST_DATA "/golden/tokenizer/gpt2.json", room));
+    char *json = cJSON_PrintUnformatted(root);
+    OK(er_tokenizer_parse(&whole, json, strlen(json), "gpt2.json"));
+    const cJSON *model = cJSON_GetObjectItem(root, "model"), *m;
+    char *vocab = cJSON_PrintUnformatted(cJSON_GetObjectItem(model, "vocab"));
+    used += (size_t)snprintf(merges, room, "#version: 0.2\n");
+    cJSON_ArrayForEach(m, cJSON_GetObjectItem(model, "merges")) used += (size_t)snprintf(
+        merges + used, room - used, "%s %s\n", m->child->valuestring, m->child->next->valuestring);
+    put_file("vocab.json", vocab);
+    put_file("merges.txt", merges);
+    OK(er_tokenizer_open(&parted, folder));
+    assert_int_equal(er_tokenizer_eos(parted), er_tokenizer_id(whole, "<|endoftext|>"));
+    OK(er_file_read(&strings, &len, TEST_DATA "/golden/tokenizer/strings.bin", (size_t)1 << 24));
+    er_tokens a = {0}, b = {0};
+    for (size_t at = 4; at < len; at += 40) {
+        size_t n = len - at < 40 ? len - at : 40;
+        OK(er_tokenizer_encode_lossy(whole, &a, strings + at, n, true));
+        OK(er_tokenizer_encode_lossy(parted, &b, strings + at, n, true));
+        assert_int_equal(a.count, b.count);
+        assert_memory_equal(a.at, b.at, a.count * sizeof *a.at);
+    }
+    er_tokenizer_free(parted);
+    put_file("tokenizer_config.json",
+        "{\"add_bos_token\":true,\"add_prefix_space\":true,\"bos_token\":{\"content\":\"<|endoftext|>\"},"
+        "\"pad_token\":\"<pad>\",\"eos_token\":\"<pad>\"}");
+    OK(er_tokenizer_open(&parted, folder));
+    assert_int_equal(er_tokenizer_bos(parted), er_tokenizer_id(whole, "<|endoftext|>"));
+    assert_int_equal(
+        er_tokenizer_eos(parted), (int)er_tokenizer_vocab(whole));  // <pad> is new: behind the vocabulary
+    OK(er_tokenizer_encode(whole, &a, " the def<|endoftext|> x", 23, false));
+    OK(er_tokenizer_encode(parted, &b, "the def<|endoftext|> x", 22, true));
+    assert_int_equal(b.count, a.count + 1);
+    assert_int_equal(b.at[0].id, er_tokenizer_bos(parted));
+    for (size_t i = 0; i < a.count; i++) assert_int_equal(b.at[i + 1].id, a.at[i].id);
+    er_tokenizer_free(parted);
+    put_file("merges.txt", "#version: 0.2\nt h\nt h e\n");
+    FAILS(er_tokenizer_open(&parted, folder), ER_EFORMAT, "merges.txt:3: not two tokens: 't h e'");
+    put_file("vocab.json", "[]");
+    FAILS(er_tokenizer_open(&parted, folder), ER_EFORMAT, "vocab.json: no vocabulary object");
+    er_tokens_free(&a);
+    er_tokens_free(&b);
+    er_tokenizer_free(whole);
+    cJSON_Delete(root);
+    free(json);
+    free(vocab);
+    free(merges);
+    free(strings);
+}
+
+// ---- threads: two tokenizers in turn, so that every thread's cache changes hands all the time ----
+
+typedef struct job {
+    const er_tokenizer *t[2];
+    const er_tokens *want;
+    const char *text;
+    size_t len;
+    int wrong;
+} job;
+
+static void *encode_in_turn(void *arg) {
+    job *j = arg;
+    er_tokens out = {0};
+    for (int i = 0; i < 40; i++) {
+        const er_tokens *want = &j->want[i % 2];
+        if (er_tokenizer_encode(j->t[i % 2], &out, j->text, j->len, false) != ER_OK ||
+            out.count != want->count || memcmp(out.at, want->at, out.count * sizeof *out.at) != 0)
+            j->wrong++;
+    }
+    er_tokens_free(&out);
+    return NULL;
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    er_tokenizer *t[2] = {make((parts){.merges = "\"a b\""}), make((parts){.merges = "\"b c\""})};
+    er_tokens want[2] = {{0}, {0}};
+    char text[4000];
+    uint64_t seed = 5;
+    for (size_t i = 0; i < sizeof text; i++) text[i] = "abc "[test_next(&seed) % 4];
+    for (int i = 0; i < 2; i++) OK(er_tokenizer_encode(t[i], &want[i], text, sizeof text, false));
+    assert_true(want[0].count != want[1].count ||
+                memcmp(want[0].at, want[1].at, want[0].count * sizeof(er_token)) != 0);
+    pthread_t threads[4];
+    job jobs[4];
+    for (int i = 0; i < 4; i++) {
+        jobs[i] = (job){{t[0], t[1]}, want, text, sizeof text, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_in_turn, &jobs[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(jobs[i].wrong, 0);
+    }
+    for (int i = 0; i < 2; i++) er_tokens_free(&want[i]), er_tokenizer_free(t[i]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_merges),
+        cmocka_unit_test(test_missing_bytes),
+        cmocka_unit_test(test_model_refused),
+        cmocka_unit_test(test_parts_refused),
+        cmocka_unit_test(test_template),
+        cmocka_unit_test(test_added),
+        cmocka_unit_test(test_merging_against_double_loop),
+        cmocka_unit_test(test_a_megabyte_without_a_space),
+        cmocka_unit_test(test_end_of_text),
+        cmocka_unit_test(test_older_files),
+        cmocka_unit_test(test_threads),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
