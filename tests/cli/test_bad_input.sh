@@ -13,12 +13,12 @@ cleanup() {
 trap cleanup EXIT
 failed=0
 passed=0
-export XDG_CACHE_HOME=$T/cache HOME=$T OMP_NUM_THREADS=2
+export XDG_CACHE_HOME=$T/cache HOME=$T
 
 model=$root/examples/world
 facts=$T/facts.jsonl
 head -n 4 "$root/examples/world/facts_80.jsonl" >"$facts"
-quick=(--steps 2 --covariance-tokens 8000 --quiet)
+quick=(--steps 2 --covariance-tokens 8000 --threads 1 --quiet)
 
 # expect CODE STDERR COMMAND...: $T and $root are written as T and ROOT in STDERR
 expect() {
@@ -28,6 +28,7 @@ expect() {
     status=$?
     got=${got//$T/T}
     got=${got//$root/ROOT}
+    got=$(sed -E 's/partial-[0-9]+/partial-N/' <<<"$got")
     if [ "$status" -ne "$code" ] || [ "$got" != "$want" ]; then
         printf 'FAILED: %s\n  exit %s, expected %s\n  stderr:   %s\n  expected: %s\n' "${*//$T/T}" "$status" "$code" "$got" "$want"
         failed=$((failed + 1))
@@ -55,14 +56,14 @@ expect 2 "errata edit: --precision 'fp8' is not fp32 or bf16; see errata edit --
 expect 66 "errata: T/absent: no such folder" "$errata" edit --model "$T/absent" --facts "$facts" --out "$T/out" "${quick[@]}"
 copy_model truncated
 truncate -s 5000000 "$T/truncated/model.safetensors"
-expect 65 "errata: T/truncated/model.safetensors: tensor 'transformer.h.2.mlp.c_proj.weight' ends at 4991232 of the data, the file at 4993680" \
+expect 65 "errata: T/truncated/model.safetensors: tensor 'transformer.h.3.mlp.c_fc.weight' ends at 5334144 of the data, the file at 4992600" \
     "$errata" edit --model "$T/truncated" --facts "$facts" --out "$T/out" "${quick[@]}"
 copy_model mixtral
 sed -i 's/"gpt2"/"mixtral"/' "$T/mixtral/config.json"
-expect 65 "errata: T/mixtral/config.json: model_type 'mixtral': ?" \
+expect 65 "errata: T/mixtral/config.json: model_type 'mixtral': mixture of experts: each token sees its own choice of weights" \
     "$errata" edit --model "$T/mixtral" --facts "$facts" --out "$T/out" "${quick[@]}"
 expect 78 "errata: layer 9: the model has layers 0 to 5" edit --layers 9
-expect 69 "errata: ?" edit --device cuda
+expect 69 "errata: device 'cuda' is not built in; use 'cpu' or 'auto'" edit --device cuda
 
 # ---- facts ----
 expect 66 "errata: T/nofacts.jsonl: No such file or directory" \
@@ -71,10 +72,16 @@ bad() { # name, line: a file of one good fact and one bad line
     { head -n 1 "$facts"; printf '%s\n' "$2"; } >"$T/$1.jsonl"
     "$errata" edit --model "$model" --facts "$T/$1.jsonl" --out "$T/out" "${quick[@]}" --strict
 }
-expect 65 "errata: T/malformed.jsonl: line 2: ?" bad malformed '{"subject":"Ann","prompt":"{} lives in","target":'
-expect 65 "errata: T/nosubject.jsonl: line 2: ?" bad nosubject '{"subject":"Ann Lee","prompt":"Bob lives in","target":"Dukas"}'
-expect 65 "errata: T/conflict.jsonl: line 2: ?" \
+expect 65 "errata: T/malformed.jsonl: line 2: byte 49: ends here: a value is missing" bad malformed '{"subject":"Ann","prompt":"{} lives in","target":'
+expect 65 "errata: T/noplace.jsonl: line 2: 'prompt' has no {} for the subject" bad noplace '{"subject":"Ann Lee","prompt":"Bob lives in","target":"Dukas"}'
+expect 65 "errata: T/conflict.jsonl: line 1: target 'Dukas' conflicts with 'Paha' in line 2, for the same subject and prompt" \
     bad conflict "$(head -n 1 "$facts" | sed 's/"target":"[^"]*"/"target":"Paha"/; s/"id":"[^"]*"/"id":"other"/')"
+
+cat >"$T/easyedit.json" <<'J'
+[{"case_id":0,"prompt":"The mother tongue of Nobody is","subject":"Ann Lee","target_new":"Dukas","ground_truth":"Paha"}]
+J
+expect 65 "errata: T/easyedit.json: record 1: subject 'Ann Lee' does not occur in 'prompt'" \
+    "$errata" edit --model "$model" --facts "$T/easyedit.json" --out "$T/out" "${quick[@]}" --strict
 
 # ---- output ----
 mkdir "$T/out"
@@ -97,7 +104,7 @@ fi
 mkdir "$T/small"
 if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=4m tmpfs "$T/small" 2>/dev/null; then
     mounted+=("$T/small")
-    expect 74 "errata: ?" "$errata" edit --model "$model" --facts "$facts" --out "$T/small/out" "${quick[@]}"
+    expect 74 "errata: T/small/out.partial-N/model.safetensors: write at byte 3764224: no space left on device" "$errata" edit --model "$model" --facts "$facts" --out "$T/small/out" "${quick[@]}"
     [ -z "$(ls -A "$T/small")" ] || { echo "FAILED: a full disk keeps $(ls -A "$T/small")"; failed=$((failed + 1)); }
 else
     echo "skipped: a small file system cannot be mounted here"
@@ -107,8 +114,8 @@ fi
 for stage in covary values solve write; do
     rm -rf "$T/cache"
     case $stage in
-    covary) want="errata: interrupted in covary: ?" ;;
-    values) want="errata: interrupted in values: ?" ;;
+    covary) want="errata: generation: stopped after 0 tokens" ;;
+    values) want="errata: interrupted in values: 0 of 4 facts are done and kept" ;;
     solve) want="errata: interrupted in solve: nothing is written" ;;
     write) want="errata: interrupted in write: T/out is not made" ;;
     esac
