@@ -5,6 +5,7 @@
 #define SIDE 32                  // rows and columns of a block: 2 x 2 tiles of 16 x 16 sums
 #define TILE 512                 // bf16 numbers in a tile: 16 rows of 64 bytes
 #define CHUNK ((size_t)1 << 20)  // bytes of packed activations that stay in the second-level cache
+#define DEPTH 24                 // blocks of k in a step
 
 static size_t blocks(size_t n) { return (n + SIDE - 1) / SIDE; }
 
@@ -54,13 +55,15 @@ bool er_tiles_present(void) {
     return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
 }
 
-// Rows r0 .. r0+31 of x [m, k] as depth * terms pairs of tiles; rows past m and columns past k are zero.
-TARGET static void pack_rows(uint16_t *out, const float *x, size_t r0, size_t m, size_t k, int terms) {
-    for (size_t i = 0; i < blocks(k); i++)
+// Rows r0 .. r0+31, columns c0 .. of x [m, k] as depth * terms pairs of tiles; rows past m and columns past k
+// are zero.
+TARGET static void pack_rows(
+    uint16_t *out, const float *x, size_t r0, size_t m, size_t c0, size_t depth, size_t k, int terms) {
+    for (size_t i = 0; i < depth; i++)
         for (size_t r = 0; r < SIDE; r++) {
             uint16_t *line = out + i * (size_t)terms * 2 * TILE + r * 32;
-            const float *from = x + (r0 + r) * k + i * SIDE;
-            size_t left = r0 + r < m ? k - i * SIDE : 0;
+            const float *from = x + (r0 + r) * k + c0 + i * SIDE;
+            size_t left = r0 + r < m ? k - c0 - i * SIDE : 0;
             __mmask16 lo = (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1);
             __mmask16 hi = (__mmask16)(left >= 32 ? 0xffffu : left > 16 ? (1u << (left - 16)) - 1 : 0);
             __m512 v0 = _mm512_maskz_loadu_ps(lo, from), v1 = _mm512_maskz_loadu_ps(hi, from + 16);
@@ -103,95 +106,137 @@ ER_INLINE TARGET void multiply(const uint16_t *a, const uint16_t *b, size_t dept
     }
 }
 
+// A product in steps: `rows` row blocks of the activations, `depth` blocks of k. Their packed form stays in
+// the second-level cache while the threads walk their panels of B; sums of different steps meet in y, which
+// also keeps long sums accurate.
 typedef struct product {
     float *y;
-    const uint16_t *a, *b;
-    const float *bias;
-    size_t m, n, depth;
+    const float *x, *bias;
+    const uint16_t *b;
+    size_t m, n, k, row_blocks, panels, k_blocks;
+    size_t step_rows, step_depth;
+    size_t row_groups, panel_groups;  // of threads
     bool add;
     int terms;
+    uint16_t *packed[2];
 } product;
 
-// Adds or writes a partial or biased block through a buffer.
-TARGET static void finish(
-    const product *p, const float *sums, float *y, size_t rows, size_t cols, const float *bias) {
+typedef struct step {
+    size_t row, rows, k, depth;  // in blocks
+    const uint16_t *a;
+    bool add;           // to what y holds
+    const float *bias;  // at the first step of k
+} step;
+
+// Writes a block of sums, or adds it to y: partial and biased ones too.
+TARGET static void finish(const product *p, const step *s, const float *sums, float *y, size_t rows,
+    size_t cols, const float *bias) {
     for (size_t r = 0; r < rows; r++)
         for (size_t at = 0; at < cols; at += 16) {
             __mmask16 mask = (__mmask16)(cols - at >= 16 ? 0xffffu : (1u << (cols - at)) - 1);
             __m512 v = _mm512_load_ps(sums + r * SIDE + at);
-            if (p->add) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, y + r * p->n + at));
+            if (s->add) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, y + r * p->n + at));
             if (bias) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, bias + at));
             _mm512_mask_storeu_ps(y + r * p->n + at, mask, v);
         }
 }
 
-TARGET static void one_block(const product *p, size_t row_block, size_t panel) {
+TARGET static void one_block(const product *p, const step *s, size_t block, size_t panel) {
     float sums[SIDE * SIDE] __attribute__((aligned(64)));
-    const size_t rows = p->m - row_block * SIDE, cols = p->n - panel * SIDE;
-    const bool two = rows > 16, direct = rows >= SIDE && cols >= SIDE && !p->bias;
-    float *y = p->y + row_block * SIDE * p->n + panel * SIDE, *to = direct ? y : sums;
-    const size_t stride = (direct ? p->n : SIDE) * sizeof *y;
-    const uint16_t *a = p->a + row_block * p->depth * (size_t)p->terms * 2 * TILE,
-                   *b = p->b + panel * p->depth * 2 * TILE;
-    if (direct && p->add) {
-        _tile_loadd(0, y, stride);
-        _tile_loadd(1, y + 16, stride);
-        _tile_loadd(2, y + 16 * p->n, stride);
-        _tile_loadd(3, y + 16 * p->n + 16, stride);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
-    if (p->terms == 3 && two) multiply(a, b, p->depth, 3, true);
-    else if (p->terms == 3) multiply(a, b, p->depth, 3, false);
-    else multiply(a, b, p->depth, 1, two);
-    _tile_stored(0, to, stride);
-    _tile_stored(1, to + 16, stride);
+    const size_t first = (s->row + block) * SIDE, rows = p->m - first, cols = p->n - panel * SIDE;
+    const bool two = rows > 16, direct = rows >= SIDE && cols >= SIDE && !s->bias && !s->add;
+    float *y = p->y + first * p->n + panel * SIDE, *to = direct ? y : sums;
+    const size_t ld = direct ? p->n : SIDE;
+    const uint16_t *a = s->a + block * s->depth * (size_t)p->terms * 2 * TILE,
+                   *b = p->b + (panel * p->k_blocks + s->k) * 2 * TILE;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    if (p->terms == 3 && two) multiply(a, b, s->depth, 3, true);
+    else if (p->terms == 3) multiply(a, b, s->depth, 3, false);
+    else multiply(a, b, s->depth, 1, two);
+    _tile_stored(0, to, ld * sizeof *y);
+    _tile_stored(1, to + 16, ld * sizeof *y);
     if (two) {
-        _tile_stored(2, to + stride / sizeof *y * 16, stride);
-        _tile_stored(3, to + stride / sizeof *y * 16 + 16, stride);
+        _tile_stored(2, to + 16 * ld, ld * sizeof *y);
+        _tile_stored(3, to + 16 * ld + 16, ld * sizeof *y);
     }
     if (!direct)
-        finish(p, sums, y, rows < SIDE ? rows : SIDE, cols < SIDE ? cols : SIDE,
-            p->bias ? p->bias + panel * SIDE : NULL);
+        finish(p, s, sums, y, rows < SIDE ? rows : SIDE, cols < SIDE ? cols : SIDE,
+            s->bias ? s->bias + panel * SIDE : NULL);
 }
 
-TARGET static void walk(
-    const product *p, size_t row_from, size_t row_to, size_t panel_from, size_t panel_to) {
+// One share of a step: a range of panels and of row blocks.
+TARGET static void walk(const product *p, const step *s, size_t share) {
+    const size_t g = share % p->panel_groups, r = share / p->panel_groups;
     configure();
-    for (size_t panel = panel_from; panel < panel_to; panel++)
-        for (size_t row = row_from; row < row_to; row++) one_block(p, row, panel);
+    for (size_t panel = g * p->panels / p->panel_groups; panel < (g + 1) * p->panels / p->panel_groups;
+         panel++)
+        for (size_t block = r * s->rows / p->row_groups; block < (r + 1) * s->rows / p->row_groups; block++)
+            one_block(p, s, block, panel);
     _tile_release();
+}
+
+// All threads of a team. While some still walk one step others may pack the next: two buffers, one barrier a
+// step.
+static void team(const product *p, size_t thread, size_t threads) {
+    size_t turn = 0;
+    for (size_t row = 0; row < p->row_blocks; row += p->step_rows)
+        for (size_t k = 0; k < p->k_blocks || !k; k += p->step_depth, turn ^= 1) {
+            size_t rows = p->row_blocks - row < p->step_rows ? p->row_blocks - row : p->step_rows;
+            size_t depth = p->k_blocks - k < p->step_depth ? p->k_blocks - k : p->step_depth;
+            uint16_t *a = p->packed[turn];
+            for (size_t i = thread; i < rows; i += threads)
+                pack_rows(a + i * depth * (size_t)p->terms * 2 * TILE, p->x, (row + i) * SIDE, p->m, k * SIDE,
+                    depth, p->k, p->terms);
+#pragma omp barrier
+            const step now = {row, rows, k, depth, a, p->add || k, k ? NULL : p->bias};
+            for (size_t share = thread; share < p->row_groups * p->panel_groups; share += threads)
+                walk(p, &now, share);
+        }
+}
+
+// The grid of threads that leaves the longest share shortest.
+static void share_out(product *p, size_t threads) {
+    size_t best = SIZE_MAX;
+    for (size_t r = 1; r <= threads && r <= p->row_blocks; r++) {
+        size_t g = threads / r < p->panels ? threads / r : p->panels;
+        size_t most = ((p->row_blocks + r - 1) / r) * ((p->panels + g - 1) / g);
+        if (most < best) best = most, p->row_groups = r, p->panel_groups = g;
+    }
 }
 
 er_status er_tiles_product(er_device *d, float *y, const float *x, const uint16_t *packed, const float *bias,
     size_t m, size_t n, size_t k, float beta, int terms) {
     er_status rc = ER_OK;
     void *scratch = NULL;
-    const size_t row_blocks = blocks(m), panels = blocks(n),
-                 block_bytes = blocks(k) * (size_t)terms * 2 * TILE * sizeof(uint16_t);
-    ER_TRY(er_cpu_scratch(d, ER_SCRATCH_SPLIT, row_blocks * block_bytes, &scratch));
-    product p = {y, scratch, packed, bias, m, n, blocks(k), beta != 0.0f, terms};
-    // Columns are shared out over the threads; each walks its panels for one cache-sized chunk of rows after
-    // another.
-    size_t threads = (size_t)d->threads, groups = threads < panels ? threads : panels,
-           chunk = CHUNK / (block_bytes ? block_bytes : 1);
-    size_t chunks = blocks(m) / (chunk ? chunk : 1) + 1, spare = (threads + groups - 1) / groups;
-    if (chunks < spare) chunks = spare;
-    if (chunks > row_blocks) chunks = row_blocks;
-#pragma omp parallel num_threads(d->threads) if (m * n * k > 1 << 18)
-    {
-#pragma omp for
-        for (size_t i = 0; i < row_blocks; i++)
-            pack_rows((uint16_t *)((char *)scratch + i * block_bytes), x, i * SIDE, m, k, terms);
-#pragma omp for collapse(2) schedule(static, 1)
-        for (size_t c = 0; c < chunks; c++)
-            for (size_t g = 0; g < groups; g++)
-                walk(&p, c * row_blocks / chunks, (c + 1) * row_blocks / chunks, g * panels / groups,
-                    (g + 1) * panels / groups);
-    }
+    if (!m || !n) return ER_OK;
+    product p = {.y = y,
+        .x = x,
+        .bias = bias,
+        .b = packed,
+        .m = m,
+        .n = n,
+        .k = k,
+        .row_blocks = blocks(m),
+        .panels = blocks(n),
+        .k_blocks = blocks(k),
+        .add = beta != 0.0f,
+        .terms = terms};
+    const size_t threads = m * n * k > 1 << 18 ? (size_t)d->threads : 1,
+                 pair = (size_t)terms * 2 * TILE * sizeof(uint16_t);
+    share_out(&p, threads);
+    const size_t splits = p.k_blocks / DEPTH + 1;
+    p.step_depth = (p.k_blocks + splits - 1) / splits + !p.k_blocks;
+    p.step_rows = CHUNK / (p.step_depth * pair) * p.row_groups;
+    if (p.step_rows < p.row_groups) p.step_rows = p.row_groups;
+    if (p.step_rows > p.row_blocks) p.step_rows = p.row_blocks;
+    const size_t bytes = p.step_rows * p.step_depth * pair;
+    ER_TRY(er_cpu_scratch(d, ER_SCRATCH_SPLIT, 2 * bytes, &scratch));
+    p.packed[0] = scratch, p.packed[1] = (uint16_t *)((char *)scratch + bytes);
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+    team(&p, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
 out:
     return rc;
 }
