@@ -49,6 +49,12 @@ static void set_shape(er_diff_tensor *out, const er_tensor *t) {
 
 // ---- numbers of one tensor ----
 
+static uint32_t bits_of(float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+
 // Norms and counts from both tensors as stored; delta [elements], when given, gets the difference.
 static void measure(er_diff_tensor *out, float *delta, const er_tensor *a, const char *bytes_a,
     const er_tensor *b, const char *bytes_b) {
@@ -64,7 +70,7 @@ static void measure(er_diff_tensor *out, float *delta, const er_tensor *a, const
             base += (double)x[i] * (double)x[i];
             moved += d * d;
             if (fabs(d) > out->largest) out->largest = fabs(d);
-            out->changed += memcmp(&x[i], &y[i], sizeof x[i]) != 0;
+            out->changed += bits_of(x[i]) != bits_of(y[i]);
             if (delta) delta[at + i] = (float)d;
         }
     }

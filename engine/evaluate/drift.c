@@ -38,7 +38,10 @@ typedef struct pack {
 
 static er_status pack_create(pack *p, size_t t) {
     *p = (pack){.token = calloc(6 * t + 1, sizeof *p->token), .nll = calloc(t, sizeof *p->nll)};
-    if (!p->token || !p->nll) return er_fail(ER_ENOMEM, "a batch of %zu tokens", t);
+    if (!p->token || !p->nll) {
+        (void)er_fail(ER_ENOMEM, "a batch of %zu tokens", t);
+        return ER_ENOMEM;
+    }
     p->pos = p->token + t, p->index = p->pos + t, p->label = p->index + t;
     p->hit = p->label + t, p->row_start = p->hit + t;
     return ER_OK;

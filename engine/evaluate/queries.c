@@ -67,8 +67,7 @@ static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m) {
     er_status rc = ER_OK;
     er_tokens scratch = {0};
     size_t positions = er_eval_positions(m);
-    p->queries = n;
-    p->order = malloc((n + 1) * sizeof(er_query *));
+    p->order = calloc(n + 1, sizeof(er_query *));
     p->object_of = calloc(n + 1, sizeof *p->object_of);
     p->prompt = calloc(n + 1, sizeof *p->prompt);
     p->object = calloc(n + 1, sizeof *p->object);
@@ -101,6 +100,7 @@ static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m) {
         }
         p->object_of[i] = p->objects - 1;
     }
+    p->queries = n;
 out:
     er_tokens_free(&scratch);
     return rc;
@@ -268,7 +268,7 @@ er_status er_queries_run(er_query *q, size_t n, er_model *m, size_t batch_tokens
     if (p.longest > tokens) tokens = p.longest;
     ER_TRY(er_scorer_create(&s, m, tokens, true));
     ER_TRY(run_all(&p, s, stats));
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < p.queries; i++) {
         const object *o = &p.object[p.object_of[i]];
         er_query *a = p.order[i];
         a->fits = o->fits;

@@ -83,7 +83,7 @@ static int by_size(const void *x, const void *y) {
 static size_t group_facts(const er_facts *f, const er_fact **order, uint32_t *group, const char **name) {
     size_t n = 0;
     for (size_t i = 0; i < f->count; i++) order[i] = &f->at[i];
-    qsort(order, f->count, sizeof *order, by_relation);
+    qsort(order, f->count, sizeof(er_fact *), by_relation);
     for (size_t i = 0; i < f->count; i++) {
         if (i == 0 || by_relation(&order[i - 1], &order[i]) != 0) name[n++] = order[i]->relation;
         group[order[i] - f->at] = (uint32_t)(n - 1);
@@ -94,7 +94,7 @@ static size_t group_facts(const er_facts *f, const er_fact **order, uint32_t *gr
 er_status er_eval_summarize(er_eval *e) {
     er_status rc = ER_OK;
     size_t facts = e->facts->count, n = 0;
-    const er_fact **order = malloc((facts + 1) * sizeof *order);
+    const er_fact **order = malloc((facts + 1) * sizeof(er_fact *));
     uint32_t *group = malloc((facts + 1) * sizeof *group);
     const char **name = malloc((facts + 1) * sizeof *name);
     er_relation *relation = NULL;

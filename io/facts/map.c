@@ -366,7 +366,7 @@ static bool read_id(map *m, char **id, const cJSON *record) {
     if (!v) return true;
     if (cJSON_IsString(v)) {
         if (!copy(m, id, v, "id")) return false;
-        if (!**id) free(*id), *id = NULL;
+        if (*id && !**id) free(*id), *id = NULL;
         if (*id && has_control(*id, false)) return refuse(m, "'id' holds a control character");
         return true;
     }

@@ -96,7 +96,7 @@ static er_status settle_ids(er_facts *f, er_fact **order) {
     char reason[ER_FACTS_REASON], q[80];
     size_t first = 0;
     for (size_t i = 0; i < f->count; i++) order[i] = &f->at[i];
-    qsort(order, f->count, sizeof *order, by_id);
+    qsort(order, f->count, sizeof(er_fact *), by_id);
     for (size_t i = 1; i < f->count; i++) {
         if (strcmp(order[i]->id, order[first]->id) != 0) {
             first = i;
@@ -137,10 +137,10 @@ static er_status digest(er_facts *f) {
 
 er_status er_facts_merge(er_facts *f) {
     er_status rc = ER_OK;
-    er_fact **order = malloc((f->count + 1) * sizeof *order);
+    er_fact **order = malloc((f->count + 1) * sizeof(er_fact *));
     if (!order) return er_fail(ER_ENOMEM, "%s: %zu facts", f->path, f->count);
     for (size_t i = 0; i < f->count; i++) order[i] = &f->at[i];
-    qsort(order, f->count, sizeof *order, by_rewrite);
+    qsort(order, f->count, sizeof(er_fact *), by_rewrite);
     for (size_t i = 0, n; i < f->count; i += n) {
         for (n = 1; i + n < f->count && same_rewrite(order[i], order[i + n]);) n++;
         if (n > 1) ER_TRY(settle(f, order + i, n));
