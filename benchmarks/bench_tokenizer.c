@@ -30,13 +30,19 @@ typedef struct plain_merge {
 typedef struct plain_path {
     plain_merge *merges;
     size_t count;
-    regex_t *words;
-    bool digits;
+    regex_t *words, *digit;  // digit: NULL, or what stands alone before words are cut
     char mapped[256][3];
 } plain_path;
 
 static int by_pair(const void *a, const void *b) {
     return strcmp(((const plain_merge *)a)->pair, ((const plain_merge *)b)->pair);
+}
+
+static bool plain_regex(regex_t **out, const char *pattern) {
+    OnigErrorInfo info;
+    const OnigUChar *p = (const OnigUChar *)pattern;
+    return onig_new(out, p, p + strlen(pattern), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_DEFAULT,
+               &info) == ONIG_NORMAL;
 }
 
 static bool plain_open(plain_path *p, const char *json_path) {
@@ -62,18 +68,16 @@ static bool plain_open(plain_path *p, const char *json_path) {
         else p->mapped[b][0] = (char)(0xc0 | c >> 6), p->mapped[b][1] = (char)(0x80 | (c & 0x3f));
     }
     char *all = cJSON_PrintUnformatted(cJSON_GetObjectItem(root, "pre_tokenizer"));
-    p->digits = strstr(all, "\"Digits\"") != NULL;
+    const char *digit = strstr(all, "\"Digits\"") ? "\\p{N}" : NULL;
     const char *gpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
     const cJSON *list = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "pre_tokenizer"), "pretokenizers");
     const cJSON *split =
         cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetArrayItem(list, 0), "pattern"), "Regex");
     const char *pattern = split ? split->valuestring : gpt2;
-    OnigErrorInfo info;
-    int code = onig_new(&p->words, (const OnigUChar *)pattern, (const OnigUChar *)pattern + strlen(pattern),
-        ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_DEFAULT, &info);
+    bool fine = plain_regex(&p->words, pattern) && (!digit || plain_regex(&p->digit, digit));
     free(all);
     cJSON_Delete(root);
-    return code == ONIG_NORMAL;
+    return fine;
 }
 
 static unsigned plain_rank(const plain_path *p, const char *left, const char *right) {
@@ -122,17 +126,20 @@ static bool plain_range(
     return fine;
 }
 
-// Only ASCII digits stand alone here; the sample has no others.
 static bool plain_encode(
     const plain_path *p, const er_tokenizer *t, const char *text, size_t len, er_tokens *out) {
+    OnigRegion *region = onig_region_new();
+    const OnigUChar *b = (const OnigUChar *)text, *e = b + len;
     size_t done = 0;
-    for (size_t i = 0; p->digits && i < len; i++) {
-        if (text[i] < '0' || text[i] > '9') continue;
-        if (i > done && !plain_range(p, t, text + done, i - done, out)) return false;
-        if (!plain_range(p, t, text + i, 1, out)) return false;
-        done = i + 1;
+    bool fine = region != NULL;
+    while (fine && p->digit && onig_search(p->digit, b, e, b + done, e, region, ONIG_OPTION_NONE) >= 0) {
+        size_t from = (size_t)region->beg[0], to = (size_t)region->end[0];
+        fine = (from == done || plain_range(p, t, text + done, from - done, out)) &&
+               plain_range(p, t, text + from, to - from, out);
+        done = to;
     }
-    return done == len || plain_range(p, t, text + done, len - done, out);
+    if (region) onig_region_free(region, 1);
+    return fine && (done == len || plain_range(p, t, text + done, len - done, out));
 }
 
 // The first `len` bytes (cut at a line end) through both paths.
@@ -151,6 +158,7 @@ static bool same_ids(const er_tokenizer *t, const char *dir, const char *text, s
     for (size_t i = 0; i < p.count; i++) free(p.merges[i].pair);
     free(p.merges);
     if (p.words) onig_free(p.words);
+    if (p.digit) onig_free(p.digit);
     er_tokens_free(&got);
     er_tokens_free(&want);
     free(path);

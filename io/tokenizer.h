@@ -1,5 +1,10 @@
 // Hugging Face tokenizers: byte-level BPE from tokenizer.json, or vocab.json + merges.txt. Ids and byte offsets equal Hugging
-// Face's own. Immutable after opening; encoding is safe from several threads, each with its own er_tokens.
+// Face's own. Immutable after opening; encoding is safe from several threads, each with its own er_tokens. Each thread that encodes
+// keeps 3 MiB of words it has met, for the tokenizer it used last, until it ends.
+//
+// A span is what the reference reports: the bytes of every character the token has a byte of. Tokens that split a character all
+// span it, so spans overlap there. "Ġ" belongs to its token (" is" spans the space) unless the post-processor trims offsets; a
+// prefix space that was added spans the first character. NFC: a composed character spans the first of its parts.
 #ifndef ER_TOKENIZER_H
 #define ER_TOKENIZER_H
 #include <stdbool.h>
@@ -26,7 +31,9 @@ void er_tokenizer_free(er_tokenizer *t);
 // except with er_tokenizer_encode_lossy, which reads it as U+FFFD as Python's "replace" does (offsets stay bytes of `text`).
 er_status er_tokenizer_encode(const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special);
 er_status er_tokenizer_encode_lossy(const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special);
-// The text of ids, malloc'd and NUL-terminated; skip_special drops special added tokens. Bytes that are not UTF-8 become U+FFFD.
+// A text may have 512 MiB (EARG above).
+// The text of ids, malloc'd and NUL-terminated; skip_special drops special added tokens, and ids that do not exist are passed
+// over. Bytes that are not UTF-8 become U+FFFD.
 er_status er_tokenizer_decode(const er_tokenizer *t, char **out, const int32_t *ids, size_t n, bool skip_special);
 size_t er_tokenizer_vocab(const er_tokenizer *t);                              // highest id + 1
 int32_t er_tokenizer_id(const er_tokenizer *t, const char *token);             // -1 when unknown; token as in the vocabulary

@@ -88,46 +88,64 @@ out:
     return rc;
 }
 
-// The tokens behind the vocabulary, each with the id the file gives it. Both spellings map: id ->
-// description, content -> id.
+typedef struct er_listed {
+    uint64_t id;
+    const cJSON *item;
+} er_listed;
+
+static int by_id(const void *a, const void *b) {
+    const er_listed *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+// Both spellings of the tokens behind the vocabulary: id -> description, and content -> id.
+static er_status listed_spec(er_added_spec *a, const er_listed *l, bool described) {
+    er_status rc = ER_OK;
+    const char *name = "tokenizer_config.json";
+    *a = (er_added_spec){
+        .has_id = true, .id = l->id, .normalized = !described, .content = described ? NULL : l->item->string};
+    if (!described) return ER_OK;
+    ER_TRY(er_json_get_str(&a->content, l->item, "content", name));
+    if (!a->content) ER_FAIL(ER_EFORMAT, "%s: added token %s has no content", name, l->item->string);
+    ER_TRY(flag_of(&a->single_word, l->item, "single_word", name));
+    ER_TRY(flag_of(&a->lstrip, l->item, "lstrip", name));
+    ER_TRY(flag_of(&a->rstrip, l->item, "rstrip", name));
+    ER_TRY(flag_of(&a->normalized, l->item, "normalized", name));
+    ER_TRY(flag_of(&a->special, l->item, "special", name));
+out:
+    return rc;
+}
+
 static er_status add_listed(er_tokenizer *t, const er_legacy *f) {
     er_status rc = ER_OK;
     const cJSON *decoder = cJSON_GetObjectItemCaseSensitive(f->config, "added_tokens_decoder"), *item;
-    const cJSON *list = cJSON_IsObject(decoder) ? decoder : f->added;
-    bool described = list && list == decoder;
+    bool described = cJSON_IsObject(decoder);
+    const cJSON *list = described ? decoder : f->added;
+    const char *name = described ? "tokenizer_config.json" : "added_tokens.json";
     size_t n = 0;
+    er_listed *all = NULL;
+    if (list && !cJSON_IsObject(list)) ER_FAIL(ER_EFORMAT, "%s: not an object", name);
     cJSON_ArrayForEach(item, list) n++;
-    // Ids have to be given out in their order, whatever the order of the file: next the smallest that is not
-    // yet below `from`.
-    for (uint64_t from = 0; n > 0; n--) {
-        const cJSON *next = NULL;
-        uint64_t best = UINT64_MAX;
-        cJSON_ArrayForEach(item, list) {
-            char *end = NULL;
-            uint64_t id = described ? strtoull(item->string, &end, 10)
-                                    : (uint64_t)(item->valuedouble >= 0 ? item->valuedouble : 0);
-            if ((described && (end == item->string || *end)) || (!described && !cJSON_IsNumber(item)))
-                ER_FAIL(ER_EFORMAT, "added token '%.60s' has no id", item->string);
-            if (id >= from && id < best) best = id, next = item;
-        }
-        if (!next) break;
-        er_added_spec a = {.has_id = true, .id = best, .special = false, .normalized = !described};
-        if (described) {
-            ER_TRY(er_json_get_str(&a.content, next, "content", "tokenizer_config.json"));
-            ER_TRY(flag_of(&a.single_word, next, "single_word", "tokenizer_config.json"));
-            ER_TRY(flag_of(&a.lstrip, next, "lstrip", "tokenizer_config.json"));
-            ER_TRY(flag_of(&a.rstrip, next, "rstrip", "tokenizer_config.json"));
-            ER_TRY(flag_of(&a.normalized, next, "normalized", "tokenizer_config.json"));
-            ER_TRY(flag_of(&a.special, next, "special", "tokenizer_config.json"));
-            if (!a.content)
-                ER_FAIL(ER_EFORMAT, "tokenizer_config.json: added token %s has no content", next->string);
-        } else {
-            a.content = next->string;
-        }
-        ER_TRY(er_add_token(t, &a, described ? "tokenizer_config.json" : "added_tokens.json"));
-        from = best + 1;
+    if (!(all = malloc((n + 1) * sizeof *all))) ER_FAIL(ER_ENOMEM, "%zu added tokens", n);
+    n = 0;
+    cJSON_ArrayForEach(item, list) {
+        char *end = item->string;
+        uint64_t id = 0;
+        if (described) id = strtoull(item->string, &end, 10);
+        else ER_TRY(er_json_get_u64(&id, list, item->string, name));
+        if (described && (end == item->string || *end))
+            ER_FAIL(ER_EFORMAT, "%s: added token '%.60s' has no id", name, item->string);
+        all[n++] = (er_listed){id, item};
+    }
+    // Ids are given out in their order, whatever the order of the file.
+    qsort(all, n, sizeof *all, by_id);
+    for (size_t i = 0; i < n; i++) {
+        er_added_spec a;
+        ER_TRY(listed_spec(&a, &all[i], described));
+        ER_TRY(er_add_token(t, &a, name));
     }
 out:
+    free(all);
     return rc;
 }
 

@@ -37,7 +37,9 @@ uint64_t er_tok_hash(const char *s, size_t n) {
 er_status er_vocab_init(er_vocab *v, size_t tokens) {
     size_t slots = 64;
     while (slots < tokens * 2) slots *= 2;
-    if (!(v->slots = calloc(slots, sizeof *v->slots)))
+    // The strings exist from the start, so that even an empty token has an address.
+    v->room = 4096;
+    if (!(v->slots = calloc(slots, sizeof *v->slots)) || !(v->strings = malloc(v->room)))
         return er_fail(ER_ENOMEM, "a vocabulary of %zu tokens", tokens);
     v->mask = slots - 1;
     return ER_OK;

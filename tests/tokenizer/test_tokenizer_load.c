@@ -77,6 +77,10 @@ static void test_merges(void **state) {
     t = make((parts){.merges = "\"a b\"", .model = "\"ignore_merges\":true,"});
     encodes(t, "abc ab", "6[0,3) 0[3,4) 4[4,6)");
     er_tokenizer_free(t);
+    // A token of no bytes is odd, but no reason to fail.
+    t = make((parts){.vocab = "\"\":0,\"a\":1"});
+    encodes(t, "aa", "1[0,1) 1[1,2)");
+    er_tokenizer_free(t);
     refused((parts){.merges = "\"a x\""}, ER_EFORMAT, "merge 0: 'x' is not in the vocabulary");
     refused((parts){.merges = "\"a b\",\"b a\""}, ER_EFORMAT,
         "merge 1 makes 'ba', which is not in the vocabulary");
@@ -428,6 +432,22 @@ static void test_older_files(void **state) {
     FAILS(er_tokenizer_open(&parted, folder), ER_EFORMAT, "vocab.json: no vocabulary object");
     er_tokens_free(&a);
     er_tokens_free(&b);
+    // Tokens behind the vocabulary, in both spellings and out of order.
+    put_file("merges.txt", "");
+    put_file("vocab.json", "{\"a\":0,\"Ġ\":1}");
+    put_file("tokenizer_config.json",
+        "{\"added_tokens_decoder\":{\"3\":{\"content\":\"<y>\",\"lstrip\":true,\"special\":true},"
+        "\"2\":{\"content\":\"<x>\",\"special\":false}}}");
+    OK(er_tokenizer_open(&parted, folder));
+    encodes(parted, "a<x> <y>a", "0[0,1) 2[1,4) 3[4,8) 0[8,9)");
+    er_tokenizer_free(parted);
+    put_file("tokenizer_config.json", NULL);
+    put_file("added_tokens.json", "{\"<y>\":3,\"<x>\":2}");
+    OK(er_tokenizer_open(&parted, folder));
+    encodes(parted, "a<x> <y>a", "0[0,1) 2[1,4) 1[4,5) 3[5,8) 0[8,9)");
+    er_tokenizer_free(parted);
+    put_file("added_tokens.json", "{\"<y>\":4,\"<x>\":2}");
+    FAILS(er_tokenizer_open(&parted, folder), ER_EFORMAT, "added token '<y>' declares id 4, but its place");
     er_tokenizer_free(whole);
     cJSON_Delete(root);
     free(json);
