@@ -184,6 +184,12 @@ er_status er_hparams_check(const er_hparams *h, const er_arch *a) {
     }
     if (h->steps < 1 || h->steps > 100000)
         return er_fail(ER_ECONFIG, "v_num_grad_steps %zu is not in 1..100000", h->steps);
+    const double real[] = {h->lr, h->clamp, h->decay, h->kl, h->stop, h->lambda};
+    for (size_t i = 0; i < sizeof real / sizeof *real; i++)
+        if (!isfinite(real[i])) return er_fail(ER_ECONFIG, "a hyper-parameter is not finite");
+    if (h->n_prefixes > 1000 || h->n_siblings > 1000)
+        return er_fail(
+            ER_ECONFIG, "n_prefixes %zu and n_siblings %zu: 1000 at most", h->n_prefixes, h->n_siblings);
     if (!(h->lr > 0)) return er_fail(ER_ECONFIG, "v_lr %g is not above 0", h->lr);
     if (!(h->clamp > 0)) return er_fail(ER_ECONFIG, "clamp_norm_factor %g is not above 0", h->clamp);
     if (!(h->decay >= 0) || !(h->kl >= 0))

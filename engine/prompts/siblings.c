@@ -50,9 +50,16 @@ typedef struct pick {
     uint64_t key;
     const char *prompt;
 } pick;
-static int compare_picks(const void *a, const void *b) {
-    const pick *x = a, *y = b;
-    return x->key != y->key ? (x->key > y->key) - (x->key < y->key) : strcmp(x->prompt, y->prompt);
+static bool before(const pick *x, const pick *y) {
+    return x->key != y->key ? x->key < y->key : strcmp(x->prompt, y->prompt) < 0;
+}
+
+// Keeps the `most` first of all picks seen, in order.
+static void keep_first(pick *p, size_t *n, size_t most, pick x) {
+    if (*n == most && !before(&x, &p[most - 1])) return;
+    size_t at = *n < most ? (*n)++ : most - 1;
+    for (; at && before(&x, &p[at - 1]); at--) p[at] = p[at - 1];
+    p[at] = x;
 }
 
 er_status er_siblings_of(
@@ -67,22 +74,22 @@ er_status er_siblings_of(
         if (strcmp(s->at[mid].relation, f->relation) < 0) lo = mid + 1;
         else hi = mid;
     }
-    size_t end = lo;
+    size_t end = lo, k = 0;
     while (end < s->count && !strcmp(s->at[end].relation, f->relation)) end++;
-    pick *p = malloc((end - lo + 1) * sizeof *p);
-    const char **list = malloc((most + 1) * sizeof *list);
+    if (most > end - lo) most = end - lo;
+    if (!most) return ER_OK;
+    pick *p = malloc(most * sizeof *p);
+    const char **list = malloc(most * sizeof *list);
     if (!p || !list) {
         free(p);
         free(list);
-        return er_fail(ER_ENOMEM, "%zu phrasings", end - lo);
+        return er_fail(ER_ENOMEM, "%zu phrasings", most);
     }
-    size_t k = 0;
+    uint64_t own = mix(mix(0xcbf29ce484222325ull, f->subject), f->prompt);
     for (size_t j = lo; j < end; j++)
         if (strcmp(s->at[j].prompt, f->prompt))
-            p[k++] = (pick){mix(mix(mix(0xcbf29ce484222325ull, f->subject), f->prompt), s->at[j].prompt),
-                s->at[j].prompt};
-    qsort(p, k, sizeof *p, compare_picks);
-    for (size_t j = 0; j < k && j < most; j++) list[(*n)++] = p[j].prompt;
+            keep_first(p, &k, most, (pick){mix(own, s->at[j].prompt), s->at[j].prompt});
+    for (size_t j = 0; j < k; j++) list[(*n)++] = p[j].prompt;
     free(p);
     *out = list;
     return ER_OK;

@@ -32,6 +32,19 @@ void er_units_free(er_units *u) {
     free(u);
 }
 
+// EFORMAT when the model has no position or no embedding for some token of a row.
+static er_status check_row(const er_model *m, const int32_t *token, size_t length, size_t n_labels) {
+    size_t positions = m->arch.positions;
+    if (m->rope_positions && m->rope_positions < positions) positions = m->rope_positions;
+    if (length > positions)
+        return er_fail(
+            ER_EFORMAT, "prompt of %zu tokens exceeds the model's %zu positions", length, positions);
+    for (size_t i = 0; i < length + n_labels; i++)
+        if (token[i] < 0 || (size_t)token[i] >= m->arch.vocab)
+            return er_fail(ER_EFORMAT, "token %d has no row in the embedding of %zu", token[i], m->arch.vocab);
+    return ER_OK;
+}
+
 // One row of `fact`: `prompt` behind template `ti` (-1: none), followed by all target tokens but the last.
 static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const char *prompt, int32_t ti) {
     er_status rc = ER_OK;
@@ -43,14 +56,12 @@ static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const char
     ER_TRY(er_encode_prompt(&e, b->m->tokenizer, &b->scratch, &f));
     ER_TRY(er_encode_target(&labels, &n, b->m->tokenizer, &b->scratch, f.text, fact->target));
     size_t length = e.length + n - 1;
-    if (length > b->m->arch.positions)
-        ER_FAIL(ER_EFORMAT, "prompt of %zu tokens exceeds the model's %zu positions", length,
-            b->m->arch.positions);
     // The row owns its labels: they stand behind its tokens in one allocation.
     if (!(tokens = malloc((length + n) * sizeof *tokens))) ER_FAIL(ER_ENOMEM, "%zu token ids", length + n);
     memcpy(tokens, e.token, e.length * sizeof *tokens);
     memcpy(tokens + e.length, labels, (n - 1) * sizeof *tokens);
     memcpy(tokens + length, labels, n * sizeof *tokens);
+    ER_TRY(check_row(b->m, tokens, length, n));
     u->row[u->n_rows++] = (er_row){.token = tokens,
         .length = length,
         .subject_last = e.subject_last,
@@ -74,13 +85,34 @@ static er_status add_kl_row(builder *b, er_unit *u, const er_fact *fact) {
     er_encoded e = {0};
     er_status rc = er_fill(&f, NULL, "{} is a", fact->subject);
     if (rc == ER_OK) rc = er_encode_prompt(&e, b->m->tokenizer, &b->scratch, &f);
+    if (rc == ER_OK) rc = check_row(b->m, e.token, e.subject_last + 1, 0);
     if (rc == ER_OK)
         u->row[u->n_rows++] = (er_row){.token = e.token,
             .length = e.subject_last + 1,
             .subject_last = e.subject_last,
             .first_label = e.subject_last,
             .template_index = -1};
+    else
+        free(e.token);
     free(f.text);
+    return rc;
+}
+
+// A phrasing that does not fit with this fact's subject or target is left out: it is another fact's, and no
+// reason to refuse this one.
+static er_status add_siblings(builder *b, er_unit *u, size_t fact_index) {
+    const char **other = NULL;
+    size_t n = 0;
+    if (!b->siblings) return ER_OK;
+    er_status rc = er_siblings_of(&other, &n, b->siblings, b->facts, fact_index, b->h->n_siblings);
+    for (size_t i = 0; rc == ER_OK && i < n; i++) {
+        // every second sibling stands behind a context template, so that the value also learns to answer in
+        // the middle of a text
+        int32_t ti = i % 2 && b->templates->count ? (int32_t)(i / 2 % b->templates->count) : -1;
+        rc = add_row(b, u, &b->facts->at[fact_index], other[i], ti);
+        if (rc == ER_EFORMAT) rc = ER_OK;
+    }
+    free(other);
     return rc;
 }
 
@@ -90,17 +122,7 @@ static er_status add_fact(builder *b, er_unit *u, size_t fact_index) {
     er_status rc = add_row(b, u, fact, fact->prompt, -1);
     for (size_t i = 0; rc == ER_OK && i < b->templates->count && i < b->h->n_prefixes; i++)
         rc = add_row(b, u, fact, fact->prompt, (int32_t)i);
-    const char **other = NULL;
-    size_t n_other = 0;
-    if (rc == ER_OK)
-        rc = er_siblings_of(&other, &n_other, b->siblings, b->facts, fact_index, b->h->n_siblings);
-    for (size_t i = 0; rc == ER_OK && i < n_other; i++) {
-        // every second sibling stands behind a context template, so that the value also learns to answer in
-        // the middle of a text
-        int32_t ti = i % 2 && b->templates->count ? (int32_t)(i / 2 % b->templates->count) : -1;
-        rc = add_row(b, u, fact, other[i], ti);
-    }
-    free(other);
+    if (rc == ER_OK) rc = add_siblings(b, u, fact_index);
     if (rc != ER_OK) return rc;
     size_t n = u->n_rows - first;
     float share = 1.0f / (float)u->n_facts;
@@ -161,8 +183,8 @@ static void note_sizes(er_units *all, const er_unit *u) {
     if (u->n_rows > all->max_rows) all->max_rows = u->n_rows;
 }
 
-// Can this one fact be encoded? Bad ones are taken out before grouping, so that they do not take their group
-// with them.
+// Can this one fact be encoded, by itself? Bad ones are taken out before grouping, so that they do not take
+// their group with them.
 static er_status reject_bad(builder *b, er_facts *facts) {
     for (size_t i = 0; i < facts->count;) {
         er_unit u = {0};
@@ -223,11 +245,8 @@ er_status er_units_build(
     builder b = {.facts = facts, .m = m, .h = h, .templates = templates};
     if (templates->count < h->n_prefixes)
         ER_FAIL(ER_ECONFIG, "%zu context templates asked for, %zu at hand", h->n_prefixes, templates->count);
-    ER_TRY(er_siblings_create(&b.siblings, facts));
     ER_TRY(reject_bad(&b, facts));
-    er_siblings_free(b.siblings);
-    b.siblings = NULL;
-    ER_TRY(er_siblings_create(&b.siblings, facts));  // without the phrasings of rejected facts
+    ER_TRY(er_siblings_create(&b.siblings, facts));  // only now: rejecting frees a fact's strings
     if (!(all = calloc(1, sizeof *all)) || !(all->at = calloc(facts->count + 1, sizeof *all->at)))
         ER_FAIL(ER_ENOMEM, "%zu facts", facts->count);
     ER_TRY(group(&b, all));
