@@ -29,9 +29,9 @@ void er_tokenizer_free(er_tokenizer *t);
 
 // Replaces out's content. add_special: run the post-processor's template (BOS and the like). Invalid UTF-8 in `text` is EFORMAT,
 // except with er_tokenizer_encode_lossy, which reads it as U+FFFD as Python's "replace" does (offsets stay bytes of `text`).
+// A text above 512 MiB is EARG.
 er_status er_tokenizer_encode(const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special);
 er_status er_tokenizer_encode_lossy(const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special);
-// A text may have 512 MiB (EARG above).
 // The text of ids, malloc'd and NUL-terminated; skip_special drops special added tokens, and ids that do not exist are passed
 // over. Bytes that are not UTF-8 become U+FFFD.
 er_status er_tokenizer_decode(const er_tokenizer *t, char **out, const int32_t *ids, size_t n, bool skip_special);

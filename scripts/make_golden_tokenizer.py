@@ -145,7 +145,7 @@ def qwen2():
 
 
 ODD = [AddedToken("<mask>", lstrip=True, special=True), AddedToken("<r>", rstrip=True), AddedToken("<lr>", lstrip=True, rstrip=True, normalized=False),
-       AddedToken("cat", single_word=True), AddedToken("ab"), AddedToken("bcd"), AddedToken("é", single_word=True), AddedToken(" x ", normalized=False),
+       AddedToken("cat", single_word=True), AddedToken("ab"), AddedToken("xab", single_word=True), AddedToken("bcd"), AddedToken("é", single_word=True), AddedToken(" x ", normalized=False),
        AddedToken("\u3000\u3000", normalized=False), AddedToken("abcde", normalized=False), AddedToken("Ġq", normalized=False)]
 
 
@@ -202,7 +202,7 @@ def strings(specials):
     rng = random.Random(20240607)
     all_of = [s.encode() for s in CURATED] + INVALID + [s.encode() for s in SENTENCES]
     for s in specials:
-        for form in ("%s", "a%s", "%sb", " %s ", "a  %s  b", "\n%s\n", "x%s%sy", "%s%%", "é%sé", "\u3000%s\u2003"):
+        for form in ("%s", "a%s", "%sb", " %s ", "a  %s  b", "\n%s\n", "x%s%sy", "%s%%", "é%sé", "%s  %s", "%sc", "\u3000%s\u2003"):
             all_of.append((form.replace("%s", s)).replace("%%", "%").encode())
     while len(all_of) < 3200:
         s = sample(rng, specials)
