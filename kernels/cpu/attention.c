@@ -1,145 +1,119 @@
 // Causal attention of ragged rows over a cached prefix and their own keys. Work is shared out by (row,
-// key/value head).
-#include "kernels/cpu/cpu.h"
-#include "kernels/cpu/vmath.h"
+// key/value head, share of the row's tokens). Measured on one AVX-512 core beside the plain loops it
+// replaced: see benchmarks/bench_ops.c.
+#include "kernels/cpu/attention.h"
 
 #include <math.h>
-#include <string.h>
+#include "kernels/cpu/vmath.h"
 
-// One row and key/value head: its keys and values in two pieces (prefix, own), and where its queries lie.
-typedef struct span {
-    const float *k0, *v0, *k1, *v1;       // prefix and own; strides ld0 and ld1
-    size_t ld0, ld1, prefix, own, first;  // first: token number of the row
-    size_t head_dim;
-} span;
+#define SHARE 256  // tokens of a row that one job takes
 
-static span make_span(const er_attention *a, size_t row, size_t kv_head) {
-    size_t kv_dim = a->kv_heads * a->head_dim, first = (size_t)a->row_start[row];
-    size_t prefix = a->prefix_len && a->prefix_k ? (size_t)a->prefix_len[row] : 0,
-           at = prefix ? (size_t)a->prefix_at[row] : 0;
-    const float *own = a->qkv + first * a->ld_qkv + a->heads * a->head_dim + kv_head * a->head_dim;
-    return (span){
-        .k0 = prefix ? a->prefix_k + at * kv_dim + kv_head * a->head_dim : NULL,
-        .v0 = prefix ? a->prefix_v + at * kv_dim + kv_head * a->head_dim : NULL,
-        .k1 = own,
-        .v1 = own + kv_dim,
-        .ld0 = kv_dim,
-        .ld1 = a->ld_qkv,
-        .prefix = prefix,
-        .own = (size_t)a->row_start[row + 1] - first,
-        .first = first,
-        .head_dim = a->head_dim,
-    };
-}
-
-ER_INLINE const float *key_at(const span *s, size_t j) {
-    return j < s->prefix ? s->k0 + j * s->ld0 : s->k1 + (j - s->prefix) * s->ld1;
-}
-ER_INLINE const float *value_at(const span *s, size_t j) {
-    return j < s->prefix ? s->v0 + j * s->ld0 : s->v1 + (j - s->prefix) * s->ld1;
-}
-ER_INLINE float dot(const float *a, const float *b, size_t n) {
-    float sum = 0;
+// Turns line scores from .. to-1 (multiples of LANES) into e^(score - top) where visible and 0 elsewhere;
+// returns their sum.
+ER_CLONES static float soften(
+    float *score, size_t from, size_t to, size_t first, size_t last, float scale, float *top_out) {
+    float top = -INFINITY, sum = 0;
+#pragma omp simd reduction(max : top)
+    for (size_t j = from; j < to; j++) {
+        score[j] = j >= first && j <= last ? score[j] * scale : -INFINITY;
+        top = score[j] > top ? score[j] : top;
+    }
 #pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
+    for (size_t j = from; j < to; j++) {
+        score[j] = vm_exp(score[j] - top);
+        sum += score[j];
+    }
+    *top_out = top;
     return sum;
 }
-ER_INLINE void axpy(float *y, float a, const float *x, size_t n) {
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) y[i] += a * x[i];
-}
-ER_INLINE size_t first_visible(size_t i, size_t window) {
-    return window && i + 1 > window ? i + 1 - window : 0;
+
+typedef struct work {  // of one thread
+    float *kt, *v, *q, *scores, *sums;
+} work;
+
+static size_t work_floats(size_t longest, size_t head_dim) {
+    size_t wide = er_up(head_dim, LANES), padded = er_up(longest, PANEL);
+    return padded * head_dim + longest * wide + LINES * (2 * wide + padded) + LANES;
 }
 
-// One query at position i (prefix included) of the span. score: room for every key.
-ER_CLONES static void query_forward(const span *s, const float *q, size_t i, float scale, size_t window,
-    float *out, float *lse, float *score) {
-    size_t from = first_visible(i, window);
-    float top = -INFINITY, sum = 0;
-    for (size_t j = from; j <= i; j++) score[j] = scale * dot(q, key_at(s, j), s->head_dim);
-    for (size_t j = from; j <= i; j++) top = score[j] > top ? score[j] : top;
-#pragma omp simd reduction(+ : sum)
-    for (size_t j = from; j <= i; j++) score[j] = vm_exp(score[j] - top), sum += score[j];
-    memset(out, 0, s->head_dim * sizeof *out);
-    for (size_t j = from; j <= i; j++) axpy(out, score[j], value_at(s, j), s->head_dim);
-    float inverse = 1.0f / sum;
-    for (size_t c = 0; c < s->head_dim; c++) out[c] *= inverse;
-    if (lse) *lse = top + logf(sum);
+static work carve(float *at, size_t longest, size_t head_dim) {
+    size_t wide = er_up(head_dim, LANES), padded = er_up(longest, PANEL);
+    work w;
+    w.kt = at, at += padded * head_dim;
+    w.v = at, at += longest * wide;
+    w.q = at, at += LINES * wide;
+    w.sums = at, at += LINES * wide;
+    w.scores = at;
+    return w;
 }
 
-// P = exp(score - lse), dP = dout . v, dS = P (dP - D) scale with D = dout . out; dq += dS k, dk += dS q, dv
-// += P dout.
-ER_CLONES static void query_backward(const span *s, const float *q, size_t i, float scale, size_t window,
-    const float *dout, const float *out, float lse, float *dq, float *dk, float *dv, size_t ld) {
-    size_t n = s->head_dim;
-    float d = dot(dout, out, n);
-    memset(dq, 0, n * sizeof *dq);
-    for (size_t j = first_visible(i, window); j <= i; j++) {
-        const float *k = key_at(s, j);
-        float p = vm_exp(scale * dot(q, k, n) - lse);
-        float ds = p * (dot(dout, value_at(s, j), n) - d) * scale;
-        axpy(dq, ds, k, n);
-        if (j < s->prefix) continue;
-        axpy(dk + (j - s->prefix) * ld, ds, q, n);
-        axpy(dv + (j - s->prefix) * ld, p, dout, n);
+// Lines `line` .. of a share that starts at token t0 of the row.
+static void one_block(
+    const er_span *s, const work *w, size_t t0, size_t line, size_t lines, float *out, float *lse) {
+    const er_attention *a = s->a;
+    const size_t n = a->head_dim, last_t = t0 + (line + lines - 1) / s->group;
+    const size_t from = er_first_visible(s->prefix + t0 + line / s->group, a->window) / PANEL * PANEL,
+                 to = s->prefix + last_t + 1;
+    for (size_t i = 0; i < LINES; i++) {
+        size_t t = s->first + t0 + (line + i) / s->group, h = s->kv_head * s->group + (line + i) % s->group;
+        if (i < lines) er_copy_line(w->q + i * s->wide, a->qkv + t * a->ld_qkv + h * n, n, s->wide);
+        else memset(w->q + i * s->wide, 0, s->wide * sizeof *w->q);
+    }
+    er_scores(s, lines, w->q, w->kt, from, to, w->scores);
+    float inverse[LINES];
+    for (size_t i = 0; i < lines; i++) {
+        size_t t = t0 + (line + i) / s->group, h = s->kv_head * s->group + (line + i) % s->group,
+               last = s->prefix + t;
+        float top, sum = soften(w->scores + i * s->padded, from, er_up(to, LANES),
+                       er_first_visible(last, a->window), last, a->scale, &top);
+        inverse[i] = 1.0f / sum;
+        if (lse) lse[(s->first + t) * a->heads + h] = top + logf(sum);
+    }
+    er_blocks(lines, s->wide, to - from, w->scores + from, s->padded, 1, w->v + from * s->wide, s->wide,
+        w->sums, s->wide, false);
+    for (size_t i = 0; i < lines; i++) {
+        size_t t = s->first + t0 + (line + i) / s->group, h = s->kv_head * s->group + (line + i) % s->group;
+        float *o = out + (t * a->heads + h) * n;
+        for (size_t c = 0; c < n; c++) o[c] = w->sums[i * s->wide + c] * inverse[i];
     }
 }
 
-static size_t longest_row(const er_attention *a) {
-    size_t most = 0;
-    for (size_t r = 0; r < a->rows; r++) {
-        size_t n =
-            (size_t)(a->row_start[r + 1] - a->row_start[r]) + (a->prefix_len ? (size_t)a->prefix_len[r] : 0);
-        most = n > most ? n : most;
+static void one_share(const er_span *s, const work *w, size_t t0, size_t tokens, float *out, float *lse) {
+    er_span seen = *s;  // later keys are not visible to this share
+    seen.keys = s->prefix + t0 + tokens;
+    seen.padded = er_up(seen.keys, PANEL);
+    er_pack_panels(&seen, w->kt, false);
+    for (size_t j = 0; j < seen.keys; j++)
+        er_copy_line(w->v + j * s->wide, er_span_value(s, j), s->a->head_dim, s->wide);
+    for (size_t line = 0; line < tokens * s->group; line += LINES) {
+        size_t left = tokens * s->group - line;
+        one_block(&seen, w, t0, line, left < LINES ? left : LINES, out, lse);
     }
-    return most;
 }
 
 er_status er_cpu_attention(er_device *d, er_stream *stream, const er_attention *a, float *out, float *lse) {
     (void)stream;
     er_status rc = ER_OK;
     void *scratch = NULL;
-    size_t keys = longest_row(a) + 16, group = a->kv_heads ? a->heads / a->kv_heads : 0,
-           jobs = a->rows * a->kv_heads;
-    ER_TRY(er_cpu_scratch(d, ER_SCRATCH_SCORES, (size_t)d->threads * keys * sizeof(float), &scratch));
+    if (!a->tokens || !a->head_dim) return ER_OK;
+    const size_t longest = er_longest(a), each = work_floats(longest, a->head_dim),
+                 shares = (longest + SHARE - 1) / SHARE;
+    const size_t jobs = a->rows * a->kv_heads * shares;
+    ER_TRY(er_cpu_scratch(d, ER_SCRATCH_SCORES, (size_t)d->threads * each * sizeof(float), &scratch));
 #pragma omp parallel num_threads(d->threads) if (a->tokens * a->heads > 64)
     {
-        float *score = (float *)scratch + (size_t)er_cpu_thread() * keys;
+        const work w = carve((float *)scratch + (size_t)er_cpu_thread() * each, longest, a->head_dim);
 #pragma omp for schedule(dynamic)
         for (size_t job = 0; job < jobs; job++) {
-            span s = make_span(a, job / a->kv_heads, job % a->kv_heads);
-            for (size_t t = s.first; t < s.first + s.own; t++)
-                for (size_t h = job % a->kv_heads * group; h < (job % a->kv_heads + 1) * group; h++)
-                    query_forward(&s, a->qkv + t * a->ld_qkv + h * a->head_dim, s.prefix + t - s.first,
-                        a->scale, a->window, out + (t * a->heads + h) * a->head_dim,
-                        lse ? lse + t * a->heads + h : NULL, score);
+            // Late shares of long rows cost most: they go first.
+            size_t share = shares - 1 - job / (a->rows * a->kv_heads),
+                   row = job % (a->rows * a->kv_heads) / a->kv_heads;
+            er_span s = er_span_make(a, row, job % a->kv_heads);
+            if (share * SHARE < s.own)
+                one_share(&s, &w, share * SHARE,
+                    s.own - share * SHARE < SHARE ? s.own - share * SHARE : SHARE, out, lse);
         }
     }
 out:
     return rc;
-}
-
-er_status er_cpu_attention_backward(er_device *d, er_stream *stream, const er_attention *a, float *dqkv,
-    const float *dout, const float *out, const float *lse) {
-    (void)stream;
-    size_t group = a->kv_heads ? a->heads / a->kv_heads : 0, jobs = a->rows * a->kv_heads, n = a->head_dim;
-#pragma omp parallel for num_threads(d->threads) schedule(dynamic) if (a->tokens * a->heads > 64)
-    for (size_t job = 0; job < jobs; job++) {
-        size_t kv_head = job % a->kv_heads;
-        span s = make_span(a, job / a->kv_heads, kv_head);
-        float *dk = dqkv + s.first * a->ld_qkv + (a->heads + kv_head) * n, *dv = dk + a->kv_heads * n;
-        for (size_t t = 0; t < s.own; t++) {
-            memset(dk + t * a->ld_qkv, 0, n * sizeof *dk);
-            memset(dv + t * a->ld_qkv, 0, n * sizeof *dv);
-        }
-        for (size_t t = s.first; t < s.first + s.own; t++)
-            for (size_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
-                size_t at = t * a->heads + h;
-                query_backward(&s, a->qkv + t * a->ld_qkv + h * n, s.prefix + t - s.first, a->scale,
-                    a->window, dout + at * n, out + at * n, lse[at], dqkv + t * a->ld_qkv + h * n, dk, dv,
-                    a->ld_qkv);
-            }
-    }
-    return ER_OK;
 }
