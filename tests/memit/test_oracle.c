@@ -1,0 +1,219 @@
+// Edits of two tiny checkpoints against an independent MEMIT in fp64 (scripts/oracle): token rows, losses
+// step by step, target values, then keys, states and dW of every edited layer given the oracle's values.
+#include "engine/covary.h"
+#include "engine/solve.h"
+#include "engine/values.h"
+#include "io/npz.h"
+#include "tests/test.h"
+
+typedef struct job {
+    char dir[512];
+    er_device *dev;
+    er_model *m;
+    er_hparams h;
+    er_facts *facts;
+    er_units *units;
+    er_npz *oracle;
+} job;
+
+static const char *path_in(const job *j, const char *name) {
+    static char path[640];
+    (void)snprintf(path, sizeof path, "%s/%s", j->dir, name);
+    return path;
+}
+
+static er_npy golden(job *j, const char *format, size_t layer) {
+    char member[32];
+    er_npy a;
+    (void)snprintf(member, sizeof member, format, layer);
+    OK(er_npz_read(&a, j->oracle, member));
+    return a;
+}
+
+static void job_open(job *j, const char *name) {
+    er_device_options on_cpu = {.kind = "cpu"};
+    memset(j, 0, sizeof *j);
+    (void)snprintf(j->dir, sizeof j->dir, TEST_DATA "/golden/memit/%s", name);
+    OK(er_device_open(&j->dev, &on_cpu));
+    char model[640];
+    (void)snprintf(model, sizeof model, "%s", path_in(j, "model"));
+    er_arch arch;
+    OK(er_arch_read(&arch, path_in(j, "model/config.json")));
+    OK(er_hparams_resolve(&j->h, &arch, "reference"));
+    OK(er_hparams_merge_file(&j->h, path_in(j, "hparams.json")));
+    OK(er_model_open(
+        &j->m, j->dev, model, &(er_model_options){.editable = j->h.layers, .n_editable = j->h.n_layers}));
+    OK(er_facts_read(&j->facts, path_in(j, "facts.jsonl"), &(er_facts_options){0}));
+    er_templates *t = NULL;
+    OK(er_templates_read(&t, path_in(j, "templates.json")));
+    j->h.n_prefixes = t->count;
+    OK(er_units_build(&j->units, j->facts, j->m, &j->h, t));
+    er_templates_free(t);
+    OK(er_npz_open(&j->oracle, path_in(j, "oracle.npz")));
+}
+
+static void job_close(job *j) {
+    er_npz_close(j->oracle);
+    er_units_free(j->units);
+    er_facts_free(j->facts);
+    er_model_free(j->m);
+    er_device_close(j->dev);
+}
+
+// ---- rows ----
+
+static void check_rows(job *j) {
+    er_npy last = golden(j, "subject_last", 0), rows = golden(j, "rows", 0);
+    assert_int_equal(j->units->count, last.elements);
+    for (size_t i = 0; i < j->units->count; i++) {
+        const er_unit *u = &j->units->at[i];
+        assert_int_equal(u->n_facts, 1);
+        assert_int_equal(u->fact[0], i);
+        assert_int_equal(u->n_rows, ((const int64_t *)rows.data)[i] + 1);  // and the KL row
+        assert_int_equal(u->row[0].subject_last, ((const int64_t *)last.data)[i]);
+    }
+    er_npy_free(&last);
+    er_npy_free(&rows);
+}
+
+// ---- values ----
+
+typedef struct found {
+    float *z;  // [units, hidden]
+    const double *loss;
+    size_t hidden, steps, seen;
+    double worst;  // of all losses, relative to the larger of the loss and the stop
+} found;
+
+static er_status take(void *ctx, size_t unit, const er_value *v) {
+    found *f = ctx;
+    const double *want = f->loss + unit * f->steps;
+    memcpy(f->z + unit * f->hidden, v->z, f->hidden * sizeof *v->z);
+    size_t n = 0;
+    while (n < f->steps && !isnan(want[n])) n++;
+    assert_int_equal(v->n_loss, n);  // it stopped where the oracle stopped
+    for (size_t i = 0; i < n; i++)
+        f->worst = fmax(f->worst, fabs((double)v->loss[i] - want[i]) / fmax(want[i], 0.05));
+    f->seen++;
+    return ER_OK;
+}
+
+// z against the oracle's, per fact and relative to |delta|; a fact that stopped at once has delta 0.
+static void check_z(const er_npy *z, const er_npy *delta, const float *got, size_t hidden) {
+    const double *want = z->data, *d = delta->data;
+    for (size_t i = 0; i < z->elements / hidden; i++) {
+        double off = 0, size = 0, all = 0;
+        for (size_t k = i * hidden; k < (i + 1) * hidden; k++) {
+            off += ((double)got[k] - want[k]) * ((double)got[k] - want[k]);
+            size += d[k] * d[k];
+            all += want[k] * want[k];
+        }
+        BELOW(sqrt(off), 2e-4 * sqrt(size) + 1e-5 * sqrt(all));
+    }
+}
+
+static void check_values(job *j, bool deterministic, size_t batch_tokens) {
+    er_npy loss = golden(j, "loss", 0), z = golden(j, "z", 0), delta = golden(j, "delta", 0);
+    size_t hidden = j->m->arch.hidden;
+    found f = {
+        .z = calloc(z.elements, sizeof(float)), .loss = loss.data, .hidden = hidden, .steps = j->h.steps};
+    assert_non_null(f.z);
+    assert_int_equal(loss.shape[1], j->h.steps);
+    er_values_stats stats;
+    er_values_options o = {.batch_tokens = batch_tokens, .deterministic = deterministic};
+    OK(er_values_optimise(&stats, j->m, j->units, &j->h, &o, take, &f));
+    assert_int_equal(f.seen, j->units->count);
+    BELOW(f.worst, 1e-3);
+    check_z(&z, &delta, f.z, hidden);
+    free(f.z);
+    er_npy_free(&loss);
+    er_npy_free(&z);
+    er_npy_free(&delta);
+}
+
+// ---- solve ----
+
+typedef struct watch {
+    job *j;
+    size_t layers;
+} watch;
+
+static double off(const double *a, const er_npy *b) {
+    const double *w = b->data;
+    double d = 0, s = 0;
+    for (size_t i = 0; i < b->elements; i++) d += (a[i] - w[i]) * (a[i] - w[i]), s += w[i] * w[i];
+    return sqrt(d / s);
+}
+
+static void compare_layer(void *ctx, size_t layer, const double *keys, const double *current,
+    const double *dw, size_t n, size_t d_in, size_t d_out) {
+    watch *w = ctx;
+    er_npy k = golden(w->j, "K.%zu", layer), zc = golden(w->j, "Zc.%zu", layer),
+           want = golden(w->j, "dW.%zu", layer);
+    assert_int_equal(k.elements, n * d_in);
+    assert_int_equal(zc.elements, n * d_out);
+    assert_int_equal(want.elements, d_out * d_in);
+    BELOW(off(keys, &k), 1e-5);
+    BELOW(off(current, &zc), 1e-5);
+    BELOW(off(dw, &want), 2e-5);
+    er_npy_free(&k);
+    er_npy_free(&zc);
+    er_npy_free(&want);
+    w->layers++;
+}
+
+static void check_solve(job *j) {
+    er_npy z = golden(j, "z", 0), end = golden(j, "Zc.end", 0), start = golden(j, "Zc.%zu", j->h.layers[0]);
+    size_t hidden = j->m->arch.hidden, n = j->units->count;
+    float *values = calloc(z.elements, sizeof *values);
+    assert_non_null(values);
+    for (size_t i = 0; i < z.elements; i++) values[i] = (float)((const double *)z.data)[i];
+    er_moment *c[ER_MAX_EDIT_LAYERS] = {0};
+    char stats[640];
+    (void)snprintf(stats, sizeof stats, "%s", path_in(j, "stats"));
+    OK(er_covary_import(c, j->m, j->h.layers, j->h.n_layers, stats));
+    watch w = {.j = j};
+    er_spread_report report;
+    OK(er_spread(&report, j->m, j->units, values, c, &j->h, &(er_spread_observer){compare_layer, &w}));
+    assert_int_equal(w.layers, j->h.n_layers);
+    const double *zz = z.data, *first = start.data, *last = end.data;
+    double left = 0;
+    for (size_t i = 0; i < n; i++) {
+        double a = 0, b = 0;
+        for (size_t k = i * hidden; k < (i + 1) * hidden; k++) {
+            a += (zz[k] - last[k]) * (zz[k] - last[k]);
+            b += (zz[k] - first[k]) * (zz[k] - first[k]);
+        }
+        left += sqrt(a / b) / (double)n;
+    }
+    NEAR(report.residual_left, left, 1e-3 * left + 1e-6);
+    er_covary_free(c, j->h.n_layers, j->dev);
+    free(values);
+    er_npy_free(&z);
+    er_npy_free(&end);
+    er_npy_free(&start);
+}
+
+static void run(const char *name) {
+    job j;
+    job_open(&j, name);
+    check_rows(&j);
+    check_values(&j, false, 0);
+    check_values(&j, true, 64);  // few slots: facts wait for one another
+    check_solve(&j);
+    job_close(&j);
+}
+
+static void gpt2(void **state) {
+    (void)state;
+    run("gpt2");
+}
+static void llama_with_bos(void **state) {
+    (void)state;
+    run("llama");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(gpt2), cmocka_unit_test(llama_with_bos)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
