@@ -211,6 +211,16 @@ static void test_added(void **state) {
     assert_string_equal(text, "a b");
     free(text);
     er_tokenizer_free(t);
+    // A character outside of the byte alphabet: the token stands for its own text. Added tokens are no words
+    // of the model's.
+    t = make((parts){.model = "\"ignore_merges\":true,",
+        .added = "{\"id\":7,\"content\":\"a日b\"," FLAGS "},{\"id\":8,\"content\":\"Ġc\"," FLAGS "}"});
+    encodes(t, "a日b c", "7[0,5) 0[5,6) 3[6,7)");
+    const int32_t outside[] = {1, 7, 8};
+    OK(er_tokenizer_decode(t, &text, outside, 3, false));
+    assert_string_equal(text, "aa日b c");
+    free(text);
+    er_tokenizer_free(t);
     refused((parts){.added = "{\"id\":9,\"content\":\"<e>\"," FLAGS "}"}, ER_EFORMAT,
         "added token '<e>' declares id 9, but its place in the vocabulary is 7");
     refused((parts){.added = "{\"id\":1,\"content\":\"abc\"," FLAGS "}"}, ER_EFORMAT,
@@ -305,6 +315,27 @@ static void test_merging_against_double_loop(void **state) {
         er_tokens_free(&out);
         er_tokenizer_free(t);
     }
+}
+
+// More different words than the cache holds: it starts anew, and nothing it says is stale.
+static void test_more_words_than_fit(void **state) {
+    (void)state;
+    uint64_t seed = 77;
+    er_tokens out = {0};
+    er_tokenizer *t = make((parts){.merges = "\"a b\""});
+    for (int i = 0; i < 100000; i++) {
+        char word[40];
+        size_t len = 12 + test_next(&seed) % 28, want = len;
+        for (size_t k = 0; k < len; k++) {
+            word[k] = (char)('a' + test_next(&seed) % 3);
+            want -= k > 0 && word[k - 1] == 'a' && word[k] == 'b';
+        }
+        OK(er_tokenizer_encode(t, &out, word, len, false));
+        assert_int_equal(out.count, want);
+        assert_int_equal(out.at[want - 1].end, len);
+    }
+    er_tokens_free(&out);
+    er_tokenizer_free(t);
 }
 
 static void test_a_megabyte_without_a_space(void **state) {
@@ -511,6 +542,7 @@ int main(void) {
         cmocka_unit_test(test_template),
         cmocka_unit_test(test_added),
         cmocka_unit_test(test_merging_against_double_loop),
+        cmocka_unit_test(test_more_words_than_fit),
         cmocka_unit_test(test_a_megabyte_without_a_space),
         cmocka_unit_test(test_end_of_text),
         cmocka_unit_test(test_older_files),
