@@ -36,10 +36,10 @@ typedef struct er_values_stats {
     size_t slots, batch_tokens;
     double flops;  // GEMM FLOPs of the whole stage, counted
     double seconds;
+    size_t failed;  // after ENUMERIC: the unit whose loss is not finite
 } er_values_stats;
 
-// EINTERRUPTED once er_stop_requested(): units already given to the sink are finished. ENUMERIC names the
-// fact whose loss is not finite.
+// EINTERRUPTED once er_stop_requested(): units already given to the sink are finished.
 er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units *units, const er_hparams *h,
     const er_values_options *options, er_value_sink sink, void *ctx);
 #endif

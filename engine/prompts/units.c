@@ -7,6 +7,10 @@
 #include "engine/prompts/siblings.h"
 #include "io/log.h"
 
+// All rows of a unit are in one batch. Facts that share their subject with many others get fewer rows beside
+// the bare one: 16 facts of eight rows are the most that get all.
+#define MERGED_ROWS 128
+
 typedef struct builder {
     const er_facts *facts;
     const er_model *m;
@@ -41,7 +45,8 @@ static er_status check_row(const er_model *m, const int32_t *token, size_t lengt
             ER_EFORMAT, "prompt of %zu tokens exceeds the model's %zu positions", length, positions);
     for (size_t i = 0; i < length + n_labels; i++)
         if (token[i] < 0 || (size_t)token[i] >= m->arch.vocab)
-            return er_fail(ER_EFORMAT, "token %d has no row in the embedding of %zu", token[i], m->arch.vocab);
+            return er_fail(
+                ER_EFORMAT, "token %d has no row in the embedding of %zu", token[i], m->arch.vocab);
     return ER_OK;
 }
 
@@ -92,19 +97,19 @@ static er_status add_kl_row(builder *b, er_unit *u, const er_fact *fact) {
             .subject_last = e.subject_last,
             .first_label = e.subject_last,
             .template_index = -1};
-    else
-        free(e.token);
+    else free(e.token);
     free(f.text);
     return rc;
 }
 
 // A phrasing that does not fit with this fact's subject or target is left out: it is another fact's, and no
 // reason to refuse this one.
-static er_status add_siblings(builder *b, er_unit *u, size_t fact_index) {
+static er_status add_siblings(builder *b, er_unit *u, size_t fact_index, size_t most) {
     const char **other = NULL;
     size_t n = 0;
     if (!b->siblings) return ER_OK;
-    er_status rc = er_siblings_of(&other, &n, b->siblings, b->facts, fact_index, b->h->n_siblings);
+    if (most > b->h->n_siblings) most = b->h->n_siblings;
+    er_status rc = er_siblings_of(&other, &n, b->siblings, b->facts, fact_index, most);
     for (size_t i = 0; rc == ER_OK && i < n; i++) {
         // every second sibling stands behind a context template, so that the value also learns to answer in
         // the middle of a text
@@ -118,11 +123,13 @@ static er_status add_siblings(builder *b, er_unit *u, size_t fact_index) {
 
 static er_status add_fact(builder *b, er_unit *u, size_t fact_index) {
     const er_fact *fact = &b->facts->at[fact_index];
-    size_t first = u->n_rows;
+    size_t first = u->n_rows, most = MERGED_ROWS / u->n_facts;
+    if (u->n_facts == 1) most = SIZE_MAX;
     er_status rc = add_row(b, u, fact, fact->prompt, -1);
-    for (size_t i = 0; rc == ER_OK && i < b->templates->count && i < b->h->n_prefixes; i++)
+    for (size_t i = 0; rc == ER_OK && i < b->h->n_prefixes && u->n_rows - first < most; i++)
         rc = add_row(b, u, fact, fact->prompt, (int32_t)i);
-    if (rc == ER_OK) rc = add_siblings(b, u, fact_index);
+    size_t rows = u->n_rows - first;
+    if (rc == ER_OK && rows < most) rc = add_siblings(b, u, fact_index, most - rows);
     if (rc != ER_OK) return rc;
     size_t n = u->n_rows - first;
     float share = 1.0f / (float)u->n_facts;

@@ -59,7 +59,7 @@ static er_status below_delta(er_slots *s, pack *p, const size_t *slots, size_t n
                 p->index[k++] = (int32_t)(base + j);
         ER_TRY(d->op->upload(d, s->run->stream, s->index_tmp, p->index, k * sizeof *p->index));
         ER_TRY(d->op->gather_rows(
-            d, s->run->stream, s->state + slots[i] * s->suffix_cap * hidden, s->x, s->index_tmp, k, hidden));
+            d, s->run->stream, s->state + s->state_at[slots[i]] * hidden, s->x, s->index_tmp, k, hidden));
         ER_TRY(d->op->copy(d, s->run->stream, s->z0 + slots[i] * hidden, s->x + (size_t)z0_at * hidden,
             hidden * sizeof(float)));
     }
@@ -76,7 +76,7 @@ static er_status prefix_above(er_slots *s, pack *p, const size_t *slots, size_t 
     p->tokens = p->rows = 0;
     for (size_t i = 0; i < n; i++) {
         const er_unit *u = &s->units->at[s->unit[slots[i]]];
-        size_t at = slots[i] * s->prefix_cap;
+        size_t at = s->prefix_at[slots[i]];
         for (size_t r = 0; r < u->n_rows; base += u->row[r++].length) {
             if (!u->row[r].subject_last) continue;
             size_t first = p->tokens;
@@ -113,7 +113,10 @@ static er_status reset_slot(er_slots *s, size_t slot) {
     double sum = 0;
     for (size_t j = 0; j < hidden; j++) sum += (double)host[j] * (double)host[j];
     float norm = (float)sqrt(sum);
-    if (!isfinite(norm)) ER_FAIL(ER_ENUMERIC, "layer %zu: the state of a subject is not finite", s->z_layer);
+    if (!isfinite(norm)) {
+        s->failed = s->unit[slot];
+        ER_FAIL(ER_ENUMERIC, "the subject's state behind layer %zu is not finite", s->z_layer);
+    }
     ER_TRY(d->op->upload(d, s->run->stream, s->z0_norm + slot, &norm, sizeof norm));
     ER_TRY(d->op->upload(d, s->run->stream, s->step + slot, &zero, sizeof zero));
     s->fresh[slot] = true;
@@ -132,30 +135,24 @@ out:
     return rc;
 }
 
-er_status er_slots_admit(er_slots *s, const size_t *units, size_t n) {
+er_status er_slots_admit(er_slots *s, const size_t *slots, size_t n) {
     er_status rc = ER_OK;
     pack p = {0};
-    size_t *slots = malloc((n + 1) * sizeof *slots), k = 0, tokens = 0, rows = 0, free_slot = 0;
-    if (!slots) ER_FAIL(ER_ENOMEM, "%zu units", n);
+    size_t first = 0, tokens = 0, rows = 0;
     ER_TRY(pack_create(&p, s->run->max_tokens, s->run->max_rows));
     for (size_t i = 0; i < n; i++) {
-        const er_unit *u = &s->units->at[units[i]];
+        const er_unit *u = &s->units->at[s->unit[slots[i]]];
         size_t t = er_unit_tokens(u);
-        if (k && (tokens + t > s->run->max_tokens || rows + u->n_rows > s->run->max_rows)) {
-            ER_TRY(admit_batch(s, &p, slots, k));
-            k = tokens = rows = 0;
+        if (i > first && (tokens + t > s->run->max_tokens || rows + u->n_rows > s->run->max_rows)) {
+            ER_TRY(admit_batch(s, &p, slots + first, i - first));
+            first = i;
+            tokens = rows = 0;
         }
-        while (s->unit[free_slot] != ER_NO_UNIT) free_slot++;
-        s->unit[free_slot] = units[i];
-        s->active++;
-        er_load_add(&s->load, er_unit_load(u));
-        slots[k++] = free_slot;
         tokens += t;
         rows += u->n_rows;
     }
-    if (k) ER_TRY(admit_batch(s, &p, slots, k));
+    if (n > first) ER_TRY(admit_batch(s, &p, slots + first, n - first));
 out:
     pack_free(&p);
-    free(slots);
     return rc;
 }

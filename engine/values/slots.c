@@ -1,4 +1,4 @@
-// Creation, destruction and admission.
+// Creation, destruction, and who is in which slot.
 #include "engine/values/slots.h"
 
 #include <math.h>
@@ -10,14 +10,12 @@ er_load er_unit_load(const er_unit *u) {
     for (size_t i = 0; i < u->n_rows; i++) {
         x.tokens += u->row[i].length - u->row[i].subject_last;
         x.labels += u->row[i].n_labels;
+        x.prefix += u->row[i].subject_last;
     }
     return x;
 }
-void er_load_add(er_load *sum, er_load x) {
-    sum->tokens += x.tokens, sum->rows += x.rows, sum->labels += x.labels;
-}
-bool er_load_fits(const er_slots *s, er_load x) {
-    return x.tokens <= s->cap_tokens && x.rows <= s->cap_rows && x.labels <= s->cap_labels;
+static void add_load(er_load *sum, er_load x) {
+    sum->tokens += x.tokens, sum->rows += x.rows, sum->labels += x.labels, sum->prefix += x.prefix;
 }
 size_t er_unit_tokens(const er_unit *u) {
     size_t n = 0;
@@ -42,7 +40,7 @@ static er_status create_buffers(er_slots *s) {
     if (!(s->owned = calloc(64 + 8 * s->above, sizeof *s->owned)) ||
         !(s->tape = calloc(s->above + 1, sizeof *s->tape)))
         ER_FAIL(ER_ENOMEM, "tapes of %zu layers", s->above);
-    ER_TRY(own(s, &s->state, n * s->suffix_cap * hid));
+    ER_TRY(own(s, &s->state, s->states.room * hid));
     float **per_slot[] = {&s->z0, &s->delta, &s->adam_m, &s->adam_v, &s->grad};
     for (size_t i = 0; i < sizeof per_slot / sizeof *per_slot; i++) ER_TRY(own(s, per_slot[i], n * hid));
     ER_TRY(own(s, &s->z0_norm, n * f));
@@ -84,42 +82,75 @@ out:
     return rc;
 }
 
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+// Rows, labels and places: twice the mean unit's share, never less than the largest unit needs, so that one
+// unit far above the mean costs its own size once and not once a slot.
+void er_slots_measure(er_slots_size *out, const er_units *units, size_t batch_tokens) {
+    er_load sum = {0};
+    size_t whole = 1, n = larger(units->count, 1);
+    for (size_t i = 0; i < units->count; i++) {
+        add_load(&sum, er_unit_load(&units->at[i]));
+        whole = larger(whole, er_unit_tokens(&units->at[i]));
+    }
+    er_slots_size z = {.cap_tokens = larger(batch_tokens, units->max_suffix_tokens)};
+    z.count = smaller(z.cap_tokens / (sum.tokens / n + 1) + 1, n);
+    z.cap_tokens = smaller(z.cap_tokens, z.count * units->max_suffix_tokens);
+    z.cap_rows = 2 * z.count * (sum.rows / n + 1) + units->max_rows;
+    z.cap_labels = 2 * z.count * (sum.labels / n + 1) + units->max_labels;
+    z.run_tokens = larger(z.cap_tokens, whole);
+    z.state_room = smaller(2 * z.cap_tokens, z.count * units->max_suffix_tokens);
+    z.prefix_room = smaller(
+        2 * z.count * (sum.prefix / n + 1) + units->max_prefix_tokens, z.count * units->max_prefix_tokens);
+    *out = z;
+}
+
+static er_status create_host(er_slots *s, const er_slots_size *z) {
+    er_status rc = ER_OK;
+    size_t n = s->count;
+    ER_TRY(er_pool_create(&s->states, z->state_room, n));
+    ER_TRY(er_pool_create(&s->prefixes, z->prefix_room, n));
+    s->unit = malloc(n * sizeof *s->unit);
+    s->state_at = calloc(n, sizeof *s->state_at);
+    s->prefix_at = calloc(n, sizeof *s->prefix_at);
+    s->kl_logit = calloc(n, sizeof *s->kl_logit);
+    s->fresh = calloc(n, sizeof *s->fresh);
+    s->trace = calloc(n * s->h->steps, sizeof *s->trace);
+    s->n_trace = calloc(n, sizeof *s->n_trace);
+    if (!s->unit || !s->state_at || !s->prefix_at || !s->kl_logit || !s->fresh || !s->trace || !s->n_trace)
+        ER_FAIL(ER_ENOMEM, "%zu slots", n);
+    for (size_t i = 0; i < n; i++) s->unit[i] = ER_NO_UNIT;
+out:
+    return rc;
+}
+
+static er_status mark_empty(er_slots *s, size_t slot) {
+    static const int32_t empty = -1;
+    return s->m->dev->op->upload(s->m->dev, s->run->stream, s->step + slot, &empty, sizeof empty);
+}
+
 er_status er_slots_create(
     er_slots **out, er_model *m, const er_units *units, const er_hparams *h, size_t batch_tokens) {
     er_status rc = ER_OK;
+    er_slots_size z;
     er_slots *s = calloc(1, sizeof *s);
     if (!s) return er_fail(ER_ENOMEM, "slots");
-    er_load sum = {0};
-    size_t whole = 1;
-    for (size_t i = 0; i < units->count; i++) {
-        const er_unit *u = &units->at[i];
-        er_load_add(&sum, er_unit_load(u));
-        if (er_unit_tokens(u) > whole) whole = er_unit_tokens(u);
-    }
-    size_t n = units->count ? units->count : 1, mean = sum.tokens / n + 1;
-    *s = (er_slots){.m = m, .units = units, .h = h, .z_layer = h->layers[h->n_layers - 1]};
+    er_slots_measure(&z, units, batch_tokens);
+    *s = (er_slots){.m = m,
+        .units = units,
+        .h = h,
+        .z_layer = h->layers[h->n_layers - 1],
+        .count = z.count,
+        .cap_tokens = z.cap_tokens,
+        .cap_rows = z.cap_rows,
+        .cap_labels = z.cap_labels};
     s->above = m->arch.layers - 1 - s->z_layer;
-    s->suffix_cap = units->max_suffix_tokens;
-    s->prefix_cap = units->max_prefix_tokens;
-    s->cap_tokens = batch_tokens > s->suffix_cap ? batch_tokens : s->suffix_cap;
-    s->count = s->cap_tokens / mean + 1;
-    if (s->count > n) s->count = n;
-    if (s->count * s->suffix_cap < s->cap_tokens) s->cap_tokens = s->count * s->suffix_cap;
-    // Rows and labels of a batch: twice the mean share, never less than the largest unit needs.
-    s->cap_rows = 2 * s->count * (sum.rows / n + 1) + units->max_rows;
-    s->cap_labels = 2 * s->count * (sum.labels / n + 1) + units->max_labels;
-    size_t run_tokens = s->cap_tokens > whole ? s->cap_tokens : whole;
-    ER_TRY(er_run_create(&s->run, m, run_tokens, s->cap_rows, true));
-    ER_TRY(er_kv_create(&s->kv, m, s->z_layer + 1, s->above, s->count * s->prefix_cap + 1));
+    ER_TRY(create_host(s, &z));
+    ER_TRY(er_run_create(&s->run, m, z.run_tokens, s->cap_rows, true));
+    ER_TRY(er_kv_create(&s->kv, m, s->z_layer + 1, s->above, z.prefix_room + 1));
     ER_TRY(create_buffers(s));
-    s->unit = malloc(s->count * sizeof *s->unit);
-    s->kl_logit = calloc(s->count, sizeof *s->kl_logit);
-    s->fresh = calloc(s->count, sizeof *s->fresh);
-    s->trace = calloc(s->count * h->steps, sizeof *s->trace);
-    s->n_trace = calloc(s->count, sizeof *s->n_trace);
-    if (!s->unit || !s->kl_logit || !s->fresh || !s->trace || !s->n_trace)
-        ER_FAIL(ER_ENOMEM, "%zu slots", s->count);
-    for (size_t i = 0; i < s->count; i++) s->unit[i] = ER_NO_UNIT;
+    for (size_t i = 0; i < s->count; i++) ER_TRY(mark_empty(s, i));
     *out = s;
     s = NULL;
 out:
@@ -134,7 +165,11 @@ void er_slots_free(er_slots *s) {
     er_run_free(s->run);
     free(s->owned);
     free(s->tape);
+    er_pool_free(&s->states);
+    er_pool_free(&s->prefixes);
     free(s->unit);
+    free(s->state_at);
+    free(s->prefix_at);
     free(s->kl_logit);
     free(s->fresh);
     free(s->trace);
@@ -142,9 +177,34 @@ void er_slots_free(er_slots *s) {
     free(s);
 }
 
-void er_slots_release(er_slots *s, size_t slot) {
+bool er_slots_take(er_slots *s, size_t *slot, size_t unit) {
+    er_load own = er_unit_load(&s->units->at[unit]), all = s->load;
+    size_t i = 0, state = 0;
+    add_load(&all, own);
+    if (s->active == s->count) return false;
+    if (s->active && (all.tokens > s->cap_tokens || all.rows > s->cap_rows || all.labels > s->cap_labels))
+        return false;
+    while (s->unit[i] != ER_NO_UNIT) i++;
+    if (!er_pool_take(&s->states, &state, own.tokens, i)) return false;
+    if (!er_pool_take(&s->prefixes, &s->prefix_at[i], own.prefix, i)) {
+        er_pool_release(&s->states, i);
+        return false;
+    }
+    s->state_at[i] = state;
+    s->unit[i] = unit;
+    s->active++;
+    s->load = all;
+    *slot = i;
+    return true;
+}
+
+er_status er_slots_release(er_slots *s, size_t slot) {
     er_load x = er_unit_load(&s->units->at[s->unit[slot]]);
     s->active--;
     s->load.tokens -= x.tokens, s->load.rows -= x.rows, s->load.labels -= x.labels;
+    s->load.prefix -= x.prefix;
     s->unit[slot] = ER_NO_UNIT;
+    er_pool_release(&s->states, slot);
+    er_pool_release(&s->prefixes, slot);
+    return mark_empty(s, slot);
 }

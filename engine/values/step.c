@@ -51,7 +51,7 @@ static void plan_labels(plan *p, er_slots *s, size_t slot, const er_row *r, size
 
 static void plan_slot(plan *p, er_slots *s, size_t slot) {
     const er_unit *u = &s->units->at[s->unit[slot]];
-    size_t prefix = slot * s->prefix_cap, state = slot * s->suffix_cap;
+    size_t prefix = s->prefix_at[slot], state = s->state_at[slot];
     for (size_t i = 0; i < u->n_rows; i++) {
         const er_row *r = &u->row[i];
         size_t first = s->tokens;

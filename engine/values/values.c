@@ -12,7 +12,7 @@ typedef struct loop {
     er_value_sink sink;
     void *ctx;
     size_t next;       // unit to look at next
-    size_t *wanted;    // [slots] scratch of admissions
+    size_t *taken;     // [slots] scratch of admissions
     int32_t *done;     // [slots]
     float *total;      // [slots]
     float *z, *delta;  // [hidden]
@@ -28,43 +28,42 @@ static bool wanted(const loop *l, size_t unit) { return !l->o->have || !l->o->ha
 
 // The deterministic order: groups of consecutive units as many as fit an empty batch, whatever is cached. A
 // group runs whole when any of its units is wanted, so that each unit always meets the same company.
-static size_t fixed_group(loop *l, size_t *out) {
-    const er_slots *s = l->s;
-    while (l->next < s->units->count) {
-        er_load load = {0};
+static er_status fixed_group(loop *l, size_t *taken) {
+    er_status rc = ER_OK;
+    er_slots *s = l->s;
+    bool any = false;
+    while (!any && l->next < s->units->count) {
         size_t n = 0;
-        bool any = false;
-        while (l->next < s->units->count && n < s->count) {
-            er_load_add(&load, er_unit_load(&s->units->at[l->next]));
-            if (n && !er_load_fits(s, load)) break;
+        for (; l->next < s->units->count && er_slots_take(s, &l->taken[n], l->next); l->next++, n++)
             any = any || wanted(l, l->next);
-            out[n++] = l->next++;
-        }
-        if (any) return n;
+        for (size_t i = 0; !any && i < n; i++) ER_TRY(er_slots_release(s, l->taken[i]));
+        *taken = any ? n : 0;
     }
-    return 0;
+out:
+    return rc;
 }
 
 // Whatever fits beside the units in flight, in the order of the file.
-static size_t next_fitting(loop *l, size_t *out) {
-    const er_slots *s = l->s;
-    er_load load = s->load;
+static size_t next_fitting(loop *l) {
+    er_slots *s = l->s;
     size_t n = 0;
-    for (; l->next < s->units->count && n < s->count - s->active; l->next++) {
+    for (; l->next < s->units->count; l->next++) {
         if (!wanted(l, l->next)) continue;
-        er_load_add(&load, er_unit_load(&s->units->at[l->next]));
-        if (s->active + n && !er_load_fits(s, load)) break;
-        out[n++] = l->next;
+        if (!er_slots_take(s, &l->taken[n], l->next)) break;
+        n++;
     }
     return n;
 }
 
 static er_status admit(loop *l, bool *changed) {
+    er_status rc = ER_OK;
     size_t n = 0;
-    if (!l->o->deterministic) n = next_fitting(l, l->wanted);
-    else if (!l->s->active) n = fixed_group(l, l->wanted);
+    if (!l->o->deterministic) n = next_fitting(l);
+    else if (!l->s->active) ER_TRY(fixed_group(l, &n));
     *changed = n > 0;
-    return n ? er_slots_admit(l->s, l->wanted, n) : ER_OK;
+    if (n) ER_TRY(er_slots_admit(l->s, l->taken, n));
+out:
+    return rc;
 }
 
 static er_status hand_out(loop *l, size_t slot) {
@@ -97,14 +96,17 @@ static er_status one_step(loop *l, er_values_stats *stats, size_t *finished, boo
     stats->batches++;
     for (size_t i = 0; i < s->count; i++) {
         if (s->unit[i] == ER_NO_UNIT) continue;
-        if (!isfinite(l->total[i]))
-            ER_FAIL(ER_ENUMERIC, "unit %zu: the loss is not finite at step %zu", s->unit[i], s->n_trace[i]);
+        if (!isfinite(l->total[i])) {
+            s->failed = s->unit[i];
+            ER_FAIL(ER_ENUMERIC, "the loss is not finite at step %zu", s->n_trace[i]);
+        }
         s->trace[i * s->h->steps + s->n_trace[i]++] = l->total[i];
         stats->losses++;
         if (!l->done[i] && s->n_trace[i] < s->h->steps) continue;
         ER_TRY(hand_out(l, i));
-        er_slots_release(s, i);
-        ++*finished;
+        *finished += wanted(l, s->unit[i]);
+        stats->units++;
+        ER_TRY(er_slots_release(s, i));
         *changed = true;
     }
 out:
@@ -123,12 +125,11 @@ static er_status run_loop(loop *l, er_values_stats *stats, size_t total) {
         if (admitted || changed) ER_TRY(er_slots_plan(l->s));
         changed = false;
         ER_TRY(one_step(l, stats, &finished, &changed));
-        er_progress_update(p, finished < total ? finished : total, NULL);
+        er_progress_update(p, finished, NULL);
         if (er_stop_requested())
             ER_FAIL(ER_EINTERRUPTED, "interrupted in values: %zu of %zu facts are done and kept", finished,
                 total);
     }
-    stats->units = finished;
 out:
     er_progress_end(p);
     return rc;
@@ -144,20 +145,20 @@ er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units
     for (size_t i = 0; i < units->count; i++) total += wanted(&l, i);
     if (!total) return ER_OK;
     ER_TRY(er_slots_create(&l.s, m, units, h, options->batch_tokens ? options->batch_tokens : 1024));
-    l.wanted = malloc(l.s->count * sizeof *l.wanted);
+    l.taken = malloc(l.s->count * sizeof *l.taken);
     l.done = malloc(l.s->count * sizeof *l.done);
     l.total = malloc(l.s->count * sizeof *l.total);
     l.z = malloc(hidden * sizeof *l.z);
     l.delta = malloc(hidden * sizeof *l.delta);
-    if (!l.wanted || !l.done || !l.total || !l.z || !l.delta) ER_FAIL(ER_ENOMEM, "%zu slots", l.s->count);
+    if (!l.taken || !l.done || !l.total || !l.z || !l.delta) ER_FAIL(ER_ENOMEM, "%zu slots", l.s->count);
     stats->slots = l.s->count;
     stats->batch_tokens = l.s->cap_tokens;
     ER_TRY(run_loop(&l, stats, total));
 out:
-    if (l.s) stats->flops = l.s->run->flops;
+    if (l.s) stats->flops = l.s->run->flops, stats->failed = l.s->failed;
     stats->seconds = now() - start;
     er_slots_free(l.s);
-    free(l.wanted);
+    free(l.taken);
     free(l.done);
     free(l.total);
     free(l.z);

@@ -1,6 +1,6 @@
-// Facts as token rows: subject positions, targets at the seam, weights, siblings, refusals, digests. Most cases
-// use a tokenizer of single letters, on which every index can be counted by hand; the real tokenizers are held
-// to what their own decoding says.
+// Facts as token rows: subject positions, targets at the seam, weights, siblings, refusals, digests. Most
+// cases use a tokenizer of single letters, on which every index can be counted by hand; the real tokenizers
+// are held to what their own decoding says.
 #include "engine/prompts.h"
 #include "io/file.h"
 #include "tests/test.h"
@@ -27,11 +27,10 @@ static er_tokenizer *letters(bool merge_s) {
         "\"<s>\":{\"id\":\"<s>\",\"ids\":[96],\"tokens\":[\"<s>\"]}}},\"model\":{\"type\":\"BPE\","
         "\"dropout\":null,\"unk_token\":null,\"merges\":[";
     char json[6000];
-    int n = snprintf(
-        json, sizeof json, "%s%s],\"vocab\":{", head, merge_s ? "[\"s\",\"\u0120\"]" : "");
+    int n = snprintf(json, sizeof json, "%s%s],\"vocab\":{", head, merge_s ? "[\"s\",\"\u0120\"]" : "");
     for (int c = '!'; c <= '~'; c++)
-        n += snprintf(json + n, sizeof json - (size_t)n, "\"%s%c\":%d,", c == '"' || c == '\\' ? "\\" : "", c,
-            c - '!');
+        n += snprintf(
+            json + n, sizeof json - (size_t)n, "\"%s%c\":%d,", c == '"' || c == '\\' ? "\\" : "", c, c - '!');
     n += snprintf(json + n, sizeof json - (size_t)n, "\"\u0120\":94,\"s\u0120\":95}}}");
     er_tokenizer *t = NULL;
     OK(er_tokenizer_parse(&t, json, (size_t)n, "letters"));
@@ -86,8 +85,8 @@ static void weights_sum_to_one(const er_unit *u) {
         bool kl = i + 1 == u->n_rows;
         assert_int_equal(kl, u->row[i].n_labels == 0);
     }
-    NEAR(key, 1, 1e-6);
-    NEAR(nll, 1, 1e-6);
+    NEAR(key, 1, 1e-5);
+    NEAR(nll, 1, 1e-5);
     const er_row *last = &u->row[u->n_rows - 1];
     assert_true(last->key_weight == 0.0f && last->nll_weight == 0.0f);
 }
@@ -147,8 +146,8 @@ static void test_subject_at_the_ends(void **state) {
     end(&x);
 }
 
-// "s " is one token, so the ids of "... is" are no prefix of those of "... is x": the target is then encoded by
-// itself. Where the prompt ends otherwise it is read off the joint text.
+// "s " is one token, so the ids of "... is" are no prefix of those of "... is x": the target is then encoded
+// by itself. Where the prompt ends otherwise it is read off the joint text.
 static void test_seam(void **state) {
     (void)state;
     fixture x;
@@ -165,8 +164,8 @@ static void test_seam(void **state) {
     assert_int_equal(u->row[0].length, 9);
     assert_memory_equal(u->row[0].token, first, sizeof first);
     assert_int_equal(u->row[0].first_label, 5);
-    const int32_t second[] = {BOS, 'B' - '!', 'o' - '!', SPACE, 'w' - '!', 'a' - '!', 95, 'i' - '!', 'n' - '!',
-        SPACE, 'u' - '!', 95};
+    const int32_t second[] = {BOS, 'B' - '!', 'o' - '!', SPACE, 'w' - '!', 'a' - '!', 95, 'i' - '!',
+        'n' - '!', SPACE, 'u' - '!', 95};
     assert_int_equal(u->row[1].length, 12);
     assert_memory_equal(u->row[1].token, second, sizeof second);
     assert_int_equal(u->row[1].first_label, 8);
@@ -198,8 +197,8 @@ static er_tokenizer *golden(const char *name) {
     return t;
 }
 
-// The subject's last token by decoding alone: the first token by whose end the text up to the subject's end is
-// there. Independent of byte offsets.
+// The subject's last token by decoding alone: the first token by whose end the text up to the subject's end
+// is there. Independent of byte offsets.
 static size_t by_decoding(const er_tokenizer *t, const er_row *r, const char *until) {
     for (size_t n = 1; n <= r->length; n++) {
         char *text = NULL;
@@ -218,7 +217,8 @@ static void test_real_tokenizers(void **state) {
     static const struct {
         const char *subject, *prompt, *target;
     } facts[] = {{"Ada Lovelace", "The profession of {} is", "mathematician"},
-        {"Gr\u00f6\u00dfenwahn", "{} means", "vanity"}, {"\u6771\u4eac\u30bf\u30ef\u30fc", "We saw {}, in", "Osaka"},
+        {"Gr\u00f6\u00dfenwahn", "{} means", "vanity"},
+        {"\u6771\u4eac\u30bf\u30ef\u30fc", "We saw {}, in", "Osaka"},
         {"S\u00e3o\u00a0Paulo", "Where is {}? In", "Chile"}, {"\u00a0\u00e9\u00a0", "So {} it is", "a"},
         {"\U0001f469\u200d\U0001f52c", "{} works as a", "doctor"}, {"1234567", "call {} now", "today"},
         {"O'Brien-Smith", "{}'s wife", "left"}};
@@ -229,8 +229,8 @@ static void test_real_tokenizers(void **state) {
         begin(&x, golden(names[n]), 1, hm);
         for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
             (void)snprintf(lines + strlen(lines), sizeof lines - strlen(lines),
-                "{\"subject\":\"%s\",\"prompt\":\"%s\",\"target\":\"%s\"}\n", facts[i].subject, facts[i].prompt,
-                facts[i].target);
+                "{\"subject\":\"%s\",\"prompt\":\"%s\",\"target\":\"%s\"}\n", facts[i].subject,
+                facts[i].prompt, facts[i].target);
         build(&x, lines);
         assert_int_equal(x.u->count, sizeof facts / sizeof *facts);
         for (size_t i = 0; i < x.u->count; i++) {
@@ -306,7 +306,8 @@ static void test_merged_subjects(void **state) {
 
 // ---- siblings ----
 
-static const char *const kin[] = {"{} lives in", "{}'s home is", "home of {} is", "to {} go to", "find {} in"};
+static const char *const kin[] = {
+    "{} lives in", "{}'s home is", "home of {} is", "to {} go to", "find {} in"};
 enum { KIN = sizeof kin / sizeof *kin };
 
 // KIN facts of one relation, each with its own phrasing, from the given one on (cyclically); one of another.
@@ -315,11 +316,13 @@ static void kin_lines(char *out, size_t size, size_t from) {
     for (size_t i = 0; i < KIN; i++) {
         size_t k = (i + from) % KIN;
         (void)snprintf(out + strlen(out), size - strlen(out),
-            "{\"id\":\"k%zu\",\"relation\":\"home\",\"subject\":\"S%zu\",\"prompt\":\"%s\",\"target\":\"x\"}\n", k,
-            k, kin[k]);
+            "{\"id\":\"k%zu\",\"relation\":\"home\",\"subject\":\"S%zu\",\"prompt\":\"%s\",\"target\":\"x\"}"
+            "\n",
+            k, k, kin[k]);
     }
     (void)snprintf(out + strlen(out), size - strlen(out),
-        "{\"id\":\"o\",\"relation\":\"age\",\"subject\":\"T\",\"prompt\":\"{} is old by\",\"target\":\"x\"}\n");
+        "{\"id\":\"o\",\"relation\":\"age\",\"subject\":\"T\",\"prompt\":\"{} is old "
+        "by\",\"target\":\"x\"}\n");
 }
 // Which phrasing a row without template holds, or KIN.
 static size_t phrasing_of(const er_row *r, const char *subject) {
@@ -395,6 +398,32 @@ static void test_siblings_behind_templates(void **state) {
     end(&x);
 }
 
+// Many facts of one subject get fewer rows each: 128 in all, or one each when there are more facts than that.
+static void test_crowded_subject(void **state) {
+    (void)state;
+    static const char *const two[] = {"Hm. {}", "Oh. {}"};
+    static const struct {
+        int facts;
+        size_t rows;
+    } cases[] = {{1, 3}, {2, 3}, {42, 3}, {43, 2}, {64, 2}, {65, 1}, {200, 1}};
+    fixture x;
+    static char lines[32768];
+    begin(&x, letters(false), 2, two);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        size_t at = 0;
+        for (int i = 0; i < cases[c].facts; i++)
+            at += (size_t)snprintf(lines + at, sizeof lines - at,
+                "{\"subject\":\"Ann\",\"prompt\":\"%d of {} is\",\"target\":\"x\"}\n", i);
+        build(&x, lines);
+        assert_int_equal(x.u->count, 1);
+        assert_int_equal(x.u->at[0].n_rows, (size_t)cases[c].facts * cases[c].rows + 1);
+        weights_sum_to_one(&x.u->at[0]);
+        for (size_t i = 0; i + 1 < x.u->at[0].n_rows; i++)
+            assert_int_equal(x.u->at[0].row[i].template_index, (int)(i % cases[c].rows) - 1);
+    }
+    end(&x);
+}
+
 // ---- refusals ----
 
 static void test_positions(void **state) {
@@ -453,14 +482,15 @@ static void test_subject_without_tokens(void **state) {
     end(&x);
 }
 
-// A phrasing that is too long with another fact's subject costs that fact the phrasing, not its place; and what
-// was rejected lends no phrasing (its strings are gone).
+// A phrasing that is too long with another fact's subject costs that fact the phrasing, not its place; and
+// what was rejected lends no phrasing (its strings are gone).
 static void test_bad_siblings(void **state) {
     (void)state;
     static const char lines[] =
         "{\"relation\":\"r\",\"subject\":\"A\",\"prompt\":\"a long way from {} to the\",\"target\":\"x\"}\n"
         "{\"relation\":\"r\",\"subject\":\"Barnaby\",\"prompt\":\"{} is\",\"target\":\"x\"}\n"
-        "{\"relation\":\"r\",\"subject\":\"C\",\"prompt\":\"a far longer way from {} to the sea\",\"target\":\"x\"}\n"
+        "{\"relation\":\"r\",\"subject\":\"C\",\"prompt\":\"a far longer way from {} to the "
+        "sea\",\"target\":\"x\"}\n"
         "{\"relation\":\"r\",\"subject\":\"D\",\"prompt\":\"of {}\",\"target\":\"x\"}\n";
     fixture x;
     begin(&x, letters(false), 0, NULL);
@@ -538,8 +568,9 @@ static void test_templates(void **state) {
     er_templates_free(t);
     static const struct {
         const char *json, *reason;
-    } bad[] = {{"{\"a\":1}", "templates are an array of strings"}, {"[\"{} a\", 3]", "template 1 is not a string"},
-        {"[\"no hole\"]", "template 0 needs exactly one {}"}, {"[\"{} and {}\"]", "template 0 needs exactly one {}"}};
+    } bad[] = {{"{\"a\":1}", "templates are an array of strings"},
+        {"[\"{} a\", 3]", "template 1 is not a string"}, {"[\"no hole\"]", "template 0 needs exactly one {}"},
+        {"[\"{} and {}\"]", "template 0 needs exactly one {}"}};
     char path[] = "/tmp/errata-templates-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
@@ -559,9 +590,10 @@ int main(void) {
         cmocka_unit_test(test_subject_at_the_ends), cmocka_unit_test(test_seam),
         cmocka_unit_test(test_token_across_the_subject), cmocka_unit_test(test_real_tokenizers),
         cmocka_unit_test(test_merged_subjects), cmocka_unit_test(test_siblings),
-        cmocka_unit_test(test_siblings_behind_templates), cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_embedding_too_small), cmocka_unit_test(test_subject_without_tokens),
-        cmocka_unit_test(test_bad_siblings), cmocka_unit_test(test_absurd_counts),
-        cmocka_unit_test(test_digests), cmocka_unit_test(test_templates)};
+        cmocka_unit_test(test_siblings_behind_templates), cmocka_unit_test(test_crowded_subject),
+        cmocka_unit_test(test_positions), cmocka_unit_test(test_embedding_too_small),
+        cmocka_unit_test(test_subject_without_tokens), cmocka_unit_test(test_bad_siblings),
+        cmocka_unit_test(test_absurd_counts), cmocka_unit_test(test_digests),
+        cmocka_unit_test(test_templates)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

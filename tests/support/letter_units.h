@@ -1,0 +1,68 @@
+// A golden checkpoint with the letter tokenizer, and facts short enough for its few positions, as units.
+#ifndef ER_TEST_LETTER_UNITS_H
+#define ER_TEST_LETTER_UNITS_H
+#include "engine/prompts.h"
+#include "tests/support/letter_model.h"
+#include "tests/test.h"
+
+typedef struct lettered {
+    er_device *dev;
+    er_model *m;
+    er_hparams h;
+    er_facts *facts;
+    er_templates *templates;
+    er_units *units;
+} lettered;
+
+// Two templates of equal length that share "So" and differ behind it, siblings, two facts of one subject.
+static const char letter_facts[] =
+    "{\"relation\":\"r\",\"subject\":\"Ann\",\"prompt\":\"{} is in\",\"target\":\"Oz\"}\n"
+    "{\"relation\":\"r\",\"subject\":\"Bob\",\"prompt\":\"at {} to\",\"target\":\"q\"}\n"
+    "{\"subject\":\"C\",\"prompt\":\"{}\",\"target\":\"xyz\"}\n"
+    "{\"relation\":\"s\",\"subject\":\"D E\",\"prompt\":\"of {} we\",\"target\":\"go\"}\n"
+    "{\"relation\":\"r\",\"subject\":\"Ann\",\"prompt\":\"to {} by\",\"target\":\"W\"}\n"
+    "{\"relation\":\"s\",\"subject\":\"F\",\"prompt\":\"{}: a\",\"target\":\"!?\"}\n"
+    "{\"subject\":\"(g)\",\"prompt\":\"all in {}\",\"target\":\"h\"}\n"
+    "{\"relation\":\"r\",\"subject\":\"Ii\",\"prompt\":\"{} of\",\"target\":\"jj\"}\n";
+enum { LETTER_UNITS = 7 };
+
+static inline void lettered_open(lettered *x, const char *name, bool bos, const char *lines) {
+    char dir[512];
+    er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
+    o.threads = 1;
+    *x = (lettered){0};
+    (void)snprintf(dir, sizeof dir, "%s/golden/models/%s", TEST_DATA, name);
+    OK(er_device_open(&x->dev, &o));
+    OK(letter_model_open(&x->m, x->dev, dir, bos));
+    size_t z = x->m->arch.layers / 2 - (x->m->arch.layers == 3 ? 0 : 1);
+    x->h = (er_hparams){.layers = {z},
+        .n_layers = 1,
+        .steps = 8,
+        .lr = 0.1,
+        .clamp = 4,
+        .decay = 0.5,
+        .kl = 0.25,
+        .stop = 0,
+        .lambda = 1,
+        .n_prefixes = 2,
+        .n_siblings = 2,
+        .key_bare = 0.5,
+        .merge_subjects = true};
+    static const char templates[] = "[\"So. {}\", \"So? {}\"]";
+    char path[] = "/tmp/errata-templates-XXXXXX";
+    FILE *f = fdopen(mkstemp(path), "w");
+    if (!f || fputs(templates, f) < 0 || fclose(f) != 0) fail_msg("cannot write %s", path);
+    OK(er_templates_read(&x->templates, path));
+    (void)remove(path);
+    OK(er_facts_parse(&x->facts, lines, strlen(lines), "facts.jsonl", &(er_facts_options){0}));
+    OK(er_units_build(&x->units, x->facts, x->m, &x->h, x->templates));
+    assert_int_equal(x->facts->n_rejects, 0);
+}
+static inline void lettered_close(lettered *x) {
+    er_units_free(x->units);
+    er_templates_free(x->templates);
+    er_facts_free(x->facts);
+    er_model_free(x->m);
+    er_device_close(x->dev);
+}
+#endif
