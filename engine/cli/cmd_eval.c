@@ -25,8 +25,8 @@ static const struct option options[] = {{"model", required_argument, NULL, O_MOD
     {"text", required_argument, NULL, O_TEXT}, {"out", required_argument, NULL, O_OUT},
     {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
     {"answers", required_argument, NULL, O_ANSWERS}, {"all-paraphrases", no_argument, NULL, O_PARAPHRASES},
-    {"drift-tokens", required_argument, NULL, O_DRIFT}, {"details", no_argument, NULL, O_DETAILS},
-    ER_CLI_COMMON_OPTIONS, {0}};
+    {"neighbors", required_argument, NULL, O_NEIGHBORS}, {"drift-tokens", required_argument, NULL, O_DRIFT},
+    {"details", no_argument, NULL, O_DETAILS}, ER_CLI_COMMON_OPTIONS, {0}};
 static const char help[] =
     "usage: errata eval --model DIR --facts FILE [--base DIR] [OPTIONS]\n\n"
     "Scores each fact's prompt, its paraphrases and its neighbours: as a comparison of the two objects'\n"
@@ -39,6 +39,7 @@ static const char help[] =
     "  --out DIR                 write metrics.json and report.html there\n"
     "  --limit N                 the first N records only\n"
     "  --answers N               ask N facts in words, for the report (40)\n"
+    "  --neighbors N             score the first N neighbours of each fact (all)\n"
     "  --all-paraphrases         score EasyEdit's rephrase_prompt too, although few are paraphrases\n"
     "  --zsre-answers            zsRE: the true answer is the target\n"
     "  --details                 every prompt's scores in metrics.json\n" ER_CLI_COMMON_HELP;
@@ -162,6 +163,8 @@ static int take(eval *e, int o, const char *value) {
         return er_cli_size(&e->fo.limit, "eval", "--limit", value) ? 1 : -1;
     case O_ANSWERS:
         return er_cli_size(&e->o.answers, "eval", "--answers", value) ? 1 : -1;
+    case O_NEIGHBORS:
+        return er_cli_size(&e->o.neighbors, "eval", "--neighbors", value) ? 1 : -1;
     case O_DRIFT:
         return er_cli_size(&e->o.drift_tokens, "eval", "--drift-tokens", value) ? 1 : -1;
     case O_ZSRE:
