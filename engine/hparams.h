@@ -25,6 +25,7 @@ typedef struct er_hparams {
     size_t n_prefixes;  // context templates besides the bare prompt
     double key_bare;    // share of the bare prompt in a fact's key; the other rows share the rest (0.5 in the
                         // reference)
+    bool key_per_row;  // each row is a column of the solve, with its own residual, instead of one averaged key per subject
     size_t n_siblings;  // phrasings of other facts of the same relation, at most
     bool merge_subjects;  // facts that share a subject get one z together
     unsigned long long seed;

@@ -24,6 +24,11 @@ typedef struct er_solve_info {
 er_status er_solve_update(double *dw, er_solve_info *info, er_device *dev, er_stream *s, const double *keys,
     const double *residuals, size_t n, size_t d_in, size_t d_out, const er_moment *c, double lambda);
 
+// The same from sums that were accumulated elsewhere: kk [d_in, d_in] = K K^T becomes the factor of K K^T + lambda C; rk [d_out, d_in] =
+// R K^T becomes dW. For more columns than fit in memory at once.
+er_status er_solve_sums(double *rk, double *kk, er_solve_info *info, er_device *dev, er_stream *s, size_t d_in, size_t d_out,
+    const er_moment *c, double lambda);
+
 typedef struct er_layer_report {
     size_t layer;
     double w_norm, dw_norm;  // Frobenius, before rounding to the stored type

@@ -17,6 +17,7 @@ enum {
     O_ZSRE,
     O_ANSWERS,
     O_PARAPHRASES,
+    O_NEIGHBORS,
     O_DRIFT,
     O_DETAILS
 };

@@ -28,6 +28,7 @@ static const field fields[] = {
     FIELD("n_siblings", F_SIZE, n_siblings),
     FIELD("key_bare", F_REAL, key_bare),
     FIELD("merge_subjects", F_BOOL, merge_subjects),
+    FIELD("key_per_row", F_BOOL, key_per_row),
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
 

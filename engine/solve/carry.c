@@ -101,7 +101,7 @@ static er_status create_buffers(er_carry *c, size_t max_tokens) {
     er_device *d = c->m->dev;
     size_t hidden = c->m->arch.hidden, wide = c->m->arch.inner > hidden ? c->m->arch.inner : hidden;
     void *p = NULL;
-    c->max_rows = max_tokens;
+    c->max_rows = max_tokens < 512 ? max_tokens : 512;
     ER_TRY(er_run_create(&c->run, c->m, max_tokens, c->max_rows, false));
     ER_TRY(d->op->alloc(d, &p, max_tokens * hidden * sizeof(float)));
     c->dev_x = p;
@@ -170,7 +170,7 @@ static size_t chunk_entries(er_carry *c, chunk *k, size_t first) {
 
 // The shared first tokens: their states advance like any others, and their keys and values at `layer` go to
 // the cache.
-static er_status run_groups(er_carry *c, size_t layer, bool keep) {
+static er_status run_groups(er_carry *c, size_t layer, size_t to_layer, bool keep) {
     er_status rc = ER_OK;
     er_device *d = c->m->dev;
     size_t hidden = c->m->arch.hidden;
@@ -182,7 +182,7 @@ static er_status run_groups(er_carry *c, size_t layer, bool keep) {
         ER_TRY(chunk_begin(c, &k, true));
         float *x = c->x + s->at * hidden;
         ER_TRY(d->op->upload(d, c->run->stream, c->dev_x, x, k.tokens * hidden * sizeof *x));
-        ER_TRY(er_run_layer(c->run, layer, c->dev_x, NULL));
+        for (size_t l = layer; l <= to_layer; l++) ER_TRY(er_run_layer(c->run, l, c->dev_x, NULL));
         if (keep) ER_TRY(d->op->download(d, c->run->stream, x, c->dev_x, k.tokens * hidden * sizeof *x));
     }
 out:
@@ -201,7 +201,7 @@ er_status er_carry_advance(er_carry *c, size_t layer) {
     er_status rc = ER_OK;
     er_device *d = c->m->dev;
     size_t hidden = c->m->arch.hidden;
-    ER_TRY(run_groups(c, layer, true));
+    ER_TRY(run_groups(c, layer, layer, true));
     for (size_t i = 0, n; i < c->n_entries; i += n) {
         chunk k;
         n = chunk_entries(c, &k, i);
@@ -231,7 +231,7 @@ er_status er_carry_keys(er_carry *c, size_t layer, double *keys) {
     er_status rc = ER_OK;
     size_t inner = c->m->arch.inner;
     memset(keys, 0, c->n_units * inner * sizeof *keys);
-    ER_TRY(run_groups(c, layer, false));
+    ER_TRY(run_groups(c, layer, layer, false));
     for (size_t i = 0, n; i < c->n_entries; i += n) {
         chunk k;
         n = chunk_entries(c, &k, i);
@@ -276,6 +276,55 @@ er_status er_carry_current(er_carry *c, size_t layer, double *current) {
         }
     }
 out:
+    return rc;
+}
+
+size_t er_carry_max_rows(const er_carry *c) { return c->max_rows; }
+
+typedef struct row_lists {  // of one chunk
+    float *keys, *current;
+    size_t *unit;
+    bool *bare;
+} row_lists;
+
+static er_status rows_of_chunk(er_carry *c, const chunk *k, size_t first, size_t layer, row_lists *l) {
+    er_status rc = ER_OK;
+    size_t inner = c->m->arch.inner, hidden = c->m->arch.hidden;
+    ER_TRY(upload_chunk(c, k, first));
+    ER_TRY(er_run_layer_to_key(c->run, layer, c->dev_x, NULL));
+    ER_TRY(pick_last(c, k, c->run->act, inner));
+    memcpy(l->keys, c->host_picked, k->rows * inner * sizeof *l->keys);
+    ER_TRY(er_run_layer_finish(c->run, layer, c->dev_x));
+    for (size_t i = layer + 1; i <= c->last_layer; i++) ER_TRY(er_run_layer(c->run, i, c->dev_x, NULL));
+    ER_TRY(pick_last(c, k, c->dev_x, hidden));
+    memcpy(l->current, c->host_picked, k->rows * hidden * sizeof *l->current);
+    for (size_t r = 0; r < k->rows; r++)
+        l->unit[r] = c->entry[first + r].unit, l->bare[r] = c->entry[first + r].bare;
+out:
+    return rc;
+}
+
+er_status er_carry_rows(er_carry *c, size_t layer, er_carry_sink sink, void *ctx) {
+    er_status rc = ER_OK;
+    row_lists l = {.keys = malloc(c->max_rows * c->m->arch.inner * sizeof *l.keys),
+        .current = malloc(c->max_rows * c->m->arch.hidden * sizeof *l.current),
+        .unit = malloc(c->max_rows * sizeof *l.unit),
+        .bare = malloc(c->max_rows * sizeof *l.bare)};
+    if (!l.keys || !l.current || !l.unit || !l.bare) ER_FAIL(ER_ENOMEM, "%zu keys", c->max_rows);
+    ER_TRY(run_groups(c, layer, c->last_layer, false));
+    for (size_t i = 0, n; i < c->n_entries; i += n) {
+        chunk k;
+        n = chunk_entries(c, &k, i);
+        ER_TRY(rows_of_chunk(c, &k, i, layer, &l));
+        er_carry_chunk rows = {
+            .n = k.rows, .keys = l.keys, .current = l.current, .unit = l.unit, .bare = l.bare};
+        ER_TRY(sink(ctx, &rows));
+    }
+out:
+    free(l.keys);
+    free(l.current);
+    free(l.unit);
+    free(l.bare);
     return rc;
 }
 

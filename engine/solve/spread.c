@@ -70,6 +70,27 @@ static er_status dw_norm(double *out, spread *s, size_t elements) {
     return rc;
 }
 
+static er_status finish_layer(spread *s, er_layer_report *r, size_t layer, const double *keys, size_t n) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    size_t d_in = s->m->arch.inner, o = s->m->arch.hidden;
+    ER_TRY(weight_norm(&r->w_norm, s->m, layer));
+    ER_TRY(dw_norm(&r->dw_norm, s, o * d_in));
+    if (!isfinite(r->dw_norm)) ER_FAIL(ER_ENUMERIC, "layer %zu: the update is not finite", layer);
+    if (s->observer) s->observer->layer(s->observer->ctx, layer, keys, s->current, s->host_dw, n, d_in, o);
+    ER_TRY(d->op->weight_add(d, NULL, s->m->block[layer].down, s->dev_dw, &r->rounding_loss));
+out:
+    return rc;
+}
+
+// A numerical refusal names its layer.
+static er_status at_layer(er_status rc, size_t layer) {
+    char why[512];
+    if (rc != ER_ENUMERIC) return rc;
+    (void)snprintf(why, sizeof why, "%s", er_last_error());
+    return er_fail(rc, "layer %zu: %s", layer, why);
+}
+
 static er_status edit_layer(spread *s, er_layer_report *r, size_t index, const er_moment *c) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
@@ -83,19 +104,10 @@ static er_status edit_layer(spread *s, er_layer_report *r, size_t index, const e
     r->gather_seconds = seconds() - t0;
     ER_TRY(d->op->upload(d, NULL, s->dev_keys, s->keys, n * d_in * sizeof(double)));
     ER_TRY(d->op->upload(d, NULL, s->dev_residual, s->residual, n * o * sizeof(double)));
-    rc = er_solve_update(
-        s->dev_dw, &r->solve, d, NULL, s->dev_keys, s->dev_residual, n, d_in, o, c, s->h->lambda);
-    if (rc == ER_ENUMERIC) {
-        char why[512];
-        (void)snprintf(why, sizeof why, "%s", er_last_error());
-        ER_FAIL(rc, "layer %zu: %s", layer, why);
-    }
-    if (rc != ER_OK) goto out;
-    ER_TRY(weight_norm(&r->w_norm, s->m, layer));
-    ER_TRY(dw_norm(&r->dw_norm, s, o * d_in));
-    if (!isfinite(r->dw_norm)) ER_FAIL(ER_ENUMERIC, "layer %zu: the update is not finite", layer);
-    if (s->observer) s->observer->layer(s->observer->ctx, layer, s->keys, s->current, s->host_dw, n, d_in, o);
-    ER_TRY(d->op->weight_add(d, NULL, s->m->block[layer].down, s->dev_dw, &r->rounding_loss));
+    ER_TRY(at_layer(er_solve_update(s->dev_dw, &r->solve, d, NULL, s->dev_keys, s->dev_residual, n, d_in, o,
+                        c, s->h->lambda),
+        layer));
+    ER_TRY(finish_layer(s, r, layer, s->keys, n));
 out:
     return rc;
 }
@@ -107,18 +119,85 @@ static er_status take(er_device *d, double **out, size_t elements) {
     return rc;
 }
 
+// ---- every row a column ----
+
+typedef struct sums {
+    spread *s;
+    double share;
+    double *kk;                       // [dev] [d_in, d_in]; R K^T grows in dev_dw
+    double *keys, *residual;          // host [rows, d_in], [o, rows] of a chunk
+    double *dev_keys, *dev_residual;  // [dev]
+} sums;
+
+static er_status add_rows(void *ctx, const er_carry_chunk *c) {
+    er_status rc = ER_OK;
+    sums *t = ctx;
+    spread *s = t->s;
+    er_device *d = s->m->dev;
+    size_t d_in = s->m->arch.inner, o = s->m->arch.hidden;
+    for (size_t i = 0; i < c->n * d_in; i++) t->keys[i] = (double)c->keys[i];
+    for (size_t i = 0; i < c->n; i++) {
+        const float *z = s->z + c->unit[i] * o, *now = c->current + i * o;
+        for (size_t j = 0; j < o; j++) t->residual[j * c->n + i] = t->share * ((double)z[j] - (double)now[j]);
+        for (size_t j = 0; c->bare[i] && j < o; j++) s->current[c->unit[i] * o + j] = (double)now[j];
+    }
+    ER_TRY(d->op->upload(d, NULL, t->dev_keys, t->keys, c->n * d_in * sizeof(double)));
+    ER_TRY(d->op->upload(d, NULL, t->dev_residual, t->residual, c->n * o * sizeof(double)));
+    ER_TRY(d->op->gemm_f64(
+        d, NULL, true, false, d_in, d_in, c->n, 1.0, t->dev_keys, d_in, t->dev_keys, d_in, 1.0, t->kk, d_in));
+    ER_TRY(d->op->gemm_f64(d, NULL, false, false, o, d_in, c->n, 1.0, t->dev_residual, c->n, t->dev_keys,
+        d_in, 1.0, s->dev_dw, d_in));
+    ER_TRY(d->op->sync(d, NULL));
+out:
+    return rc;
+}
+
+// K K^T and R K^T over all rows of all units, a chunk at a time: memory does not grow with the number of
+// facts.
+static er_status edit_layer_by_rows(spread *s, er_layer_report *r, size_t index, const er_moment *c) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    size_t layer = s->h->layers[index], d_in = s->m->arch.inner, o = s->m->arch.hidden,
+           rows = er_carry_max_rows(s->carry);
+    sums t = {.s = s, .share = 1.0 / (double)(s->h->n_layers - index)};
+    double t0 = seconds();
+    r->layer = layer;
+    t.keys = malloc(rows * d_in * sizeof(double));
+    t.residual = malloc(rows * o * sizeof(double));
+    if (!t.keys || !t.residual) ER_FAIL(ER_ENOMEM, "%zu keys", rows);
+    ER_TRY(take(d, &t.kk, d_in * d_in));
+    ER_TRY(take(d, &t.dev_keys, rows * d_in));
+    ER_TRY(take(d, &t.dev_residual, rows * o));
+    ER_TRY(d->op->zero(d, NULL, t.kk, d_in * d_in * sizeof(double)));
+    ER_TRY(d->op->zero(d, NULL, s->dev_dw, o * d_in * sizeof(double)));
+    ER_TRY(er_carry_rows(s->carry, layer, add_rows, &t));
+    if (!index) memcpy(s->start, s->current, s->n * o * sizeof *s->start);
+    r->residual = residuals(s, t.share);
+    r->gather_seconds = seconds() - t0;
+    ER_TRY(at_layer(er_solve_sums(s->dev_dw, t.kk, &r->solve, d, NULL, d_in, o, c, s->h->lambda), layer));
+    ER_TRY(finish_layer(s, r, layer, NULL, 0));
+out:
+    free(t.keys);
+    free(t.residual);
+    d->op->release(d, t.kk);
+    d->op->release(d, t.dev_keys);
+    d->op->release(d, t.dev_residual);
+    return rc;
+}
+
 static er_status create(spread *s) {
     er_status rc = ER_OK;
     size_t d_in = s->m->arch.inner, o = s->m->arch.hidden, n = s->n;
-    s->keys = malloc((n * d_in + 1) * sizeof(double));
+    size_t own = s->h->key_per_row ? 0 : n;  // per-row columns are added up a chunk at a time
+    s->keys = malloc((own * d_in + 1) * sizeof(double));
     s->current = malloc((n * o + 1) * sizeof(double));
     s->start = malloc((n * o + 1) * sizeof(double));
     s->residual = malloc((n * o + 1) * sizeof(double));
     s->host_dw = malloc(o * d_in * sizeof(double));
     if (!s->keys || !s->current || !s->start || !s->residual || !s->host_dw)
         ER_FAIL(ER_ENOMEM, "keys and residuals of %zu facts", n);
-    ER_TRY(take(s->m->dev, &s->dev_keys, n * d_in));
-    ER_TRY(take(s->m->dev, &s->dev_residual, n * o));
+    ER_TRY(take(s->m->dev, &s->dev_keys, own * d_in));
+    ER_TRY(take(s->m->dev, &s->dev_residual, own * o));
     ER_TRY(take(s->m->dev, &s->dev_dw, o * d_in));
 out:
     return rc;
@@ -149,7 +228,8 @@ er_status er_spread(er_spread_report *out, er_model *m, const er_units *units, c
     ER_TRY(er_carry_create(&s.carry, m, units, last, 2048));
     for (size_t l = 0; l <= last; l++) {
         if (index < h->n_layers && h->layers[index] == l) {
-            ER_TRY(edit_layer(&s, &out->layer[index], index, c[index]));
+            ER_TRY(h->key_per_row ? edit_layer_by_rows(&s, &out->layer[index], index, c[index])
+                                  : edit_layer(&s, &out->layer[index], index, c[index]));
             index++;
         }
         if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "interrupted in solve: nothing is written");

@@ -87,3 +87,20 @@ er_status er_solve_update(double *dw, er_solve_info *info, er_device *dev, er_st
     }
     return rc;
 }
+
+er_status er_solve_sums(double *rk, double *kk, er_solve_info *info, er_device *dev, er_stream *s,
+    size_t d_in, size_t d_out, const er_moment *c, double lambda) {
+    er_status rc = ER_OK;
+    double start = seconds(), d = (double)d_in;
+    if (c->dim != d_in) ER_FAIL(ER_EARG, "covariance of %zu rows for keys of %zu", c->dim, d_in);
+    if (!c->count) ER_FAIL(ER_ENUMERIC, "covariance of no tokens");
+    ER_TRY(dev->op->axpy_f64(dev, s, kk, lambda / (double)c->count, c->sum, d_in * d_in));
+    ER_TRY(dev->op->potrf(dev, s, kk, d_in));
+    ER_TRY(dev->op->potrs(dev, s, kk, d_in, rk, d_out));
+    ER_TRY(dev->op->sync(dev, s));
+    if (info)
+        *info =
+            (er_solve_info){.flops = d * d * d / 3 + 2 * (double)d_out * d * d, .seconds = seconds() - start};
+out:
+    return rc;
+}
