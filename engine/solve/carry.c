@@ -279,10 +279,11 @@ out:
     return rc;
 }
 
+size_t er_carry_n_rows(const er_carry *c) { return c->n_entries; }
 size_t er_carry_max_rows(const er_carry *c) { return c->max_rows; }
 
 typedef struct row_lists {  // of one chunk
-    float *keys, *current;
+    float *keys, *current, *weight;
     size_t *unit;
     bool *bare;
 } row_lists;
@@ -308,21 +309,28 @@ er_status er_carry_rows(er_carry *c, size_t layer, er_carry_sink sink, void *ctx
     er_status rc = ER_OK;
     row_lists l = {.keys = malloc(c->max_rows * c->m->arch.inner * sizeof *l.keys),
         .current = malloc(c->max_rows * c->m->arch.hidden * sizeof *l.current),
+        .weight = malloc(c->max_rows * sizeof *l.weight),
         .unit = malloc(c->max_rows * sizeof *l.unit),
         .bare = malloc(c->max_rows * sizeof *l.bare)};
-    if (!l.keys || !l.current || !l.unit || !l.bare) ER_FAIL(ER_ENOMEM, "%zu keys", c->max_rows);
+    if (!l.keys || !l.current || !l.weight || !l.unit || !l.bare) ER_FAIL(ER_ENOMEM, "%zu keys", c->max_rows);
     ER_TRY(run_groups(c, layer, c->last_layer, false));
     for (size_t i = 0, n; i < c->n_entries; i += n) {
         chunk k;
         n = chunk_entries(c, &k, i);
         ER_TRY(rows_of_chunk(c, &k, i, layer, &l));
-        er_carry_chunk rows = {
-            .n = k.rows, .keys = l.keys, .current = l.current, .unit = l.unit, .bare = l.bare};
+        er_carry_chunk rows = {.first = i,
+            .n = k.rows,
+            .keys = l.keys,
+            .current = l.current,
+            .unit = l.unit,
+            .weight = l.weight,
+            .bare = l.bare};
         ER_TRY(sink(ctx, &rows));
     }
 out:
     free(l.keys);
     free(l.current);
+    free(l.weight);
     free(l.unit);
     free(l.bare);
     return rc;

@@ -18,17 +18,19 @@ er_status er_carry_keys(er_carry *c, size_t layer, double *keys);
 // current [units, hidden] (host): output of the last layer at the subject's last token of each unit's bare
 // row, from the carried states at the input of `layer`. The states stay as they are.
 er_status er_carry_current(er_carry *c, size_t layer, double *current);
-// Every row by itself, chunk by chunk: its key at `layer` [n, inner], the last layer's output [n, hidden],
-// both at the subject's last token, which unit it belongs to and whether it is that unit's bare row. Host
-// arrays, borrowed. The states stay as they are.
+// Every row by itself, chunk by chunk: its key at `layer` and the last layer's output, both at the subject's
+// last token. Host arrays, borrowed. The states stay as they are.
 typedef struct er_carry_chunk {
-    size_t n;
-    const float *keys, *current;
-    const size_t *unit;
-    const bool *bare;
+    size_t first, n;       // rows first .. first + n - 1 of er_carry_n_rows
+    const float *keys;     // [n, inner]
+    const float *current;  // [n, hidden]
+    const size_t *unit;    // [n]
+    const float *weight;   // [n] key weights
+    const bool *bare;      // [n] is it its unit's bare row
 } er_carry_chunk;
 typedef er_status (*er_carry_sink)(void *ctx, const er_carry_chunk *rows);
 er_status er_carry_rows(er_carry *c, size_t layer, er_carry_sink sink, void *ctx);
+size_t er_carry_n_rows(const er_carry *c);    // of all units, KL rows not counted
 size_t er_carry_max_rows(const er_carry *c);  // of one chunk
 double er_carry_flops(const er_carry *c);
 #endif

@@ -18,6 +18,7 @@ typedef struct spread {
     double *dev_keys, *dev_residual, *dev_dw;   // [dev]
     double *host_dw;                            // only with an observer
     const er_spread_observer *observer;
+    float *row_start;  // host [rows, o] before any edit; only with key_per_row
 } spread;
 
 static double seconds(void) {
@@ -124,29 +125,47 @@ static er_status take(er_device *d, double **out, size_t elements) {
 typedef struct sums {
     spread *s;
     double share;
+    bool first;                       // before any edit: what the rows give is what delta is added to
     double *kk;                       // [dev] [d_in, d_in]; R K^T grows in dev_dw
     double *keys, *residual;          // host [rows, d_in], [o, rows] of a chunk
     double *dev_keys, *dev_residual;  // [dev]
 } sums;
+
+// Columns sqrt(w) k and sqrt(w) r of one chunk; r = share (h0 + delta - h): the value optimisation added
+// delta to every row's own state h0, so that is each row's own target.
+static void fill_columns(sums *t, const er_carry_chunk *c) {
+    spread *s = t->s;
+    size_t d_in = s->m->arch.inner, o = s->m->arch.hidden;
+    if (t->first) memcpy(s->row_start + c->first * o, c->current, c->n * o * sizeof *c->current);
+    for (size_t i = 0; i < c->n; i++) {
+        size_t u = c->unit[i] * o;
+        double w = sqrt((double)c->weight[i]);
+        const float *now = c->current + i * o, *then = s->row_start + (c->first + i) * o;
+        for (size_t j = 0; j < d_in; j++) t->keys[i * d_in + j] = w * (double)c->keys[i * d_in + j];
+        if (c->bare[i])
+            for (size_t j = 0; j < o; j++) s->current[u + j] = (double)now[j];
+        if (c->bare[i] && t->first)
+            for (size_t j = 0; j < o; j++) s->start[u + j] = (double)now[j];
+        for (size_t j = 0; j < o; j++) {
+            double delta = (double)s->z[u + j] - s->start[u + j];
+            t->residual[j * c->n + i] = w * t->share * ((double)then[j] + delta - (double)now[j]);
+        }
+    }
+}
 
 static er_status add_rows(void *ctx, const er_carry_chunk *c) {
     er_status rc = ER_OK;
     sums *t = ctx;
     spread *s = t->s;
     er_device *d = s->m->dev;
-    size_t d_in = s->m->arch.inner, o = s->m->arch.hidden;
-    for (size_t i = 0; i < c->n * d_in; i++) t->keys[i] = (double)c->keys[i];
-    for (size_t i = 0; i < c->n; i++) {
-        const float *z = s->z + c->unit[i] * o, *now = c->current + i * o;
-        for (size_t j = 0; j < o; j++) t->residual[j * c->n + i] = t->share * ((double)z[j] - (double)now[j]);
-        for (size_t j = 0; c->bare[i] && j < o; j++) s->current[c->unit[i] * o + j] = (double)now[j];
-    }
-    ER_TRY(d->op->upload(d, NULL, t->dev_keys, t->keys, c->n * d_in * sizeof(double)));
-    ER_TRY(d->op->upload(d, NULL, t->dev_residual, t->residual, c->n * o * sizeof(double)));
+    size_t d_in = s->m->arch.inner, o = s->m->arch.hidden, n = c->n;
+    fill_columns(t, c);
+    ER_TRY(d->op->upload(d, NULL, t->dev_keys, t->keys, n * d_in * sizeof(double)));
+    ER_TRY(d->op->upload(d, NULL, t->dev_residual, t->residual, n * o * sizeof(double)));
     ER_TRY(d->op->gemm_f64(
-        d, NULL, true, false, d_in, d_in, c->n, 1.0, t->dev_keys, d_in, t->dev_keys, d_in, 1.0, t->kk, d_in));
-    ER_TRY(d->op->gemm_f64(d, NULL, false, false, o, d_in, c->n, 1.0, t->dev_residual, c->n, t->dev_keys,
-        d_in, 1.0, s->dev_dw, d_in));
+        d, NULL, true, false, d_in, d_in, n, 1.0, t->dev_keys, d_in, t->dev_keys, d_in, 1.0, t->kk, d_in));
+    ER_TRY(d->op->gemm_f64(
+        d, NULL, false, false, o, d_in, n, 1.0, t->dev_residual, n, t->dev_keys, d_in, 1.0, s->dev_dw, d_in));
     ER_TRY(d->op->sync(d, NULL));
 out:
     return rc;
@@ -159,7 +178,7 @@ static er_status edit_layer_by_rows(spread *s, er_layer_report *r, size_t index,
     er_device *d = s->m->dev;
     size_t layer = s->h->layers[index], d_in = s->m->arch.inner, o = s->m->arch.hidden,
            rows = er_carry_max_rows(s->carry);
-    sums t = {.s = s, .share = 1.0 / (double)(s->h->n_layers - index)};
+    sums t = {.s = s, .share = 1.0 / (double)(s->h->n_layers - index), .first = index == 0};
     double t0 = seconds();
     r->layer = layer;
     t.keys = malloc(rows * d_in * sizeof(double));
@@ -171,7 +190,6 @@ static er_status edit_layer_by_rows(spread *s, er_layer_report *r, size_t index,
     ER_TRY(d->op->zero(d, NULL, t.kk, d_in * d_in * sizeof(double)));
     ER_TRY(d->op->zero(d, NULL, s->dev_dw, o * d_in * sizeof(double)));
     ER_TRY(er_carry_rows(s->carry, layer, add_rows, &t));
-    if (!index) memcpy(s->start, s->current, s->n * o * sizeof *s->start);
     r->residual = residuals(s, t.share);
     r->gather_seconds = seconds() - t0;
     ER_TRY(at_layer(er_solve_sums(s->dev_dw, t.kk, &r->solve, d, NULL, d_in, o, c, s->h->lambda), layer));
@@ -211,6 +229,7 @@ static void destroy(spread *s) {
     free(s->start);
     free(s->residual);
     free(s->host_dw);
+    free(s->row_start);
     d->op->release(d, s->dev_keys);
     d->op->release(d, s->dev_residual);
     d->op->release(d, s->dev_dw);
@@ -226,6 +245,9 @@ er_status er_spread(er_spread_report *out, er_model *m, const er_units *units, c
     *out = (er_spread_report){.n_layers = h->n_layers};
     ER_TRY(create(&s));
     ER_TRY(er_carry_create(&s.carry, m, units, last, 2048));
+    size_t rows = er_carry_n_rows(s.carry);
+    if (h->key_per_row && !(s.row_start = malloc((rows * m->arch.hidden + 1) * sizeof *s.row_start)))
+        ER_FAIL(ER_ENOMEM, "states of %zu rows", rows);
     for (size_t l = 0; l <= last; l++) {
         if (index < h->n_layers && h->layers[index] == l) {
             ER_TRY(h->key_per_row ? edit_layer_by_rows(&s, &out->layer[index], index, c[index])
