@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/cli/cli.h"
 #include "io/log.h"
@@ -114,6 +115,15 @@ static void help(FILE *to) {
         "            75 interrupted (run it again to go on), 78 bad configuration\n");
 }
 
+// libgomp's threads spin between parallel regions; where cores are shared that costs many times the work
+// itself. It reads its environment before main, so the only way to say "wait briefly, then sleep" is to say
+// it and start again.
+static void wait_politely(char **argv) {
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+    if (setenv("GOMP_SPINCOUNT", "10000", 1) == 0)
+        (void)execv("/proc/self/exe", argv);  // comes back only on failure
+}
+
 static int run(size_t command, int argc, char **argv) {
     er_signals_install();
     int code = commands[command].run(argc - 1, argv + 1);
@@ -138,7 +148,10 @@ int main(int argc, char **argv) {
         return 0;
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (!strcmp(argv[1], commands[i].name)) return run(i, argc, argv);
+        if (!strcmp(argv[1], commands[i].name)) {
+            wait_politely(argv);
+            return run(i, argc, argv);
+        }
     (void)fprintf(stderr, "errata: no command '%s'; see errata --help\n", argv[1]);
     return 2;
 }

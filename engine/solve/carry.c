@@ -299,8 +299,10 @@ static er_status rows_of_chunk(er_carry *c, const chunk *k, size_t first, size_t
     for (size_t i = layer + 1; i <= c->last_layer; i++) ER_TRY(er_run_layer(c->run, i, c->dev_x, NULL));
     ER_TRY(pick_last(c, k, c->dev_x, hidden));
     memcpy(l->current, c->host_picked, k->rows * hidden * sizeof *l->current);
-    for (size_t r = 0; r < k->rows; r++)
-        l->unit[r] = c->entry[first + r].unit, l->bare[r] = c->entry[first + r].bare;
+    for (size_t r = 0; r < k->rows; r++) {
+        const entry *e = &c->entry[first + r];
+        l->unit[r] = e->unit, l->bare[r] = e->bare, l->weight[r] = e->row->key_weight;
+    }
 out:
     return rc;
 }
