@@ -33,8 +33,24 @@ ER_CLONES static void subtract_row(float *y, const float *x, float shift, float 
     for (size_t i = 0; i < n; i++) y[i] = (x[i] - shift) - log_sum;
 }
 
-ER_CLONES static void label_gradient(float *x, float shift, float scale, size_t n) {
-    for (size_t i = 0; i < n; i++) x[i] = scale * vm_exp(x[i] - shift);
+// As sum_exp, leaving the exponentials in x: they are the gradient but for a factor.
+ER_CLONES static double replace_exp(float *x, float shift, size_t n) {
+    double total = 0;
+    for (size_t at = 0; at < n; at += SPAN) {
+        size_t end = at + SPAN < n ? at + SPAN : n;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (size_t i = at; i < end; i++) {
+            x[i] = vm_exp(x[i] - shift);
+            sum += x[i];
+        }
+        total += (double)sum;
+    }
+    return total;
+}
+
+ER_CLONES static void scale_row(float *x, float factor, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] *= factor;
 }
 
 // sum p (log p - log q). A zero probability adds nothing, whatever q is.
@@ -81,23 +97,23 @@ static bool is_argmax(const float *x, size_t label, float top) {
     return true;
 }
 
-static void loss_row(const er_label_loss *l, size_t r) {
-    float *x = l->logits + r * l->vocab;
-    float top = row_max(x, l->vocab);
-    double sum = sum_exp(x, top, l->vocab), log_sum = log(sum);
-    bool kl = l->label[r] < 0;
-    if (l->hit) l->hit[r] = !kl && is_argmax(x, (size_t)l->label[r], top);
-    if (!kl) {
-        size_t label = (size_t)l->label[r];
-        l->loss[r] = (float)(log_sum - ((double)x[label] - (double)top));
-        if (!l->want_grad) return;
-        label_gradient(x, top, (float)((double)l->weight[r] / sum), l->vocab);
-        x[label] -= l->weight[r];
-        return;
-    }
+static void label_row(const er_label_loss *l, size_t r, float *x, float top) {
+    size_t label = (size_t)l->label[r];
+    double at_label = (double)x[label] - (double)top;
+    if (l->hit) l->hit[r] = is_argmax(x, label, top);
+    double sum = l->want_grad ? replace_exp(x, top, l->vocab) : sum_exp(x, top, l->vocab);
+    l->loss[r] = (float)(log(sum) - at_label);
+    if (!l->want_grad) return;
+    scale_row(x, (float)((double)l->weight[r] / sum), l->vocab);
+    x[label] -= l->weight[r];
+}
+
+static void kl_row(const er_label_loss *l, size_t r, float *x, float top) {
     const float *log_q = l->reference + (size_t)l->kl_ref[r] * l->vocab;
-    l->loss[r] = (float)kl_sum(x, log_q, top, (float)log_sum, l->vocab);
-    if (l->want_grad) kl_gradient(x, log_q, top, (float)log_sum, l->loss[r], l->weight[r], l->vocab);
+    float log_sum = (float)log(sum_exp(x, top, l->vocab));
+    if (l->hit) l->hit[r] = 0;
+    l->loss[r] = (float)kl_sum(x, log_q, top, log_sum, l->vocab);
+    if (l->want_grad) kl_gradient(x, log_q, top, log_sum, l->loss[r], l->weight[r], l->vocab);
 }
 
 er_status er_cpu_label_loss(er_device *d, er_stream *s, const er_label_loss *l) {
@@ -110,6 +126,10 @@ er_status er_cpu_label_loss(er_device *d, er_stream *s, const er_label_loss *l) 
             return er_fail(ER_EARG, "row %zu is a KL row without a reference", r);
     }
 #pragma omp parallel for num_threads(d->threads) schedule(dynamic) if (l->rows > 1)
-    for (size_t r = 0; r < l->rows; r++) loss_row(l, r);
+    for (size_t r = 0; r < l->rows; r++) {
+        float *x = l->logits + r * l->vocab, top = row_max(x, l->vocab);
+        if (l->label[r] < 0) kl_row(l, r, x, top);
+        else label_row(l, r, x, top);
+    }
     return ER_OK;
 }
