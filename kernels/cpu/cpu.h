@@ -31,6 +31,8 @@
 
 typedef enum er_cpu_slot { ER_SCRATCH_SCORES, ER_SCRATCH_SPLIT, ER_SCRATCH_SLOTS } er_cpu_slot;
 typedef struct er_onednn er_onednn;
+// What multiplies bf16 numbers into fp32 sums: nothing, AVX512_BF16 dot products, or AMX tiles.
+typedef enum er_bf16_unit { ER_BF16_NONE, ER_BF16_DOTS, ER_BF16_TILES } er_bf16_unit;
 
 typedef struct er_cpu {
     er_device base;
@@ -39,7 +41,7 @@ typedef struct er_cpu {
         size_t bytes;
     } scratch[ER_SCRATCH_SLOTS];
     er_onednn *dnn;  // NULL: not built in
-    bool amx;        // bf16 tiles are there and the kernel lets this process use them
+    er_bf16_unit unit;
 } er_cpu;
 
 // Grow-only memory of the device; the contents do not survive growth.

@@ -34,9 +34,9 @@ static er_status check_rows(size_t m) {
 // needs a weight that bf16 holds exactly; measured on one Xeon core with AMX: 420-650 GFLOP/s against 165 for
 // fp32 GEMM, and half its error.
 static int tile_terms(const er_device *d, const er_weight *w) {
-    if (!((const er_cpu *)d)->amx) return 0;
-    if (d->precision == ER_BF16_COMPUTE) return 1;
-    return w->dtype == ER_BF16 ? 3 : 0;
+    const er_bf16_unit unit = ((const er_cpu *)d)->unit;
+    if (d->precision == ER_BF16_COMPUTE) return unit == ER_BF16_NONE ? 0 : 1;
+    return unit == ER_BF16_TILES && w->dtype == ER_BF16 ? 3 : 0;
 }
 
 er_status er_cpu_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,

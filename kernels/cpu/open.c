@@ -140,7 +140,10 @@ static void name_device(er_cpu *c) {
     char model[48], blas[16];
     cpu_model(model, sizeof model);
     blas_version(blas, sizeof blas);
-    const char *form = !c->amx ? "" : c->base.precision == ER_BF16_COMPUTE ? ", amx bf16" : ", amx bf16 x 3";
+    const char *form = "";
+    if (c->base.precision == ER_BF16_COMPUTE)
+        form = c->unit == ER_BF16_TILES ? ", amx bf16" : ", avx512 bf16";
+    else if (c->unit == ER_BF16_TILES) form = ", amx bf16 x 3";
     (void)snprintf(c->base.name, sizeof c->base.name, "cpu: %s, %d thread%s, openblas %s%s%s%s", model,
         c->base.threads, c->base.threads == 1 ? "" : "s", blas, c->dnn ? ", " : "",
         c->dnn ? er_onednn_name(c->dnn) : "", form);
@@ -157,10 +160,9 @@ er_status er_device_cpu_open(er_device **out, const er_device_options *options) 
     if (!c->base.memory_limit)
         c->base.memory_limit = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
     ER_TRY(er_onednn_open(&c->dnn));
-    c->amx = er_tiles_present();
-    if (options->precision == ER_BF16_COMPUTE && !c->amx)
-        ER_FAIL(ER_EDEVICE, "bf16 compute needs a processor with AMX tiles for bf16, and a kernel that lets "
-                            "programs use them");
+    c->unit = er_tiles_unit();
+    if (options->precision == ER_BF16_COMPUTE && c->unit == ER_BF16_NONE)
+        ER_FAIL(ER_EDEVICE, "bf16 compute needs a processor with AMX or AVX512_BF16 instructions; use fp32");
     // Both libraries use OpenMP: one pool of threads for them and for the loops here.
     openblas_set_num_threads(c->base.threads);
     omp_set_num_threads(c->base.threads);

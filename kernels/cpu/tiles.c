@@ -42,17 +42,18 @@ void er_tiles_pack(er_device *d, uint16_t *packed, const void *stored, er_dtype 
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))
 
-bool er_tiles_present(void) {
-    unsigned a = 0, b = 0, c = 0, d = 0;
+er_bf16_unit er_tiles_unit(void) {
+    unsigned a = 0, b = 0, c = 0, d = 0, low, high, more;
     const unsigned amx = 1u << 22 | 1u << 24, avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & amx) != amx || (b & avx512) != avx512) return false;
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) return false;   // AVX512_BF16
-    if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !(c & 1u << 27)) return false;  // OSXSAVE
-    unsigned low, high;
-    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if ((low & 0x600e6u) != 0x600e6u) return false;  // vector and tile state is saved on a switch
+    if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !(c & 1u << 27)) return ER_BF16_NONE;  // OSXSAVE
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));  // which registers survive a switch
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & avx512) != avx512 || (low & 0xe6u) != 0xe6u)
+        return ER_BF16_NONE;
+    if (!__get_cpuid_count(7, 1, &more, &b, &c, &high) || !(more & 1u << 5))
+        return ER_BF16_NONE;  // AVX512_BF16
+    if ((d & amx) != amx || (low & 0x60000u) != 0x60000u) return ER_BF16_DOTS;
     // Linux hands out the 8 KiB of tile data on request: ARCH_REQ_XCOMP_PERM of feature 18.
-    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0 ? ER_BF16_TILES : ER_BF16_DOTS;
 }
 
 // Rows r0 .. r0+31, columns c0 .. of x [m, k] as depth * terms pairs of tiles; rows past m and columns past k
@@ -89,8 +90,13 @@ TARGET static void configure(void) {
     _tile_loadconfig(&config);
 }
 
-// Tiles 0..3 += A block (two row tiles, or one) times a panel of B.
-ER_INLINE TARGET void multiply(const uint16_t *a, const uint16_t *b, size_t depth, int terms, bool two) {
+// to [32 or 16, 32] = A block (two row tiles, or one) times a panel of B.
+ER_INLINE TARGET void multiply(
+    const uint16_t *a, const uint16_t *b, size_t depth, int terms, bool two, float *to, size_t ld) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
     for (size_t i = 0; i < depth; i++, b += 2 * TILE) {
         _tile_loadd(6, b, 64);
         _tile_loadd(7, b + TILE, 64);
@@ -103,6 +109,34 @@ ER_INLINE TARGET void multiply(const uint16_t *a, const uint16_t *b, size_t dept
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
         }
+    }
+    _tile_stored(0, to, ld * sizeof *to);
+    _tile_stored(1, to + 16, ld * sizeof *to);
+    if (!two) return;
+    _tile_stored(2, to + 16 * ld, ld * sizeof *to);
+    _tile_stored(3, to + 16 * ld + 16, ld * sizeof *to);
+}
+
+// The same with dot products of pairs, 8 rows at a time, for one term.
+TARGET static void multiply_dots(
+    const uint16_t *a, const uint16_t *b, size_t depth, bool two, float *to, size_t ld) {
+    for (size_t r = 0; r < (two ? SIDE : SIDE / 2); r += 8) {
+        __m512 sum[8][2] = {{_mm512_setzero_ps()}};
+        for (size_t pair = 0; pair < depth * 16; pair++) {
+            const uint16_t *line = b + pair / 16 * 2 * TILE + pair % 16 * 32,
+                           *from = a + pair / 16 * 2 * TILE + r * 32 + pair % 16 * 2;
+            __m512i left = _mm512_load_si512(line), right = _mm512_load_si512(line + TILE);
+#pragma GCC unroll 8
+            for (size_t i = 0; i < 8; i++) {
+                int both;
+                memcpy(&both, from + i * 32, sizeof both);
+                __m512bh x = (__m512bh)_mm512_set1_epi32(both);
+                sum[i][0] = _mm512_dpbf16_ps(sum[i][0], x, (__m512bh)left);
+                sum[i][1] = _mm512_dpbf16_ps(sum[i][1], x, (__m512bh)right);
+            }
+        }
+        for (size_t i = 0; i < 8; i++)
+            for (size_t j = 0; j < 2; j++) _mm512_storeu_ps(to + (r + i) * ld + j * 16, sum[i][j]);
     }
 }
 
@@ -117,6 +151,7 @@ typedef struct product {
     size_t step_rows, step_depth;
     size_t row_groups, panel_groups;  // of threads
     bool add;
+    er_bf16_unit unit;
     int terms;
     uint16_t *packed[2];
 } product;
@@ -149,19 +184,10 @@ TARGET static void one_block(const product *p, const step *s, size_t block, size
     const size_t ld = direct ? p->n : SIDE;
     const uint16_t *a = s->a + block * s->depth * (size_t)p->terms * 2 * TILE,
                    *b = p->b + (panel * p->k_blocks + s->k) * 2 * TILE;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    if (p->terms == 3 && two) multiply(a, b, s->depth, 3, true);
-    else if (p->terms == 3) multiply(a, b, s->depth, 3, false);
-    else multiply(a, b, s->depth, 1, two);
-    _tile_stored(0, to, ld * sizeof *y);
-    _tile_stored(1, to + 16, ld * sizeof *y);
-    if (two) {
-        _tile_stored(2, to + 16 * ld, ld * sizeof *y);
-        _tile_stored(3, to + 16 * ld + 16, ld * sizeof *y);
-    }
+    if (p->unit == ER_BF16_DOTS) multiply_dots(a, b, s->depth, two, to, ld);
+    else if (p->terms == 3 && two) multiply(a, b, s->depth, 3, true, to, ld);
+    else if (p->terms == 3) multiply(a, b, s->depth, 3, false, to, ld);
+    else multiply(a, b, s->depth, 1, two, to, ld);
     if (!direct)
         finish(p, s, sums, y, rows < SIDE ? rows : SIDE, cols < SIDE ? cols : SIDE,
             s->bias ? s->bias + panel * SIDE : NULL);
@@ -170,12 +196,12 @@ TARGET static void one_block(const product *p, const step *s, size_t block, size
 // One share of a step: a range of panels and of row blocks.
 TARGET static void walk(const product *p, const step *s, size_t share) {
     const size_t g = share % p->panel_groups, r = share / p->panel_groups;
-    configure();
+    if (p->unit == ER_BF16_TILES) configure();
     for (size_t panel = g * p->panels / p->panel_groups; panel < (g + 1) * p->panels / p->panel_groups;
          panel++)
         for (size_t block = r * s->rows / p->row_groups; block < (r + 1) * s->rows / p->row_groups; block++)
             one_block(p, s, block, panel);
-    _tile_release();
+    if (p->unit == ER_BF16_TILES) _tile_release();
 }
 
 // All threads of a team. While some still walk one step others may pack the next: two buffers, one barrier a
@@ -223,6 +249,7 @@ er_status er_tiles_product(er_device *d, float *y, const float *x, const uint16_
         .panels = blocks(n),
         .k_blocks = blocks(k),
         .add = beta != 0.0f,
+        .unit = ((er_cpu *)d)->unit,
         .terms = terms};
     const size_t threads = m * n * k > 1 << 18 ? (size_t)d->threads : 1,
                  pair = (size_t)terms * 2 * TILE * sizeof(uint16_t);
@@ -242,10 +269,10 @@ out:
 }
 
 #else
-bool er_tiles_present(void) { return false; }
+er_bf16_unit er_tiles_unit(void) { return ER_BF16_NONE; }
 er_status er_tiles_product(er_device *d, float *y, const float *x, const uint16_t *packed, const float *bias,
     size_t m, size_t n, size_t k, float beta, int terms) {
     (void)d, (void)y, (void)x, (void)packed, (void)bias, (void)m, (void)n, (void)k, (void)beta, (void)terms;
-    return er_fail(ER_EDEVICE, "this processor has no tile unit");
+    return er_fail(ER_EDEVICE, "this processor has no bf16 unit");
 }
 #endif

@@ -1,4 +1,5 @@
-// Matrix products on the AMX tile unit, whose inputs are bf16 and whose sums are fp32.
+// Matrix products on the AMX tile unit, whose inputs are bf16 and whose sums are fp32; or the same by
+// AVX512_BF16 dot products.
 //
 // A weight is packed once, to bf16, as B [k, n] in tiles of 16 pairs of k by 16 columns, two tiles side by
 // side: panels of 32 columns, zero-padded. Activations are packed at every call, either rounded to bf16 (1
@@ -9,7 +10,7 @@
 #define ER_CPU_TILES_H
 #include "kernels/cpu/cpu.h"
 
-bool er_tiles_present(void);  // instructions there, and the operating system lets this process use them
+er_bf16_unit er_tiles_unit(void);  // the best that instructions and operating system allow
 size_t er_tiles_packed_bytes(size_t k, size_t n);
 // B[i][j] is element i * step_k + j * step_n of `stored`, of type F32, F16 or BF16.
 void er_tiles_pack(er_device *d, uint16_t *packed, const void *stored, er_dtype type, size_t k, size_t n,

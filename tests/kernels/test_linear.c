@@ -85,18 +85,18 @@ static void test_linear_cpu(void **state) {
     er_device_options o = {"cpu", ER_FP32, 5, 0};
     OK(er_device_open(&dev, &o));
     all_linear();
-    bool tiles = ((er_cpu *)dev)->amx;
-    ((er_cpu *)dev)->amx = false;
+    const er_bf16_unit best = ((er_cpu *)dev)->unit;
+    ((er_cpu *)dev)->unit = ER_BF16_NONE;
     all_linear();
     er_device_close(dev);
     o.precision = ER_BF16_COMPUTE;
     dev = NULL;
-    if (tiles) {
+    if (best == ER_BF16_NONE) FAILS(er_device_open(&dev, &o), ER_EDEVICE, "bf16 compute needs");
+    for (er_bf16_unit unit = best; unit > ER_BF16_NONE; unit--) {
         OK(er_device_open(&dev, &o));
+        ((er_cpu *)dev)->unit = unit;
         all_linear();
         er_device_close(dev);
-    } else {
-        FAILS(er_device_open(&dev, &o), ER_EDEVICE, "bf16 compute needs");
     }
     dev = first;
 }
@@ -118,21 +118,50 @@ static void test_split_accuracy(void **state) {
     void *bytes = stored_form(w, OUT, IN, ER_BF16, false);
     ref_linear(ref, x, w, NULL, M, OUT, IN);
     float *dev_x = guard_put_narrow(dev, x, M * IN), *y = guard_alloc(dev, M * OUT * 4);
-    bool tiles = ((er_cpu *)dev)->amx;
+    const er_bf16_unit best = ((er_cpu *)dev)->unit;
     for (int k = 0; k < 2; k++) {
         er_weight *weight = NULL;
         OK(dev->op->weight_create(
             dev, &weight, &(er_weight_spec){.bytes = bytes, .dtype = ER_BF16, .d_out = OUT, .d_in = IN}));
-        ((er_cpu *)dev)->amx = k && tiles;
+        ((er_cpu *)dev)->unit = k ? best : ER_BF16_NONE;
         OK(dev->op->linear(dev, NULL, y, dev_x, weight, NULL, M, 0));
         error[k] = guard_error(dev, y, ref, M * OUT);
         dev->op->weight_free(dev, weight);
     }
-    ((er_cpu *)dev)->amx = tiles;
+    ((er_cpu *)dev)->unit = best;
     BELOW(error[0], 1e8);  // the sum cancels to 2^-20, but not to nothing
     BELOW(error[1], 2 * error[0]);
     guard_end(dev);
     free(x), free(w), free(ref), free(bytes);
+}
+
+// On the tile unit a row's result does not depend on what else is in the batch, nor on the number of threads.
+static void test_rows_alone(void **state) {
+    (void)state;
+    enum { M = 77, OUT = 200, IN = 1700 };
+    if (((er_cpu *)dev)->unit != ER_BF16_TILES) skip();
+    uint64_t seed = 6;
+    double *x = test_doubles(&seed, M * IN, 1), *w = test_doubles(&seed, OUT * IN, 1);
+    void *bytes = stored_form(w, OUT, IN, ER_BF16, false);
+    float *dev_x = guard_put_narrow(dev, x, M * IN), *y = guard_alloc(dev, M * OUT * 4),
+          *one = guard_alloc(dev, OUT * 4);
+    float *bias = guard_put_narrow(dev, x, OUT), whole[M * OUT], alone[OUT];
+    er_weight *weight = NULL;
+    OK(dev->op->weight_create(
+        dev, &weight, &(er_weight_spec){.bytes = bytes, .dtype = ER_BF16, .d_out = OUT, .d_in = IN}));
+    const int threads = dev->threads;
+    OK(dev->op->linear(dev, NULL, y, dev_x, weight, bias, M, 0));
+    guard_get(dev, whole, y, sizeof whole);
+    for (dev->threads = 1; dev->threads < 8; dev->threads += 3)
+        for (size_t r = 0; r < M; r += 19) {
+            OK(dev->op->linear(dev, NULL, one, dev_x + r * IN, weight, bias, 1, 0));
+            guard_get(dev, alone, one, sizeof alone);
+            assert_memory_equal(alone, whole + r * OUT, sizeof alone);
+        }
+    dev->threads = threads;
+    dev->op->weight_free(dev, weight);
+    guard_end(dev);
+    free(x), free(w), free(bytes);
 }
 
 static void test_moment(void **state) {
@@ -278,6 +307,7 @@ int main(void) {
         cmocka_unit_test(test_linear),
         cmocka_unit_test(test_linear_cpu),
         cmocka_unit_test(test_split_accuracy),
+        cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_moment),
         cmocka_unit_test(test_moment_keeps_small_parts),
         cmocka_unit_test(test_gemm_f64),
