@@ -9,8 +9,7 @@ templates are replaced by ours. The facts are cut into `pairs` shares: each shar
 errata, so that whatever else the machine does falls on both. The answers are checked before any time is believed:
 the reference must have brought its losses down, and errata must report as many facts and a like number of steps.
 
-CHECKOUT is a clone of kmeng01/memit (MIT). The peer's interpreter needs torch, transformers 4.44, PyYAML and matplotlib-free
-imports only; CUDA is not needed. Allocator settings that keep glibc from returning memory between steps are given to
+CHECKOUT is a clone of kmeng01/memit (MIT). The peer's interpreter needs torch, transformers 4.44 and PyYAML; no GPU. Allocator settings that keep glibc from returning memory between steps are given to
 both, because page faults otherwise cost the reference up to several times its compute in some virtual machines.
 """
 
@@ -114,7 +113,7 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--layers", default="1,2,3,4,5")
     p.add_argument("--json", help="write the result here as well")
-    p.add_argument("errata_args", nargs="*", help="after --: more arguments for errata edit (--text FILE ...)")
+    p.add_argument("errata_args", nargs="*", help="after --: more arguments for errata edit (--covariance-text FILE ...)")
     a = p.parse_args()
     with open(os.path.join(a.model, "config.json"), encoding="utf-8") as f:
         config = json.load(f)

@@ -15,8 +15,12 @@ paper is silent):
   keys      1/2 bare row + 1/2 mean of the others, on the model as edited so far
   dW        R K^T A^-1 / (layers left), R = z - (z layer's output on the model as edited so far, bare row)
 
+A second solve from the same z, errata's default ("key_per_row"): every row r keeps a column of its own, with the weight w_r it has in
+the mean above and with the residual of its own state, R_r = (h0_r + delta) - h_r, h0_r before any edit and h_r now:
+dW = (sum w_r R_r k_r^T) (lambda C + sum w_r k_r k_r^T)^-1 / (layers left). Its arrays begin with "per_row.".
+
 Arrays of the result: z, z0, delta [n, H]; loss [n, steps], NaN once stopped; rows [n]; subject_last [n]; then per edited layer l:
-K.l [n, d_in], Zc.l [n, H] (before l is edited), dW.l [d_out, d_in]; Zc.end [n, H] after the last one.
+K.l [n, d_in], Zc.l [n, H] (before l is edited), dW.l [d_out, d_in]; Zc.end [n, H] after the last one; per_row.dW.l [d_out, d_in].
 """
 
 import argparse
@@ -101,18 +105,22 @@ def target_value(model, rows, kl_row, h):
 
 @torch.no_grad()
 def keys_and_outputs(model, facts_rows, layer, z_layer, dw):
-    keys, outputs = [], []
+    """Per fact: keys [rows, d_in] at `layer` and outputs [rows, H] of the z layer, at the subject's last token."""
+    found = []
     for rows in facts_rows:
-        found = []
+        keys, outputs = [], []
         for row in rows:
             x = model.run(model.embed(row.ids[: row.last + 1]), 0, layer, dw)
             x, key = model.block(x, layer, dw.get(layer))
-            found.append(key[-1])
-            if row is rows[0]:
-                outputs.append(model.run(x, layer + 1, z_layer + 1, dw)[-1])
-        others = torch.stack(found[1:]).mean(0) if len(found) > 1 else found[0]
-        keys.append(0.5 * found[0] + 0.5 * others)
-    return torch.stack(keys), torch.stack(outputs)
+            keys.append(key[-1])
+            outputs.append(model.run(x, layer + 1, z_layer + 1, dw)[-1])
+        found.append((torch.stack(keys), torch.stack(outputs)))
+    return found
+
+
+def weights_of(n):
+    """Of the bare row and the others in a fact's key."""
+    return torch.tensor([0.5] + [0.5 / (n - 1)] * (n - 1) if n > 1 else [1.0], dtype=torch.float64)
 
 
 def second_moment(stats, module):
@@ -125,13 +133,31 @@ def second_moment(stats, module):
 def spread(model, facts_rows, z, h, stats):
     out, dw, layers = {}, {}, h["layers"]
     for i, layer in enumerate(layers):
-        keys, outputs = keys_and_outputs(model, facts_rows, layer, layers[-1], dw)
+        found = keys_and_outputs(model, facts_rows, layer, layers[-1], dw)
+        keys = torch.stack([weights_of(len(k)) @ k for k, _ in found])
+        outputs = torch.stack([y[0] for _, y in found])
         c = second_moment(stats, model.down_name.format(layer))
         a = h["mom2_update_weight"] * c + keys.T @ keys
         residual = (z - outputs) / (len(layers) - i)
         dw[layer] = residual.T @ torch.linalg.solve(a, keys.T).T
         out["K.%d" % layer], out["Zc.%d" % layer], out["dW.%d" % layer] = keys, outputs, dw[layer]
-    out["Zc.end"] = keys_and_outputs(model, facts_rows, layers[-1], layers[-1], dw)[1]
+    found = keys_and_outputs(model, facts_rows, layers[-1], layers[-1], dw)
+    out["Zc.end"] = torch.stack([y[0] for _, y in found])
+    return out
+
+
+def spread_per_row(model, facts_rows, delta, h, stats):
+    out, dw, layers, goal = {}, {}, h["layers"], None
+    w = torch.cat([weights_of(len(rows)) for rows in facts_rows])[:, None]
+    for i, layer in enumerate(layers):
+        found = keys_and_outputs(model, facts_rows, layer, layers[-1], dw)
+        keys, outputs = (torch.cat([f[j] for f in found]) for j in (0, 1))
+        if goal is None:
+            goal = outputs + torch.cat([d.expand(len(rows), -1) for d, rows in zip(delta, facts_rows)])
+        a = h["mom2_update_weight"] * second_moment(stats, model.down_name.format(layer)) + keys.T @ (w * keys)
+        residual = w * (goal - outputs) / (len(layers) - i)
+        dw[layer] = torch.linalg.solve(a, keys.T @ residual).T
+        out["per_row.dW.%d" % layer] = dw[layer]
     return out
 
 
@@ -151,8 +177,11 @@ def run(model_dir, facts_path, templates_path, hparams_path, stats, dtype=torch.
         z.append(value), z0.append(start)
         loss[i, : len(losses)] = losses
     z, z0 = torch.stack(z), torch.stack(z0)
-    out = {"z": z, "z0": z0, "delta": z - z0, **(spread(model, facts_rows, z, h, stats) if dtype == torch.float64 else {})}
-    out = {k: np.ascontiguousarray(v.numpy().astype(np.float64)) for k, v in out.items()}
+    out = {"z": z, "z0": z0, "delta": z - z0}
+    if dtype == torch.float64:
+        out.update(spread(model, facts_rows, z, h, stats), **spread_per_row(model, facts_rows, z - z0, h, stats))
+    kept = lambda k: np.float32 if k.startswith("per_row") else np.float64  # what is only compared may be smaller
+    out = {k: np.ascontiguousarray(v.numpy().astype(kept(k))) for k, v in out.items()}
     out["loss"] = loss
     out["rows"] = np.array([len(r) for r in facts_rows], dtype=np.int64)
     out["subject_last"] = np.array([r[0].last for r in facts_rows], dtype=np.int64)

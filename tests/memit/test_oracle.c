@@ -162,9 +162,30 @@ static void compare_layer(void *ctx, size_t layer, const double *keys, const dou
     w->layers++;
 }
 
-static void check_solve(job *j) {
-    er_npy z = golden(j, "z", 0), end = golden(j, "Zc.end", 0), start = golden(j, "Zc.%zu", j->h.layers[0]);
-    size_t hidden = j->m->arch.hidden, n = j->units->count;
+// With a column per row only the sum over rows is seen, in dW.
+static void compare_per_row(void *ctx, size_t layer, const double *keys, const double *current,
+    const double *dw, size_t n, size_t d_in, size_t d_out) {
+    (void)keys, (void)current, (void)n;
+    watch *w = ctx;
+    er_npy want = golden(w->j, "per_row.dW.%zu", layer);
+    assert_int_equal(want.type, ER_NPY_F4);
+    assert_int_equal(want.elements, d_out * d_in);
+    float *mine = malloc(want.elements * sizeof *mine);
+    double *theirs = malloc(want.elements * sizeof *theirs);
+    assert_true(mine && theirs);
+    for (size_t i = 0; i < want.elements; i++)
+        mine[i] = (float)dw[i], theirs[i] = (double)((const float *)want.data)[i];
+    BELOW(test_rel_error(mine, theirs, want.elements), 2e-5);
+    free(mine);
+    free(theirs);
+    er_npy_free(&want);
+    w->layers++;
+}
+
+// The solve from the oracle's values; every layer goes to `compare`.
+static void solve(job *j, er_spread_report *report,
+    void (*compare)(void *, size_t, const double *, const double *, const double *, size_t, size_t, size_t)) {
+    er_npy z = golden(j, "z", 0);
     float *values = calloc(z.elements, sizeof *values);
     assert_non_null(values);
     for (size_t i = 0; i < z.elements; i++) values[i] = (float)((const double *)z.data)[i];
@@ -173,9 +194,18 @@ static void check_solve(job *j) {
     (void)snprintf(stats, sizeof stats, "%s", path_in(j, "stats"));
     OK(er_covary_import(c, j->m, j->h.layers, j->h.n_layers, stats));
     watch w = {.j = j};
-    er_spread_report report;
-    OK(er_spread(&report, j->m, j->units, values, c, &j->h, &(er_spread_observer){compare_layer, &w}));
+    OK(er_spread(report, j->m, j->units, values, c, &j->h, &(er_spread_observer){compare, &w}));
     assert_int_equal(w.layers, j->h.n_layers);
+    er_covary_free(c, j->h.n_layers, j->dev);
+    free(values);
+    er_npy_free(&z);
+}
+
+static void check_solve(job *j) {
+    er_npy z = golden(j, "z", 0), end = golden(j, "Zc.end", 0), start = golden(j, "Zc.%zu", j->h.layers[0]);
+    size_t hidden = j->m->arch.hidden, n = j->units->count;
+    er_spread_report report;
+    solve(j, &report, compare_layer);
     const double *zz = z.data, *first = start.data, *last = end.data;
     double left = 0;
     for (size_t i = 0; i < n; i++) {
@@ -187,8 +217,6 @@ static void check_solve(job *j) {
         left += sqrt(a / b) / (double)n;
     }
     NEAR(report.residual_left, left, 1e-3 * left + 1e-6);
-    er_covary_free(c, j->h.n_layers, j->dev);
-    free(values);
     er_npy_free(&z);
     er_npy_free(&end);
     er_npy_free(&start);
@@ -204,13 +232,24 @@ static void run(const char *name) {
     job_close(&j);
 }
 
+static void run_per_row(const char *name) {
+    job j;
+    er_spread_report report;
+    job_open(&j, name);
+    j.h.key_per_row = true;
+    solve(&j, &report, compare_per_row);
+    job_close(&j);
+}
+
 static void gpt2(void **state) {
     (void)state;
     run("gpt2");
+    run_per_row("gpt2");
 }
 static void llama_with_bos(void **state) {
     (void)state;
     run("llama");
+    run_per_row("llama");
 }
 
 int main(void) {
