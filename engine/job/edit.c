@@ -53,7 +53,8 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
         ER_TRY(er_job_write(&j));
     } else {
         ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.units, &j.report->hparams,
-            options->batch_tokens, (double)j.m->weight_bytes));
+            options->batch_tokens, (double)j.report->weight_bytes,
+            j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
         ER_TRY(er_job_manifest(&j, NULL));
     }
     j.report->seconds = er_job_clock() - start;

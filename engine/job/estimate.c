@@ -9,7 +9,7 @@ static double clock_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static er_status measure_rate(double *rate, er_device *d, const er_arch *a) {
+er_status er_estimate_gemm_rate(double *rate, er_device *d, const er_arch *a, er_dtype stored) {
     er_status rc = ER_OK;
     enum { M = 512 };
     size_t n = a->inner, k = a->hidden;
@@ -17,7 +17,7 @@ static er_status measure_rate(double *rate, er_device *d, const er_arch *a) {
     void *x = NULL, *y = NULL;
     float *host = calloc(n * k, sizeof *host);
     if (!host) ER_FAIL(ER_ENOMEM, "%zu floats", n * k);
-    er_weight_spec spec = {.bytes = host, .dtype = ER_F32, .d_out = n, .d_in = k};
+    er_weight_spec spec = {.bytes = host, .dtype = stored, .d_out = n, .d_in = k};
     ER_TRY(d->op->weight_create(d, &w, &spec));
     ER_TRY(d->op->alloc(d, &x, M * k * sizeof(float)));
     ER_TRY(d->op->alloc(d, &y, M * n * sizeof(float)));
@@ -39,7 +39,7 @@ out:
 }
 
 er_status er_estimate_job(er_estimate *out, er_device *dev, const er_arch *a, const er_units *units,
-    const er_hparams *h, size_t batch_tokens, double weight_bytes) {
+    const er_hparams *h, size_t batch_tokens, double weight_bytes, er_dtype stored) {
     er_estimate e = {.weights = weight_bytes};
     size_t z = h->layers[h->n_layers - 1], above = a->layers - 1 - z;
     double layer = er_arch_layer_flops(a), head = er_arch_head_flops(a), f = sizeof(float),
@@ -66,7 +66,7 @@ er_status er_estimate_job(er_estimate *out, er_device *dev, const er_arch *a, co
     e.facts = carried * hidden + n * hidden + n * 8 * ((double)a->inner * 2 + (double)a->hidden * 4);
     e.solve = 8.0 * (double)a->inner * ((double)a->inner * (double)(h->n_layers + 2) + (double)a->hidden * 2);
     e.bytes = e.weights + e.batch + e.facts + e.solve;
-    er_status rc = measure_rate(&e.rate, dev, a);
+    er_status rc = er_estimate_gemm_rate(&e.rate, dev, a, stored);
     if (rc == ER_OK) *out = e;
     return rc;
 }
