@@ -67,27 +67,39 @@ static bool sound(const er_value_store *s, const char *record) {
            crc == (uint32_t)crc32(0, (const unsigned char *)record, (uInt)(s->record - sizeof crc));
 }
 
-static er_status load(er_value_store *s) {
+static er_status fail_on(const er_value_store *s) {
+    return er_fail(ER_EIO, "%s: %s", s->path, strerror(errno));
+}
+
+// Whole records only: what a killed writer left of one is cut off. Called under the lock.
+static er_status trim(er_value_store *s, size_t *records) {
     struct stat st;
-    if (fstat(s->fd, &st) != 0) return er_fail(ER_EIO, "%s: %s", s->path, strerror(errno));
-    size_t size = (size_t)st.st_size, n = size / s->record;
+    if (fstat(s->fd, &st) != 0) return fail_on(s);
+    *records = (size_t)st.st_size / s->record;
+    if (*records * s->record == (size_t)st.st_size) return ER_OK;
+    er_warn("%s: a record was cut short and is dropped", s->path);
+    return ftruncate(s->fd, (off_t)(*records * s->record)) == 0 ? ER_OK : fail_on(s);
+}
+
+static er_status load(er_value_store *s) {
+    size_t n = 0;
+    er_status rc = trim(s, &n);
+    if (rc != ER_OK) return rc;
     if (!(s->bytes = malloc((n + 64) * s->record))) return er_fail(ER_ENOMEM, "%zu target values", n);
     s->capacity = n + 64;
     for (size_t got = 0; got < n * s->record;) {
         ssize_t r = pread(s->fd, s->bytes + got, n * s->record - got, (off_t)got);
         if (r < 0 && errno == EINTR) continue;
-        if (r <= 0)
-            return er_fail(ER_EIO, "%s: %s", s->path, r ? strerror(errno) : "shorter than a moment ago");
+        if (r < 0) return fail_on(s);
+        if (!r) return er_fail(ER_EIO, "%s: shorter than a moment ago", s->path);
         got += (size_t)r;
     }
-    while (s->count < n && sound(s, record_at(s, s->count))) s->count++;
-    if (s->count * s->record != size) {
-        er_warn("%s: %zu bytes behind record %zu are damaged and dropped", s->path,
-            size - s->count * s->record, s->count);
-        if (ftruncate(s->fd, (off_t)(s->count * s->record)) != 0)
-            return er_fail(ER_EIO, "%s: %s", s->path, strerror(errno));
+    for (size_t i = 0; i < n; i++) {
+        if (!sound(s, record_at(s, i))) continue;
+        if (i != s->count) memcpy(s->bytes + s->count * s->record, record_at(s, i), s->record);
+        s->count++;
     }
-    if (lseek(s->fd, 0, SEEK_END) < 0) return er_fail(ER_EIO, "%s: %s", s->path, strerror(errno));
+    if (s->count != n) er_warn("%s: %zu damaged records are passed over", s->path, n - s->count);
     return rehash(s);
 }
 
@@ -102,10 +114,12 @@ er_status er_value_store_open(er_value_store **out, const char *dir, const char 
     (void)snprintf(name, sizeof name, "values-%.64s.bin", key);
     ER_TRY(er_mkdirs(dir));
     if (!(s->path = er_path_join(dir, name))) ER_FAIL(ER_ENOMEM, "a path");
-    if ((s->fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644)) < 0)
+    if ((s->fd = open(s->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644)) < 0)
         ER_FAIL(ER_EOUTPUT, "%s: %s", s->path, strerror(errno));
-    if (flock(s->fd, LOCK_EX | LOCK_NB) != 0) ER_FAIL(ER_EOUTPUT, "%s: in use by another job", s->path);
-    ER_TRY(load(s));
+    if (flock(s->fd, LOCK_EX) != 0) ER_FAIL(ER_EIO, "%s: %s", s->path, strerror(errno));
+    rc = load(s);
+    (void)flock(s->fd, LOCK_UN);
+    if (rc != ER_OK) goto out;
     *out = s;
     s = NULL;
 out:
@@ -137,12 +151,17 @@ er_status er_value_store_put(er_value_store *s, const char *unit_digest, const e
     memcpy(r + sizeof h, v->z, s->hidden * sizeof(float));
     uint32_t crc = (uint32_t)crc32(0, (const unsigned char *)r, (uInt)(s->record - sizeof crc));
     memcpy(r + s->record - sizeof crc, &crc, sizeof crc);
-    for (size_t done = 0; done < s->record;) {
+    size_t records = 0;
+    if (flock(s->fd, LOCK_EX) != 0) return fail_on(s);
+    er_status rc = trim(s, &records);
+    for (size_t done = 0; rc == ER_OK && done < s->record;) {
         ssize_t n = write(s->fd, r + done, s->record - done);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return er_fail(ER_EIO, "%s: %s", s->path, n ? strerror(errno) : "nothing written");
-        done += (size_t)n;
+        if (n <= 0) rc = fail_on(s);
+        else done += (size_t)n;
     }
+    (void)flock(s->fd, LOCK_UN);
+    if (rc != ER_OK) return rc;
     s->count++;  // lookups come before puts; the next opening indexes it
     return ER_OK;
 }

@@ -1,12 +1,13 @@
 // Target values on disk: found once, kept for good. One append-only file per (weights, tokenizer,
-// hyper-parameters, precision); one checksummed record per unit, keyed by the unit's own digest. A record cut
-// short by a kill is dropped on the next opening.
+// hyper-parameters, precision); one checksummed record per unit, keyed by the unit's own digest. Several jobs
+// may share a file: it is locked for the length of one record. A record cut short by a kill is cut off, a
+// damaged one passed over.
 #ifndef ER_VALUE_STORE_H
 #define ER_VALUE_STORE_H
 #include "engine/values.h"
 
 typedef struct er_value_store er_value_store;
-// Creates or opens DIR/values-<key>.bin and takes its lock (EOUTPUT when another job holds it).
+// Creates or opens DIR/values-<key>.bin and reads what is there. EOUTPUT when it cannot be made.
 er_status er_value_store_open(er_value_store **out, const char *dir, const char *key, size_t hidden);
 // z [hidden] of the unit with this digest: true and copied when it is there.
 bool er_value_store_get(const er_value_store *s, const char *unit_digest, float *z);
