@@ -17,6 +17,11 @@ static const char template[] =
     "\"tokens\":[\"<s>\"]}}}";
 
 er_status letter_model_open(er_model **out, er_device *dev, const char *dir, bool bos) {
+    return letter_model_open_for(out, dev, dir, bos, &(er_model_options){0});
+}
+
+er_status letter_model_open_for(
+    er_model **out, er_device *dev, const char *dir, bool bos, const er_model_options *options) {
     char json[6000];
     size_t n = (size_t)snprintf(json, sizeof json,
         "%s%s,\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"merges\":[],\"vocab\":{",
@@ -27,7 +32,7 @@ er_status letter_model_open(er_model **out, er_device *dev, const char *dir, boo
     n += (size_t)snprintf(
         json + n, sizeof json - n, "\"\u0120\":94,\"\u010a\":95}}}");  // how bytes 32 and 10 are spelt
     er_model *m = NULL;
-    er_status rc = er_model_load(&m, dev, dir, &(er_model_options){0});
+    er_status rc = er_model_load(&m, dev, dir, options);
     if (rc == ER_OK) rc = er_tokenizer_parse(&m->tokenizer, json, n, "letters");
     if (rc == ER_OK) *out = m;
     else er_model_free(m);

@@ -8,4 +8,6 @@
 // `bos`: the template puts "<s>" (id LETTER_BOS) first. Characters '!' .. '~' are ids 0 .. 93, space 94,
 // newline 95.
 er_status letter_model_open(er_model **out, er_device *dev, const char *dir, bool bos);
+er_status letter_model_open_for(
+    er_model **out, er_device *dev, const char *dir, bool bos, const er_model_options *options);
 #endif
