@@ -76,7 +76,7 @@ static inline void naive_begin(naive *n, const er_row *r, const double *delta, d
 }
 
 static inline void naive_log_softmax(double *out, const float *x, size_t n) {
-    double top = -INFINITY, sum = 0;
+    double top = (double)-INFINITY, sum = 0;
     for (size_t i = 0; i < n; i++) top = fmax(top, (double)x[i]);
     for (size_t i = 0; i < n; i++) sum += exp((double)x[i] - top);
     for (size_t i = 0; i < n; i++) out[i] = (double)x[i] - top - log(sum);
