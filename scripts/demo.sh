@@ -36,7 +36,11 @@ say "build"
 if [ ! -f build/CMakeCache.txt ]; then
     cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DERRATA_TESTS=OFF >/dev/null
 fi
-cmake --build build --target errata -j "$(nproc)" | tail -n 1
+if ! cmake --build build --target errata -j "$(nproc)" >"$demo/build.log" 2>&1; then
+    tail -n 40 "$demo/build.log" >&2
+    exit 1
+fi
+tail -n 1 "$demo/build.log"
 errata=build/errata
 
 # bf16 where the CPU multiplies it in hardware: several times faster, and the scores are the same.
