@@ -107,6 +107,48 @@ static void slow_update(double *dw, const double *keys, const double *current, c
     free(b);
 }
 
+// The default profile's form: every row a column of weight w, whose target is its own state before any edit
+// plus its unit's delta = z - (the bare row's state before any edit). states, before [rows, o], keys [rows,
+// d].
+static void slow_rows(slow *s, size_t layer, double *keys, double *states) {
+    size_t d = s->m->arch.inner, o = s->m->arch.hidden, at = 0;
+    for (size_t u = 0; u < s->units->count; u++)
+        for (size_t r = 0; r < s->units->at[u].n_rows; r++) {
+            er_row row = s->units->at[u].row[r];
+            if (!row.n_labels) continue;
+            row.key_weight = 1;
+            memset(keys + at * d, 0, d * sizeof *keys);
+            run_row(s, &row, layer, keys + at * d, NULL);
+            run_row(s, &row, layer, NULL, states + at * o);
+            at++;
+        }
+}
+static void slow_update_rows(double *dw, const slow *s, const double *keys, const double *states,
+    const double *before, const float *z, const double *c, double count, double lambda, double share) {
+    size_t d = s->m->arch.inner, o = s->m->arch.hidden, at = 0;
+    double *a = zeros(d * d), *b = zeros(o * d);
+    for (size_t i = 0; i < d * d; i++) a[i] = lambda * c[i] / count;
+    for (size_t u = 0; u < s->units->count; u++) {
+        const double *bare = before + at * o;  // the unit's first row
+        for (size_t r = 0; r < s->units->at[u].n_rows; r++) {
+            const er_row *row = &s->units->at[u].row[r];
+            const double *k = keys + at * d, w = (double)row->key_weight;
+            if (!row->n_labels) continue;
+            for (size_t i = 0; i < d; i++)
+                for (size_t j = 0; j < d; j++) a[i * d + j] += w * k[i] * k[j];
+            for (size_t i = 0; i < o; i++) {
+                double target = before[at * o + i] + (double)z[u * o + i] - bare[i];
+                for (size_t j = 0; j < d; j++)
+                    b[i * d + j] += w * share * (target - states[at * o + i]) * k[j];
+            }
+            at++;
+        }
+    }
+    solve_right(dw, a, b, d, o);
+    free(a);
+    free(b);
+}
+
 // ---- weights as they are stored ----
 
 static double value_of(er_dtype t, const void *bytes, size_t i) {
@@ -148,13 +190,13 @@ static void *read_weight(er_model *m, size_t layer) {
 // ---- what the engine did ----
 
 typedef struct seen {
-    size_t layer[4], n_layers;
+    size_t layer[4], n_layers, units;
     double *keys[4], *current[4], *dw[4];
 } seen;
 
 static double *copy_of(const double *x, size_t n) {
     double *y = zeros(n);
-    memcpy(y, x, n * sizeof *y);
+    if (n) memcpy(y, x, n * sizeof *y);
     return y;
 }
 static void see(void *ctx, size_t layer, const double *keys, const double *current, const double *dw,
@@ -163,7 +205,8 @@ static void see(void *ctx, size_t layer, const double *keys, const double *curre
     size_t i = s->n_layers++;
     assert_true(i < 4);
     s->layer[i] = layer;
-    s->keys[i] = copy_of(keys, n * d), s->current[i] = copy_of(current, n * o), s->dw[i] = copy_of(dw, o * d);
+    s->keys[i] = copy_of(keys, n * d), s->current[i] = copy_of(current, s->units * o);
+    s->dw[i] = copy_of(dw, o * d);
 }
 static void unsee(seen *s) {
     for (size_t i = 0; i < s->n_layers; i++) free(s->keys[i]), free(s->current[i]), free(s->dw[i]);
@@ -201,12 +244,13 @@ typedef struct fixture {
     er_moment *c[4];
     double *host_c[4];
     float *z;
-    double *start;
-    size_t n, d, o;
+    double *start, *before;  // [n, o] of the bare rows; [rows, o]
+    size_t n, d, o, rows;
 } fixture;
 
 static void open_case(fixture *f, const char *name, bool bos, size_t n_layers, const size_t *layers) {
     uint64_t seed = 3;
+    *f = (fixture){0};
     lettered_open(&f->x, name, bos, letter_facts);
     lettered_open(&f->y, name, bos, letter_facts);
     f->x.h.n_layers = n_layers;
@@ -232,6 +276,11 @@ static void open_case(fixture *f, const char *name, bool bos, size_t n_layers, c
     }
     f->start = zeros(f->n * f->o);
     slow_current(&f->s, f->start);
+    for (size_t u = 0; u < f->n; u++) f->rows += f->y.units->at[u].n_rows - 1;
+    f->before = zeros(f->rows * f->o);
+    double *keys = zeros(f->rows * f->d);
+    slow_rows(&f->s, 0, keys, f->before);
+    free(keys);
     f->z = malloc(f->n * f->o * sizeof *f->z);
     for (size_t i = 0; i < f->n * f->o; i++) f->z[i] = (float)(f->start[i] + 1.5 * test_uniform(&seed));
 }
@@ -241,6 +290,7 @@ static void close_case(fixture *f) {
     for (size_t l = 0; l < f->x.h.n_layers; l++) er_moment_free(f->x.dev, f->c[l]), free(f->host_c[l]);
     free(f->z);
     free(f->start);
+    free(f->before);
     lettered_close(&f->x);
     lettered_close(&f->y);
 }
@@ -256,12 +306,21 @@ static void check_layer(fixture *f, const seen *e, const er_spread_report *r, si
     bool conv1d = !strcmp(f->y.m->arch.family, "gpt2");
     assert_int_equal(e->layer[i], layer);
     assert_int_equal(r->layer[i].layer, layer);
-    slow_keys(&f->s, layer, keys);
     slow_current(&f->s, current);
-    BELOW(distance(e->keys[i], keys, n * d), SAME);
     BELOW(distance(e->current[i], current, n * o), SAME);
-    slow_update(dw, keys, current, f->z, f->host_c[i], (double)f->c[i]->count, f->x.h.lambda,
-        1.0 / (double)(f->x.h.n_layers - i), n, d, o);
+    double share = 1.0 / (double)(f->x.h.n_layers - i), count = (double)f->c[i]->count;
+    if (f->x.h.key_per_row) {
+        double *row_keys = zeros(f->rows * d), *states = zeros(f->rows * o);
+        slow_rows(&f->s, layer, row_keys, states);
+        slow_update_rows(
+            dw, &f->s, row_keys, states, f->before, f->z, f->host_c[i], count, f->x.h.lambda, share);
+        free(row_keys);
+        free(states);
+    } else {
+        slow_keys(&f->s, layer, keys);
+        BELOW(distance(e->keys[i], keys, n * d), SAME);
+        slow_update(dw, keys, current, f->z, f->host_c[i], count, f->x.h.lambda, share, n, d, o);
+    }
     BELOW(distance(e->dw[i], dw, o * d), 10 * SAME);
     NEAR(r->layer[i].dw_norm, norm(dw, o * d), 10 * SAME * norm(dw, o * d));
     NEAR(r->layer[i].residual, mean_ratio(f->z, current, f->start, n, o), SAME);
@@ -281,11 +340,13 @@ static void check_layer(fixture *f, const seen *e, const er_spread_report *r, si
     free(dw);
 }
 
-static void check_case(const char *name, bool bos, size_t n_layers, const size_t *layers) {
+static void check_case(const char *name, bool bos, bool per_row, size_t n_layers, const size_t *layers) {
     fixture f;
     seen e = {0};
     er_spread_report r;
     open_case(&f, name, bos, n_layers, layers);
+    f.x.h.key_per_row = per_row;
+    e.units = f.n;
     er_spread_observer observer = {see, &e};
     OK(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, &observer));
     assert_int_equal(r.n_layers, n_layers);
@@ -300,25 +361,33 @@ static void check_case(const char *name, bool bos, size_t n_layers, const size_t
     close_case(&f);
 }
 
-static void test_slow_way(void **state) {
+static void check_all(bool per_row) {
+    check_case("llama_gqa", true, per_row, 2, (const size_t[]){0, 1});
+    check_case("gpt2_prefixed", true, per_row, 2, (const size_t[]){0, 2});      // a layer between them
+    check_case("gpt2_bare_f16", false, per_row, 3, (const size_t[]){1, 2, 3});  // f16, up to the last layer
+    check_case("llama_tied_bf16", false, per_row, 2, (const size_t[]){1, 2});   // bf16
+    check_case("llama_bias_sharded", true, per_row, 2, (const size_t[]){0, 2});
+    check_case("gpt2_prefixed", false, per_row, 1, (const size_t[]){1});
+}
+static void test_mean_keys(void **state) {
     (void)state;
-    check_case("llama_gqa", true, 2, (const size_t[]){0, 1});
-    check_case("gpt2_prefixed", true, 2, (const size_t[]){0, 2});      // a layer between them
-    check_case("gpt2_bare_f16", false, 3, (const size_t[]){1, 2, 3});  // f16, up to the last layer
-    check_case("llama_tied_bf16", false, 2, (const size_t[]){1, 2});   // bf16
-    check_case("llama_bias_sharded", true, 2, (const size_t[]){0, 2});
-    check_case("gpt2_prefixed", false, 1, (const size_t[]){1});
+    check_all(false);
+}
+static void test_key_per_row(void **state) {
+    (void)state;
+    check_all(true);
 }
 
 // Without template indices every row runs whole: the same edit.
-static void test_shared_prefixes(void **state) {
-    (void)state;
+static void same_without_sharing(bool per_row) {
     static const size_t layers[] = {0, 1, 2};
     fixture f, g;
     seen a = {0}, b = {0};
     er_spread_report r, q;
     open_case(&f, "gpt2_prefixed", true, 3, layers);
     open_case(&g, "gpt2_prefixed", true, 3, layers);
+    f.x.h.key_per_row = g.x.h.key_per_row = per_row;
+    a.units = b.units = f.n;
     size_t behind = 0;
     for (size_t u = 0; u < g.n; u++)
         for (size_t i = 0; i < g.x.units->at[u].n_rows; i++) {
@@ -330,7 +399,7 @@ static void test_shared_prefixes(void **state) {
     OK(er_spread(&q, g.x.m, g.x.units, g.z, g.c, &g.x.h, &(er_spread_observer){see, &b}));
     assert_true(r.flops < q.flops);
     for (size_t i = 0; i < 3; i++) {
-        BELOW(distance(a.keys[i], b.keys[i], f.n * f.d), SAME);
+        if (!per_row) BELOW(distance(a.keys[i], b.keys[i], f.n * f.d), SAME);
         BELOW(distance(a.current[i], b.current[i], f.n * f.o), SAME);
         BELOW(distance(a.dw[i], b.dw[i], f.o * f.d), 10 * SAME);
     }
@@ -339,6 +408,11 @@ static void test_shared_prefixes(void **state) {
     unsee(&b);
     close_case(&f);
     close_case(&g);
+}
+static void test_shared_prefixes(void **state) {
+    (void)state;
+    same_without_sharing(false);
+    same_without_sharing(true);
 }
 
 // Chunks of any size carry the same states.
@@ -376,6 +450,8 @@ static void test_no_covariance(void **state) {
     open_case(&f, "llama_gqa", true, 2, (const size_t[]){0, 1});
     OK(f.x.dev->op->zero(f.x.dev, NULL, f.c[0]->sum, f.d * f.d * sizeof(double)));
     FAILS(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, NULL), ER_ENUMERIC, "layer 0: ");
+    f.x.h.key_per_row = true;  // few columns beside so many dimensions: as singular as before
+    FAILS(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, NULL), ER_ENUMERIC, "layer 0: ");
     close_case(&f);
 }
 
@@ -400,7 +476,7 @@ static void test_signal(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_slow_way),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_mean_keys), cmocka_unit_test(test_key_per_row),
         cmocka_unit_test(test_shared_prefixes), cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_no_covariance), cmocka_unit_test(test_signal)};
     er_log_set_level(ER_LOG_QUIET);
