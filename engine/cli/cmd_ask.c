@@ -81,6 +81,16 @@ static void print_json(char **prompts, char **before, char **after, size_t n) {
     cJSON_Delete(list);
 }
 
+// Two answers are read side by side: a line each, runs of blank space as one blank.
+static void on_one_line(char *s) {
+    char *to = s;
+    for (const char *from = s; *from; from++) {
+        char c = *from == '\n' || *from == '\r' || *from == '\t' ? ' ' : *from;
+        if (c != ' ' || to == s || to[-1] != ' ') *to++ = c;
+    }
+    *to = 0;
+}
+
 static int run(ask *a, char **prompts, size_t n) {
     er_status rc = ER_OK;
     char **after = calloc(n, sizeof *after), **before = calloc(n, sizeof *before);
@@ -93,6 +103,8 @@ static int run(ask *a, char **prompts, size_t n) {
             (void)printf("%s%s\n", prompts[i], after[i]);
             continue;
         }
+        on_one_line(before[i]);
+        on_one_line(after[i]);
         (void)printf("%s\n  before:%s\n  after: %s\n", prompts[i], before[i], after[i]);
     }
 out:
