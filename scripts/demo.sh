@@ -56,13 +56,13 @@ case $fetched in
 0)
     model=$demo/smollm2 model_stamp=$(stamp_of "$demo/smollm2.sha256")
     facts=examples/real_facts.jsonl
-    covariance=(--covariance-text examples/prose.txt) drift=(--text examples/heldout.txt)
+    drift=(--text examples/heldout.txt)
     ;;
 3)
     echo "SmolLM2-135M is out of reach, so the demo goes on with the bundled model of a made-up world"
     model=examples/world model_stamp=$(stamp_of examples/world/model.safetensors)
     facts=examples/world/facts_80.jsonl
-    covariance=() drift=() # prose says nothing to a model of 400 invented people
+    drift=() # prose says nothing to a model of 400 invented people
     ;;
 *) exit "$fetched" ;;
 esac
@@ -70,12 +70,12 @@ esac
 edited=$demo/edited report=$demo/report
 
 say "edit: $(wc -l <"$facts") facts of $facts into $model"
-edit_stamp=$(stamp_of "$errata" "$facts" "$model_stamp" "$precision" "${covariance[@]}")
+edit_stamp=$(stamp_of "$errata" "$facts" "$model_stamp" "$precision")
 if is_done edit "$edit_stamp" && [ -f "$edited/errata-manifest.json" ]; then
     echo "$edited: complete"
 else
     "$errata" edit --model "$model" --facts "$facts" --out "$edited" --force --cache "$demo/cache" \
-        --precision "$precision" "${covariance[@]}"
+        --precision "$precision"
     mark_done edit "$edit_stamp"
 fi
 

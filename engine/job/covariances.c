@@ -9,13 +9,14 @@
 static void describe(er_job *j) {
     const er_edit_options *o = j->o;
     size_t n = sizeof j->text_source;
-    if (o->import) (void)snprintf(j->text_source, n, "imported from %s", o->import);
+    unsigned long long tokens = j->moments[0]->count;
+    if (o->import) (void)snprintf(j->text_source, n, "imported from %s, %llu tokens", o->import, tokens);
     else if (o->n_text)
-        (void)snprintf(j->text_source, n, "%s%s, %zu tokens", o->text[0], o->n_text > 1 ? " and others" : "",
-            j->report->hparams.cov_tokens);
+        (void)snprintf(
+            j->text_source, n, "%s%s, %llu tokens", o->text[0], o->n_text > 1 ? " and others" : "", tokens);
     else
-        (void)snprintf(j->text_source, n, "sampled from the model, %zu tokens, seed %llu",
-            j->report->hparams.cov_tokens, j->report->hparams.seed);
+        (void)snprintf(j->text_source, n, "sampled from the model, %llu tokens, seed %llu", tokens,
+            j->report->hparams.seed);
 }
 
 er_status er_job_covary(er_job *j) {
@@ -28,11 +29,11 @@ er_status er_job_covary(er_job *j) {
         .tokens = h->cov_tokens,
         .seed = h->seed,
         .cache_dir = j->cache};
-    describe(j);
     ER_TRY(er_checkpoint_digest(j->m->checkpoint, j->report->model_digest));
     if (!(j->moments = calloc(h->n_layers, sizeof *j->moments))) ER_FAIL(ER_ENOMEM, "moments");
     if (j->o->import) ER_TRY(er_covary_import(j->moments, j->m, h->layers, h->n_layers, j->o->import));
     else ER_TRY(er_covary(j->moments, j->m, h->layers, h->n_layers, &co, &r));
+    describe(j);
     j->report->covary_seconds = er_job_clock() - start;
     er_info("covary      %zu layers %s (%zu from the cache), %.1f s", h->n_layers, j->text_source, r.cached,
         j->report->covary_seconds);
