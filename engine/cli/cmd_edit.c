@@ -87,7 +87,10 @@ static int take_checked(parsed *p, int option, const char *value) {
     case O_LIMIT:
         return er_cli_size(&e->limit, p->command, "--limit", value) ? 1 : -1;
     case O_STEPS:
-        return er_cli_size(&e->steps, p->command, "--steps", value) ? 1 : -1;
+        if (!er_cli_size(&e->steps, p->command, "--steps", value)) return -1;
+        if (e->steps) return 1;
+        (void)er_cli_usage(p->command, "--steps 0: one evaluation at least");
+        return -1;
     case O_TOKENS:
         return er_cli_size(&e->cov_tokens, p->command, "--covariance-tokens", value) ? 1 : -1;
     case O_BATCH:

@@ -56,7 +56,7 @@ bool er_cli_size(size_t *out, const char *command, const char *option, const cha
     unsigned long long v = strtoull(text, &end, 10);
     int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
     if (shift) end++;
-    if (end == text || *end || *text == '-' || errno || v > (SIZE_MAX >> shift)) {
+    if (*text < '0' || *text > '9' || *end || errno || v > (SIZE_MAX >> shift)) {
         (void)er_cli_usage(command, "%s '%s' is not a whole number", option, text);
         return false;
     }

@@ -27,6 +27,7 @@ er_status er_hparams_set_layers(er_hparams *h, const char *text) {
             s++;
             ER_TRY(parse_number(&b, &s, text));
         }
+        if (a > b) ER_FAIL(ER_EARG, "--layers '%s': %zu-%zu runs backwards", text, a, b);
         for (size_t l = a; l <= b; l++) {
             if (n == ER_MAX_EDIT_LAYERS)
                 ER_FAIL(ER_EARG, "--layers '%s': more than %d layers", text, ER_MAX_EDIT_LAYERS);

@@ -32,7 +32,13 @@ er_status er_job_covary(er_job *j) {
     ER_TRY(er_checkpoint_digest(j->m->checkpoint, j->report->model_digest));
     if (!(j->moments = calloc(h->n_layers, sizeof *j->moments))) ER_FAIL(ER_ENOMEM, "moments");
     if (j->o->import) ER_TRY(er_covary_import(j->moments, j->m, h->layers, h->n_layers, j->o->import));
-    else ER_TRY(er_covary(j->moments, j->m, h->layers, h->n_layers, &co, &r));
+    else rc = er_covary(j->moments, j->m, h->layers, h->n_layers, &co, &r);
+    if (rc == ER_EINTERRUPTED) {
+        char where[256];
+        (void)snprintf(where, sizeof where, "%s", er_last_error());
+        ER_FAIL(rc, "interrupted in covary: %s", where);
+    }
+    if (rc != ER_OK) goto out;
     describe(j);
     j->report->covary_seconds = er_job_clock() - start;
     er_info("covary      %zu layers %s (%zu from the cache), %.1f s", h->n_layers, j->text_source, r.cached,

@@ -37,8 +37,7 @@ static void job_free(er_job *j) {
 
 er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     er_status rc = ER_OK;
-    double start = er_job_clock();
-    er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report))};
+    er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_job_clock()};
     if (!j.report) return er_fail(ER_ENOMEM, "report");
     ER_TRY(er_job_prepare(&j));
     er_job_print_plan(&j);
@@ -57,7 +56,7 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
             j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
         ER_TRY(er_job_manifest(&j, NULL));
     }
-    j.report->seconds = er_job_clock() - start;
+    j.report->seconds = er_job_clock() - j.start;
     *report = j.report;
     j.report = NULL;
 out:

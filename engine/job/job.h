@@ -20,7 +20,7 @@ typedef struct er_job {
     float *z;    // [units, hidden]
     bool *have;  // [units]
     er_output *output;
-    const char *device_name;
+    double start;  // er_job_clock() when the job began
 } er_job;
 
 er_status er_job_prepare(er_job *j);  // read and check everything; no compute

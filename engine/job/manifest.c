@@ -1,12 +1,40 @@
 // errata-manifest.json: where the output comes from, with every number that shaped it.
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/job/job.h"
 
 static void number(cJSON *o, const char *key, double v) { (void)cJSON_AddNumberToObject(o, key, v); }
 static void text(cJSON *o, const char *key, const char *v) {
     if (v) (void)cJSON_AddStringToObject(o, key, v);
+}
+
+// What this output descends from, when the model was an output of errata itself.
+static er_status add_parent(cJSON *model, const er_job *j) {
+    char hex[65], *path = er_path_join(j->o->model, "errata-manifest.json");
+    if (!path) return er_fail(ER_ENOMEM, "a path");
+    er_status rc = ER_OK;
+    if (er_file_exists(path) && (rc = er_file_digest(hex, path)) == ER_OK)
+        text(model, "parent_manifest_sha256", hex);
+    free(path);
+    return rc;
+}
+
+static void add_run(cJSON *root, const er_job *j) {
+    char when[32] = "";
+    time_t now = time(NULL);
+    struct tm utc;
+    cJSON *r = cJSON_AddObjectToObject(root, "run");
+    if (gmtime_r(&now, &utc)) (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    text(r, "finished", when);
+    number(r, "seconds", er_job_clock() - j->start);
+    number(r, "threads", j->dev->threads);
+    (void)cJSON_AddBoolToObject(r, "deterministic", j->o->deterministic);
+    (void)cJSON_AddBoolToObject(r, "strict", j->o->strict);
+    number(r, "limit", (double)j->o->limit);
+    text(r, "compiler", __VERSION__);
+    text(r, "slurm_job_id", getenv("SLURM_JOB_ID"));
 }
 
 static void add_facts(cJSON *root, const er_job *j) {
@@ -35,6 +63,7 @@ static void add_stages(cJSON *root, const er_job *j) {
     cJSON *sp = cJSON_AddObjectToObject(s, "solve"), *w = cJSON_AddObjectToObject(s, "write");
     number(c, "seconds", r->covary_seconds);
     text(c, "source", j->text_source);
+    number(c, "tokens", j->moments && j->moments[0] ? (double)j->moments[0]->count : 0);
     number(v, "seconds", r->values.seconds);
     number(v, "facts", (double)r->values.units);
     number(v, "cached", (double)r->values_cached);
@@ -46,6 +75,7 @@ static void add_stages(cJSON *root, const er_job *j) {
     number(sp, "seconds", r->spread.seconds);
     number(sp, "gemm_flops", r->spread.flops);
     number(sp, "residual_left", r->spread.residual_left);
+    text(sp, "columns", r->hparams.key_per_row ? "every prompt" : "one mean key a subject");
     cJSON *layers = cJSON_AddArrayToObject(sp, "layers");
     for (size_t i = 0; i < r->spread.n_layers; i++) {
         const er_layer_report *l = &r->spread.layer[i];
@@ -91,6 +121,8 @@ er_status er_job_manifest(er_job *j, const char *out_path) {
     text(model, "family", j->arch.family);
     if (j->report->model_digest[0]) text(model, "sha256", j->report->model_digest);
     text(model, "tokenizer_sha256", er_tokenizer_digest(j->m->tokenizer));
+    ER_TRY(add_parent(model, j));
+    add_run(root, j);
     text(root, "device", j->report->device);
     text(root, "precision", j->dev->precision == ER_FP32 ? "fp32" : "bf16");
     (void)cJSON_AddItemToObject(root, "hparams", er_hparams_json(&j->report->hparams));

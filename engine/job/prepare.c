@@ -61,7 +61,8 @@ static er_status build_units(er_job *j) {
         const er_reject *r = &j->facts->rejects[i];
         const char *what = j->facts->is_lines ? "line" : "record";
         if (j->o->strict) ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->o->facts, what, r->line, r->reason);
-        if (i < 20) er_warn("%s: %s %zu skipped: %s", j->o->facts, what, r->line, r->reason);
+        if (i < 20 || j->o->check_only)
+            er_warn("%s: %s %zu skipped: %s", j->o->facts, what, r->line, r->reason);
         else if (i == 20)
             er_warn("%s: %zu more records skipped; the manifest lists them", j->o->facts,
                 j->facts->n_rejects - i);
@@ -75,19 +76,27 @@ out:
     return rc;
 }
 
+static size_t stored_bytes(const er_checkpoint *c) {
+    size_t sum = 0;
+    for (size_t i = 0; i < er_checkpoint_count(c); i++) sum += (size_t)er_checkpoint_at(c, i)->bytes;
+    return sum;
+}
+
 er_status er_job_prepare(er_job *j) {
     er_status rc = ER_OK;
     if (!j->o->model || !j->o->facts) ER_FAIL(ER_EARG, "--model and --facts are needed");
     if (!j->o->check_only) {
         if (!j->o->out) ER_FAIL(ER_EARG, "--out is needed");
-        ER_TRY(er_output_begin(&j->output, j->o->out, j->o->force));
+        ER_TRY(er_output_check(j->o->out, j->o->force, j->o->model));
     }
+    for (size_t i = 0; i < j->o->n_text; i++)
+        if (!er_file_exists(j->o->text[i])) ER_FAIL(ER_ENOENT, "%s: no such file", j->o->text[i]);
     ER_TRY(er_cache_dir(&j->cache, j->o->cache));
     ER_TRY(read_facts(j));
     ER_TRY(open_model(j));
     ER_TRY(build_units(j));
     (void)snprintf(j->report->device, sizeof j->report->device, "%s", j->dev->name);
-    j->report->weight_bytes = j->m->weight_bytes;
+    j->report->weight_bytes = j->o->check_only ? stored_bytes(j->m->checkpoint) : j->m->weight_bytes;
 out:
     return rc;
 }
@@ -101,7 +110,7 @@ void er_job_print_plan(const er_job *j) {
         used += (size_t)snprintf(layers + used, sizeof layers - used, "%s%zu", i ? " " : "", h->layers[i]);
     for (size_t i = 0; i < j->units->count; i++) rows += j->units->at[i].n_rows - 1;
     er_info("model       %s: %s, %zu layers, hidden %zu, inner %zu, %.0f MB", j->o->model, a->family,
-        a->layers, a->hidden, a->inner, (double)j->m->weight_bytes * 1e-6);
+        a->layers, a->hidden, a->inner, (double)j->report->weight_bytes * 1e-6);
     er_info("device      %s", j->dev->name);
     er_info("facts       %zu accepted, %zu rejected, %zu duplicates; %zu subjects, %.1f prompts each",
         j->facts->count, j->facts->n_rejects, j->facts->n_duplicates, j->units->count,

@@ -1,4 +1,5 @@
 // values, solve, write.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,11 +13,19 @@ static er_status store_key(er_job *j, char key[65]) {
     if (rc != ER_OK) return rc;
     double real[] = {h->lr, h->clamp, h->decay, h->kl, h->stop};
     uint64_t whole[] = {h->steps, h->layers[h->n_layers - 1], j->dev->precision, 1 /* format */};
+    // The last bits of a z depend on what else was in its batch. A deterministic job takes only values that
+    // it would have found itself: those of the same batches on the same device.
+    uint64_t batch[] = {j->o->deterministic, j->o->batch_tokens};
     er_digest_add_str(d, "values");
     er_digest_add_str(d, j->report->model_digest);
     er_digest_add_str(d, er_tokenizer_digest(j->m->tokenizer));
     er_digest_add(d, real, sizeof real);
     er_digest_add(d, whole, sizeof whole);
+    if (j->o->deterministic) {
+        er_digest_add(d, batch, sizeof batch);
+        er_digest_add_str(d, j->dev->name);
+        for (size_t i = 0; i < j->units->count; i++) er_digest_add_str(d, j->units->at[i].digest);
+    }
     er_digest_hex(d, key);
     er_digest_free(d);
     return ER_OK;
@@ -47,7 +56,15 @@ er_status er_job_values(er_job *j) {
     }
     er_values_options vo = {
         .batch_tokens = j->o->batch_tokens, .have = j->have, .deterministic = j->o->deterministic};
-    ER_TRY(er_values_optimise(&j->report->values, j->m, j->units, &j->report->hparams, &vo, keep_value, j));
+    rc = er_values_optimise(&j->report->values, j->m, j->units, &j->report->hparams, &vo, keep_value, j);
+    if (rc == ER_ENUMERIC) {
+        const er_fact *f = &j->facts->at[j->units->at[j->report->values.failed].fact[0]];
+        char why[256];
+        (void)snprintf(why, sizeof why, "%s", er_last_error());
+        ER_FAIL(rc, "%s: %s %zu: fact '%s': %s", j->o->facts, j->facts->is_lines ? "line" : "record", f->line,
+            f->id, why);
+    }
+    if (rc != ER_OK) goto out;
     const er_values_stats *s = &j->report->values;
     if (s->units)
         er_info("values      %zu facts in %.1f s, %.2f facts/s, %.1f steps each, %.0f GFLOP/s in GEMMs",
@@ -78,6 +95,7 @@ er_status er_job_write(er_job *j) {
     er_edited_tensor edits[ER_MAX_EDIT_LAYERS] = {0};
     void *bytes[ER_MAX_EDIT_LAYERS] = {0};
     double start = er_job_clock();
+    ER_TRY(er_output_begin(&j->output, j->o->out, j->o->force));
     for (size_t i = 0; i < h->n_layers; i++) {
         const er_block *b = &j->m->block[h->layers[i]];
         if (!(bytes[i] = malloc(b->down_tensor->bytes)))

@@ -114,7 +114,7 @@ fi
 for stage in covary values solve write; do
     rm -rf "$T/cache"
     case $stage in
-    covary) want="errata: generation: stopped after 0 tokens" ;;
+    covary) want="errata: interrupted in covary: generation: stopped after 0 tokens" ;;
     values) want="errata: interrupted in values: 0 of 4 facts are done and kept" ;;
     solve) want="errata: interrupted in solve: nothing is written" ;;
     write) want="errata: interrupted in write: T/out is not made" ;;
