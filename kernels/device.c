@@ -8,16 +8,13 @@ er_status er_device_open(er_device **out, const er_device_options *options) {
     if (options->threads < 0) return er_fail(ER_EARG, "%d threads asked for", options->threads);
     if (!strcmp(kind, "cuda")) {
 #ifdef ERRATA_WITH_CUDA
-        return er_device_cuda_open(out, options);
+        return er_fail(ER_EDEVICE, "device 'cuda' does not have every op yet; use 'cpu' or 'auto'");
 #else
         return er_fail(ER_EDEVICE, "device 'cuda' is not built in; use 'cpu' or 'auto'");
 #endif
     }
     if (!strcmp(kind, "cpu")) return er_device_cpu_open(out, options);
     if (strcmp(kind, "auto")) return er_fail(ER_EARG, "device '%s' is none of auto, cpu, cuda", kind);
-#ifdef ERRATA_WITH_CUDA
-    if (er_device_cuda_open(out, options) == ER_OK) return ER_OK;
-#endif
     return er_device_cpu_open(out, options);
 }
 

@@ -1,0 +1,17 @@
+// CUDA's errors as ours. Compare io/status.h.
+#ifndef ER_CUDA_STATUS_CUH
+#define ER_CUDA_STATUS_CUH
+#include <cuda_runtime.h>
+#include "io/status.h"
+
+static inline er_status er_cuda_status(cudaError_t e, const char *what, const char *file, int line) {
+    if (e == cudaSuccess) return ER_OK;
+    (void)cudaGetLastError();  // leave no sticky error for an innocent later check to find
+    return er_fail_(file, line, e == cudaErrorMemoryAllocation ? ER_ENOMEM : ER_EDEVICE, "%s: %s", what,
+        cudaGetErrorString(e));
+}
+// For functions with `rc` and `out:`; in .cu files everything is declared before the first of these.
+#define ER_CUDA(call) ER_TRY(er_cuda_status((call), #call, __FILE__, __LINE__))
+// The status of a launch, named after the op that makes it.
+#define ER_LAUNCHED(launch) er_cuda_status((launch), __func__, __FILE__, __LINE__)
+#endif
