@@ -13,9 +13,11 @@ typedef struct er_moment {  // the running sum of one layer
 
 er_status er_moment_create(er_moment **out, er_device *dev, size_t dim);
 void er_moment_free(er_device *dev, er_moment *m);
-// Adds keys [tokens, dim] [dev]; scratch [dim, dim] fp32 [dev].
+// Adds keys [tokens, dim] [dev] on and below the diagonal; scratch [dim, dim] fp32 [dev].
 er_status er_moment_update(
     er_device *dev, er_stream *s, er_moment *m, const float *keys, float *scratch, size_t tokens);
+// Fills in what stands above the diagonal; call once after the last update, before anything else reads the sum.
+er_status er_moment_finish(er_device *dev, er_stream *s, er_moment *m);
 
 // The reference's .npz: members mom2.constructor, mom2.count, mom2.mom2 (raw sum, fp32 or fp64), sample_size.
 // Import checks shape, symmetry, finiteness, diagonal >= 0, count > 0 and warns below 10 dim rows.

@@ -32,3 +32,7 @@ er_status er_moment_update(
     if (rc == ER_OK) m->count += tokens;
     return rc;
 }
+
+er_status er_moment_finish(er_device *dev, er_stream *s, er_moment *m) {
+    return dev->op->symmetrise(dev, s, m->sum, m->dim);
+}

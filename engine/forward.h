@@ -40,6 +40,7 @@ typedef struct er_run {
     er_stream *stream;
     size_t max_tokens, max_rows;
     size_t tokens, rows;        // of the batch in hand
+    size_t longest, longest_prefix;  // of any row: own tokens, cached ones
     bool has_prefix, has_store;
     int32_t *token, *pos, *row_start, *prefix_at, *prefix_len, *store_at;  // [dev]
     er_kv *kv;                  // borrowed; read for prefixes, written for store_at. May be NULL

@@ -18,6 +18,19 @@ er_status er_device_open(er_device **out, const er_device_options *options) {
     return er_device_cpu_open(out, options);
 }
 
+static const char *const precisions[] = {"fp32", "bf16", "fp16", "tf32"};
+
+const char *er_precision_name(er_precision p) { return precisions[p]; }
+
+bool er_precision_parse(er_precision *out, const char *name) {
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(precisions[i], name)) {
+            *out = (er_precision)i;
+            return true;
+        }
+    return false;
+}
+
 void er_device_close(er_device *d) {
     if (d) d->op->close(d);
 }

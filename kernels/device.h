@@ -5,7 +5,8 @@
 //   - pointers marked [dev] live in memory of er_alloc(); all others are host memory. On the CPU both are ordinary memory.
 //   - matrices are row-major, [rows, cols]; activations and gradients are fp32; solves are fp64; indices are int32.
 //   - ops are asynchronous on the given stream and allocate nothing (the CPU device returns when done, `stream` is NULL).
-//     er_sync() waits. er_download() is the only op that waits by itself.
+//     er_sync() waits. er_download() is the only op that waits by itself, but for those that say so.
+//   - upload has taken its source when it returns: the caller may reuse it at once, whatever the device does later.
 //   - "ragged batch": rows of different length packed without padding. row_start [rows+1] counts tokens; row r holds the
 //     tokens row_start[r] .. row_start[r+1]-1. A row may continue a cached prefix: its tokens attend to prefix_len[r] cached
 //     positions first (at prefix_at[r] in the key/value cache), then causally to its own.
@@ -22,7 +23,8 @@ extern "C" {
 #endif
 
 typedef struct er_stream er_stream;
-typedef enum er_precision { ER_FP32, ER_BF16_COMPUTE } er_precision;  // bf16: bf16 GEMM inputs and weights, fp32 accumulate
+// The type of GEMM inputs; accumulation is always fp32. A CPU has FP32 and, with the right instructions, BF16.
+typedef enum er_precision { ER_FP32, ER_BF16_COMPUTE, ER_FP16_COMPUTE, ER_TF32_COMPUTE } er_precision;
 typedef enum er_norm_kind { ER_LAYER_NORM, ER_RMS_NORM } er_norm_kind;
 typedef enum er_act_kind { ER_GELU_NEW, ER_GELU_ERF, ER_SILU, ER_RELU } er_act_kind;
 typedef enum er_rope_style { ER_ROPE_NONE, ER_ROPE_HALF, ER_ROPE_PAIRS } er_rope_style;  // (j, j+d/2) or (2j, 2j+1)
@@ -46,7 +48,22 @@ typedef struct er_attention {  // everything [dev]
     const int32_t *prefix_at, *prefix_len;  // [rows], or NULL
     float scale;                  // multiplies q.k
     size_t window;                // 0: none; else key j is visible to query i iff i - j < window (positions incl. the prefix)
+    size_t longest, longest_prefix;  // no row has more own tokens or a longer prefix. Host numbers: they shape a GPU's grid
 } er_attention;
+
+typedef struct er_weight_change {  // Frobenius norms, in fp64
+    double weight;  // |W| before
+    double change;  // |dW|
+    double lost;    // |round(W + dW) - (W + dW)|
+} er_weight_change;
+
+typedef struct er_residual_rows {  // everything [dev] but the sizes
+    size_t rows, width;
+    const float *then, *now;   // [rows, width]
+    const float *z, *start;    // [units, width]
+    const int32_t *unit;       // [rows]
+    const float *scale;        // [rows]
+} er_residual_rows;
 
 typedef struct er_label_loss {  // everything [dev]; one row of logits per label or KL position
     size_t rows, vocab;
@@ -87,12 +104,22 @@ typedef struct er_device_ops {
     er_status (*copy)(er_device *, er_stream *, void *dev_dst, const void *dev_src, size_t bytes);
     er_status (*zero)(er_device *, er_stream *, void *dev_dst, size_t bytes);
     er_status (*sync)(er_device *, er_stream *);
+    // Host memory that copies reach without a stop on the way (pinned, on a GPU).
+    er_status (*alloc_host)(er_device *, void **out, size_t bytes);
+    void (*release_host)(er_device *, void *);
+    // Asynchronous; `dst` lies in memory of alloc_host and is filled once a mark set behind this call has been awaited.
+    er_status (*download_later)(er_device *, er_stream *, void *dst, const void *dev_src, size_t bytes);
+    // Mark 0 .. ER_MARKS-1 stands behind all work queued so far; await waits for that work and for nothing queued later.
+    er_status (*mark)(er_device *, er_stream *, unsigned mark);
+    er_status (*await)(er_device *, unsigned mark);
+    // Bytes that alloc may still give, and that the device gives in all, both within memory_limit.
+    er_status (*memory)(er_device *, size_t *available, size_t *total);
 
     er_status (*weight_create)(er_device *, er_weight **out, const er_weight_spec *);
     void (*weight_free)(er_device *, er_weight *);
-    // W += dW, rounded to the stored type (to nearest even); dW [dev] fp64 [d_out, d_in] whatever the stored layout. `relative_loss`
-    // (host, may be NULL) gets |round(W+dW) - (W+dW)| / |dW|. ENUMERIC when a result is not finite; W is then unchanged.
-    er_status (*weight_add)(er_device *, er_stream *, er_weight *, const double *dw, double *relative_loss);
+    // W += dW, rounded to the stored type (to nearest even); dW [dev] fp64 [d_out, d_in] whatever the stored layout. `change` (host,
+    // may be NULL) gets its norms. Waits. ENUMERIC when a result is not finite; W is then unchanged.
+    er_status (*weight_add)(er_device *, er_stream *, er_weight *, const double *dw, er_weight_change *change);
     er_status (*weight_read)(er_device *, er_weight *, void *bytes);         // host, exactly as it will be stored
     er_status (*weight_set)(er_device *, er_weight *, const void *bytes);    // host, stored layout: put back or replace
 
@@ -133,16 +160,27 @@ typedef struct er_device_ops {
     er_status (*label_loss)(er_device *, er_stream *, const er_label_loss *);
     er_status (*delta_step)(er_device *, er_stream *, const er_delta_step *);
 
-    // sum [d, d] fp64 += X^T X, X [tokens, d] fp32; products in fp32 over tiles of at most 1,024 tokens, tiles added in fp64. The
-    // whole symmetric matrix is filled. `scratch` [d, d] fp32.
+    // sum [d, d] fp64 += X^T X, X [tokens, d] fp32, on and below the diagonal; what stands above is undefined until `symmetrise`.
+    // Products in the device's precision with fp32 sums over tiles of tokens (CPU: fp32, 1,024; GPU: 16,384), tiles added in fp64.
+    // `scratch` [d, d] fp32.
     er_status (*moment_add)(er_device *, er_stream *, double *sum, const float *x, float *scratch, size_t tokens, size_t d);
+    er_status (*symmetrise)(er_device *, er_stream *, double *a, size_t n);  // a[i, j] = a[j, i] for j > i
+    // C [n, n] = alpha A^T A + beta C on and below the diagonal, A [k, n] with leading dimension lda, fp64; beta is 0 or 1.
+    er_status (*syrk_f64)(er_device *, er_stream *, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta,
+        double *c);
     // C [m, n] = alpha op(A) op(B) + beta C, fp64, row-major with leading dimensions.
     er_status (*gemm_f64)(er_device *, er_stream *, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, double alpha,
         const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc);
     er_status (*widen)(er_device *, er_stream *, double *dst, const float *src, size_t n);
+    // dst[index[i]] += scale[i] * src[i], rows of `width`; equal indices are added in order of i. index NULL: dst[i] = scale[i] * src[i].
+    er_status (*rows_f64)(er_device *, er_stream *, double *dst, const float *src, const float *scale, const int32_t *index, size_t n,
+        size_t width);
+    // r [rows, width] = scale[i] * (then[i] + z[u] - start[u] - now[i]) with u = unit[i], in fp64.
+    er_status (*residual_rows)(er_device *, er_stream *, double *r, const er_residual_rows *p);
     er_status (*axpy_f64)(er_device *, er_stream *, double *y, double alpha, const double *x, size_t n);   // y += alpha x
     er_status (*add_diagonal)(er_device *, er_stream *, double *a, size_t n, double value);
-    // A [n, n] symmetric, its factor L (A = L L^T) left in place for potrs. ENUMERIC names the pivot when not positive definite.
+    // A [n, n] symmetric, of which only the part on and below the diagonal is read; its factor L (A = L L^T) is left there for potrs.
+    // Waits. ENUMERIC names the pivot when not positive definite.
     er_status (*potrf)(er_device *, er_stream *, double *a, size_t n);
     // Solves A X = B for `rhs` right-hand sides; b [rhs, n]: each right-hand side is a contiguous row, overwritten by its solution.
     er_status (*potrs)(er_device *, er_stream *, const double *factor, size_t n, double *b, size_t rhs);
@@ -154,7 +192,9 @@ struct er_device {
     er_precision precision;
     int threads;
     size_t memory_limit;      // bytes the job may take; 0: what the machine has
+    bool runs_behind;         // ops return before they are done: a caller that needs no answer at once gains by not waiting
 };
+enum { ER_MARKS = 8 };
 
 typedef struct er_device_options {
     const char *kind;         // "auto", "cpu", "cuda"
@@ -168,6 +208,8 @@ typedef struct er_device_options {
 er_status er_device_open(er_device **out, const er_device_options *options);
 void er_device_close(er_device *d);
 er_status er_device_cpu_open(er_device **out, const er_device_options *options);  // kernels/cpu
+const char *er_precision_name(er_precision p);  // "fp32", "bf16", "fp16", "tf32"
+bool er_precision_parse(er_precision *out, const char *name);
 #ifdef __cplusplus
 }
 #endif

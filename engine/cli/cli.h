@@ -37,7 +37,8 @@ enum { CLI_DEVICE = 1000, CLI_PRECISION, CLI_THREADS, CLI_MEMORY, CLI_JSON, CLI_
     }
 #define ER_CLI_COMMON_HELP                                                                                   \
     "  --device auto|cpu|cuda    where to compute (auto)\n"                                                  \
-    "  --precision fp32|bf16     GEMM inputs and weights; accumulation and states are fp32 (fp32)\n"         \
+    "  --precision fp32|bf16     GEMM inputs and weights; accumulation and states are fp32 (fp32). A GPU\n"    \
+    "                            has fp16 and tf32 too\n"                                                      \
     "  --threads N               CPU threads (all)\n"                                                        \
     "  --memory-limit BYTES      such as 16G (what the machine has)\n"                                       \
     "  --json                    the result as JSON on stdout\n"                                             \

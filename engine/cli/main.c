@@ -65,13 +65,9 @@ bool er_cli_size(size_t *out, const char *command, const char *option, const cha
 }
 
 static int take_precision(er_cli_common *c, const char *command, const char *value) {
-    if (!strcmp(value, "fp32")) c->device.precision = ER_FP32;
-    else if (!strcmp(value, "bf16")) c->device.precision = ER_BF16_COMPUTE;
-    else {
-        (void)er_cli_usage(command, "--precision '%s' is not fp32 or bf16", value);
-        return -1;
-    }
-    return 1;
+    if (er_precision_parse(&c->device.precision, value)) return 1;
+    (void)er_cli_usage(command, "--precision '%s' is none of fp32, bf16, fp16, tf32", value);
+    return -1;
 }
 
 int er_cli_take_common(er_cli_common *c, const char *command, int option, const char *value) {

@@ -106,6 +106,7 @@ er_status er_covary_rows(er_moment *const *moments, er_model *m, const size_t *l
         ER_TRY(run_batch(&p, moments));
         er_progress_update(progress, rows->start[end], NULL);
     }
+    for (size_t i = 0; i < n_layers; i++) ER_TRY(er_moment_finish(m->dev, p.run->stream, moments[i]));
     ER_TRY(m->dev->op->sync(m->dev, p.run->stream));
     if (flops) *flops = p.run->flops + p.flops;
 out:

@@ -64,7 +64,9 @@ static er_status attention_of(er_attention *out, const er_run *r, size_t layer, 
         .qkv = qkv,
         .row_start = r->row_start,
         .scale = a->attention_scale,
-        .window = a->window};
+        .window = a->window,
+        .longest = r->longest,
+        .longest_prefix = r->longest_prefix};
     if (r->has_prefix)
         out->prefix_k = k, out->prefix_v = v, out->prefix_at = r->prefix_at, out->prefix_len = r->prefix_len;
     return ER_OK;

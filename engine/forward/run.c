@@ -142,6 +142,13 @@ er_status er_run_begin(er_run *r, const er_rows *b, er_kv *kv) {
     ER_TRY(check_tokens(r, b, kv));
     ER_TRY(check_rows(b, kv));
     r->tokens = b->tokens, r->rows = b->rows, r->kv = kv;
+    r->longest = r->longest_prefix = 0;
+    for (size_t i = 0; i < b->rows; i++) {
+        size_t own = (size_t)(b->row_start[i + 1] - b->row_start[i]),
+               prefix = b->prefix_at ? (size_t)b->prefix_len[i] : 0;
+        if (own > r->longest) r->longest = own;
+        if (prefix > r->longest_prefix) r->longest_prefix = prefix;
+    }
     r->has_prefix = b->prefix_at != NULL, r->has_store = b->store_at != NULL;
     const struct {
         int32_t *to;

@@ -124,7 +124,7 @@ er_status er_job_manifest(er_job *j, const char *out_path) {
     ER_TRY(add_parent(model, j));
     add_run(root, j);
     text(root, "device", j->report->device);
-    text(root, "precision", j->dev->precision == ER_FP32 ? "fp32" : "bf16");
+    text(root, "precision", er_precision_name(j->dev->precision));
     (void)cJSON_AddItemToObject(root, "hparams", er_hparams_json(&j->report->hparams));
     templates = cJSON_AddArrayToObject(root, "templates");
     for (size_t i = 0; i < j->templates->count; i++)

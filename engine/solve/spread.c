@@ -27,25 +27,6 @@ static double seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static er_status weight_norm(double *out, er_model *m, size_t layer) {
-    const er_tensor *t = m->block[layer].down_tensor;
-    char *bytes = malloc(t->bytes);
-    float *row = malloc(m->arch.inner * sizeof *row);
-    er_status rc = bytes && row ? m->dev->op->weight_read(m->dev, m->block[layer].down, bytes)
-                                : er_fail(ER_ENOMEM, "weight of layer %zu", layer);
-    double sum = 0;
-    size_t width = m->arch.inner, step = t->bytes / t->elements;
-    for (size_t i = 0; rc == ER_OK && i < t->elements; i += width) {
-        size_t n = t->elements - i < width ? t->elements - i : width;
-        er_to_f32(row, bytes + i * step, t->dtype, n);
-        for (size_t j = 0; j < n; j++) sum += (double)row[j] * (double)row[j];
-    }
-    free(bytes);
-    free(row);
-    *out = sqrt(sum);
-    return rc;
-}
-
 // R [o, n] = share (Z - Zc); returns the mean over units of |Z - Zc| / |Z - Zc at the start|.
 static double residuals(spread *s, double share) {
     size_t o = s->m->arch.hidden;
@@ -63,23 +44,18 @@ static double residuals(spread *s, double share) {
     return s->n ? ratio / (double)s->n : 0;
 }
 
-static er_status dw_norm(double *out, spread *s, size_t elements) {
-    er_status rc = s->m->dev->op->download(s->m->dev, NULL, s->host_dw, s->dev_dw, elements * sizeof(double));
-    double sum = 0;
-    for (size_t i = 0; rc == ER_OK && i < elements; i++) sum += s->host_dw[i] * s->host_dw[i];
-    *out = sqrt(sum);
-    return rc;
-}
-
 static er_status finish_layer(spread *s, er_layer_report *r, size_t layer, const double *keys, size_t n) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
     size_t d_in = s->m->arch.inner, o = s->m->arch.hidden;
-    ER_TRY(weight_norm(&r->w_norm, s->m, layer));
-    ER_TRY(dw_norm(&r->dw_norm, s, o * d_in));
-    if (!isfinite(r->dw_norm)) ER_FAIL(ER_ENUMERIC, "layer %zu: the update is not finite", layer);
-    if (s->observer) s->observer->layer(s->observer->ctx, layer, keys, s->current, s->host_dw, n, d_in, o);
-    ER_TRY(d->op->weight_add(d, NULL, s->m->block[layer].down, s->dev_dw, &r->rounding_loss));
+    er_weight_change change;
+    if (s->observer) {
+        ER_TRY(d->op->download(d, NULL, s->host_dw, s->dev_dw, o * d_in * sizeof(double)));
+        s->observer->layer(s->observer->ctx, layer, keys, s->current, s->host_dw, n, d_in, o);
+    }
+    ER_TRY(d->op->weight_add(d, NULL, s->m->block[layer].down, s->dev_dw, &change));
+    r->w_norm = change.weight, r->dw_norm = change.change;
+    r->rounding_loss = change.change > 0 ? change.lost / change.change : 0;
 out:
     return rc;
 }
@@ -211,7 +187,7 @@ static er_status create(spread *s) {
     s->current = malloc((n * o + 1) * sizeof(double));
     s->start = malloc((n * o + 1) * sizeof(double));
     s->residual = malloc((n * o + 1) * sizeof(double));
-    s->host_dw = malloc(o * d_in * sizeof(double));
+    s->host_dw = malloc((s->observer ? o * d_in : 1) * sizeof(double));
     if (!s->keys || !s->current || !s->start || !s->residual || !s->host_dw)
         ER_FAIL(ER_ENOMEM, "keys and residuals of %zu facts", n);
     ER_TRY(take(s->m->dev, &s->dev_keys, own * d_in));

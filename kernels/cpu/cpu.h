@@ -76,7 +76,7 @@ const char *er_onednn_name(const er_onednn *o);  // "onednn 2.6.3"
 er_status er_cpu_weight_create(er_device *d, er_weight **out, const er_weight_spec *spec);
 void er_cpu_weight_free(er_device *d, er_weight *w);
 er_status er_cpu_weight_add(
-    er_device *d, er_stream *s, er_weight *w, const double *dw, double *relative_loss);
+    er_device *d, er_stream *s, er_weight *w, const double *dw, er_weight_change *change);
 er_status er_cpu_weight_read(er_device *d, er_weight *w, void *bytes);
 er_status er_cpu_weight_set(er_device *d, er_weight *w, const void *bytes);
 er_status er_cpu_embed(er_device *d, er_stream *s, float *x, const er_weight *embed,
@@ -106,11 +106,17 @@ er_status er_cpu_gather_rows(
     er_device *d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
 er_status er_cpu_scatter_add_rows(
     er_device *d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
+er_status er_cpu_rows_f64(er_device *d, er_stream *s, double *dst, const float *src, const float *scale,
+    const int32_t *index, size_t n, size_t width);
+er_status er_cpu_residual_rows(er_device *d, er_stream *s, double *r, const er_residual_rows *p);
 er_status er_cpu_log_softmax(er_device *d, er_stream *s, float *y, const float *x, size_t rows, size_t vocab);
 er_status er_cpu_label_loss(er_device *d, er_stream *s, const er_label_loss *l);
 er_status er_cpu_delta_step(er_device *d, er_stream *s, const er_delta_step *p);
 er_status er_cpu_moment_add(
     er_device *d, er_stream *s, double *sum, const float *x, float *scratch, size_t tokens, size_t n);
+er_status er_cpu_symmetrise(er_device *d, er_stream *s, double *a, size_t n);
+er_status er_cpu_syrk_f64(er_device *d, er_stream *s, size_t n, size_t k, double alpha, const double *a,
+    size_t lda, double beta, double *c);
 er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b, size_t m, size_t n,
     size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
     size_t ldc);

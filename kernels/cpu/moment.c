@@ -1,6 +1,6 @@
 // Second moments: sum += X^T X, products in fp32 over tiles of tokens, tiles added in fp64 so that millions
-// of tokens lose nothing. Only blocks on and below the diagonal are multiplied; the rest is mirrored once at
-// the end.
+// of tokens lose nothing. Only blocks on and below the diagonal are multiplied; er_cpu_symmetrise() fills in
+// the rest once, when all is added.
 #include "kernels/cpu/cpu.h"
 
 #define TILE 1024  // tokens
@@ -10,13 +10,15 @@ ER_CLONES static void add_row(double *restrict sum, const float *restrict x, siz
     for (size_t i = 0; i < n; i++) sum[i] += (double)x[i];
 }
 
-static void mirror(er_device *d, double *sum, size_t n) {
+er_status er_cpu_symmetrise(er_device *d, er_stream *s, double *a, size_t n) {
+    (void)s;
     const size_t tile = 64;
 #pragma omp parallel for num_threads(d->threads) schedule(dynamic)
     for (size_t i0 = 0; i0 < n; i0 += tile)
         for (size_t j0 = 0; j0 <= i0; j0 += tile)
             for (size_t i = i0; i < n && i < i0 + tile; i++)
-                for (size_t j = j0; j < i && j < j0 + tile; j++) sum[j * n + i] = sum[i * n + j];
+                for (size_t j = j0; j < i && j < j0 + tile; j++) a[j * n + i] = a[i * n + j];
+    return ER_OK;
 }
 
 er_status er_cpu_moment_add(
@@ -33,6 +35,5 @@ er_status er_cpu_moment_add(
             for (size_t i = 0; i < rows; i++) add_row(sum + (i0 + i) * n, scratch + i * cols, i0 + i + 1);
         }
     }
-    mirror(d, sum, n);
     return ER_OK;
 }

@@ -66,6 +66,24 @@ static er_status cpu_sync(er_device *d, er_stream *s) {
     return ER_OK;
 }
 
+static er_status cpu_mark(er_device *d, er_stream *s, unsigned mark) {
+    (void)d, (void)s, (void)mark;
+    return ER_OK;
+}
+
+static er_status cpu_await(er_device *d, unsigned mark) {
+    (void)d, (void)mark;
+    return ER_OK;
+}
+
+static er_status cpu_memory(er_device *d, size_t *available, size_t *total) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), all = (size_t)sysconf(_SC_PHYS_PAGES) * page,
+           left = (size_t)sysconf(_SC_AVPHYS_PAGES) * page;
+    *total = d->memory_limit < all ? d->memory_limit : all;
+    *available = left < *total ? left : *total;
+    return ER_OK;
+}
+
 static void cpu_close(er_device *d) {
     er_cpu *c = (er_cpu *)d;
     for (size_t i = 0; i < ER_SCRATCH_SLOTS; i++) free(c->scratch[i].at);
@@ -82,6 +100,12 @@ static const er_device_ops cpu_ops = {
     .copy = cpu_copy,
     .zero = cpu_zero,
     .sync = cpu_sync,
+    .alloc_host = cpu_alloc,
+    .release_host = cpu_release,
+    .download_later = cpu_copy,
+    .mark = cpu_mark,
+    .await = cpu_await,
+    .memory = cpu_memory,
     .weight_create = er_cpu_weight_create,
     .weight_free = er_cpu_weight_free,
     .weight_add = er_cpu_weight_add,
@@ -101,10 +125,14 @@ static const er_device_ops cpu_ops = {
     .add = er_cpu_add,
     .gather_rows = er_cpu_gather_rows,
     .scatter_add_rows = er_cpu_scatter_add_rows,
+    .rows_f64 = er_cpu_rows_f64,
+    .residual_rows = er_cpu_residual_rows,
     .log_softmax = er_cpu_log_softmax,
     .label_loss = er_cpu_label_loss,
     .delta_step = er_cpu_delta_step,
     .moment_add = er_cpu_moment_add,
+    .symmetrise = er_cpu_symmetrise,
+    .syrk_f64 = er_cpu_syrk_f64,
     .gemm_f64 = er_cpu_gemm_f64,
     .widen = er_cpu_widen,
     .axpy_f64 = er_cpu_axpy_f64,
@@ -152,6 +180,9 @@ static void name_device(er_cpu *c) {
 er_status er_device_cpu_open(er_device **out, const er_device_options *options) {
     er_status rc = ER_OK;
     er_cpu *c = NULL;
+    if (options->precision != ER_FP32 && options->precision != ER_BF16_COMPUTE)
+        ER_FAIL(ER_EDEVICE, "%s compute needs a GPU; a CPU has fp32 and bf16",
+            er_precision_name(options->precision));
     if (!(c = calloc(1, sizeof *c))) ER_FAIL(ER_ENOMEM, "a device");
     c->base.op = &cpu_ops;
     c->base.precision = options->precision;

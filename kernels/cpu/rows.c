@@ -39,6 +39,47 @@ er_status er_cpu_scatter_add_rows(
     return ER_OK;
 }
 
+ER_CLONES static void add_scaled(double *restrict to, const float *restrict from, double scale, size_t n) {
+    for (size_t i = 0; i < n; i++) to[i] += scale * (double)from[i];
+}
+
+ER_CLONES static void set_scaled(double *restrict to, const float *restrict from, double scale, size_t n) {
+    for (size_t i = 0; i < n; i++) to[i] = scale * (double)from[i];
+}
+
+er_status er_cpu_rows_f64(er_device *d, er_stream *s, double *dst, const float *src, const float *scale,
+    const int32_t *index, size_t n, size_t width) {
+    (void)s;
+    const size_t chunk = 256;
+#pragma omp parallel for num_threads(d->threads) if (n * width > 1 << 15)
+    for (size_t at = 0; at < width; at += chunk)
+        for (size_t i = 0; i < n; i++) {
+            size_t m = width - at < chunk ? width - at : chunk;
+            const float *from = src + i * width + at;
+            if (!index) set_scaled(dst + i * width + at, from, (double)scale[i], m);
+            else if (index[i] >= 0)
+                add_scaled(dst + (size_t)index[i] * width + at, from, (double)scale[i], m);
+        }
+    return ER_OK;
+}
+
+ER_CLONES static void residual_row(double *restrict r, const float *then, const float *now, const float *z,
+    const float *start, double scale, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        r[i] = scale * ((double)then[i] + ((double)z[i] - (double)start[i]) - (double)now[i]);
+}
+
+er_status er_cpu_residual_rows(er_device *d, er_stream *s, double *r, const er_residual_rows *p) {
+    (void)s;
+#pragma omp parallel for num_threads(d->threads) if (p->rows * p->width > 1 << 15)
+    for (size_t i = 0; i < p->rows; i++) {
+        size_t at = i * p->width, u = (size_t)p->unit[i] * p->width;
+        residual_row(
+            r + at, p->then + at, p->now + at, p->z + u, p->start + u, (double)p->scale[i], p->width);
+    }
+    return ER_OK;
+}
+
 er_status er_cpu_kv_store(er_device *d, er_stream *s, float *cache_k, float *cache_v, const float *qkv,
     size_t ld_qkv, size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
     (void)s;

@@ -24,6 +24,16 @@ er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b
     return ER_OK;
 }
 
+er_status er_cpu_syrk_f64(er_device *d, er_stream *s, size_t n, size_t k, double alpha, const double *a,
+    size_t lda, double beta, double *c) {
+    (void)d, (void)s;
+    if (!n) return ER_OK;
+    if (n > INT_MAX || k > INT_MAX || lda > INT_MAX)
+        return er_fail(ER_EUNSUPPORTED, "a product of %zu x %zu is beyond the 32-bit sizes of BLAS", n, k);
+    cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, (int)n, (int)k, alpha, a, (int)lda, beta, c, (int)n);
+    return ER_OK;
+}
+
 er_status er_cpu_widen(er_device *d, er_stream *s, double *dst, const float *src, size_t n) {
     (void)s;
 #pragma omp parallel for simd num_threads(d->threads) if (n > 1 << 15)

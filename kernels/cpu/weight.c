@@ -130,21 +130,22 @@ static double stored_round(er_dtype t, double x, uint32_t *bits) {
 }
 
 er_status er_cpu_weight_add(
-    er_device *d, er_stream *s, er_weight *w, const double *dw, double *relative_loss) {
+    er_device *d, er_stream *s, er_weight *w, const double *dw, er_weight_change *change) {
     (void)s;
     if (!w->editable)
         return er_fail(ER_EARG, "a weight of %zu x %zu was not opened for editing", w->d_out, w->d_in);
-    double lost = 0, size = 0;
+    double lost = 0, size = 0, norm = 0;
     size_t bad = SIZE_MAX;
-#pragma omp parallel for num_threads(d->threads) reduction(+ : lost, size) reduction(min : bad)
+#pragma omp parallel for num_threads(d->threads) reduction(+ : lost, size, norm) reduction(min : bad)
     for (size_t o = 0; o < w->d_out; o++)
         for (size_t i = 0; i < w->d_in; i++) {
-            double change = dw[o * w->d_in + i], sum = stored_get(w, stored_index(w, o, i)) + change;
+            double step = dw[o * w->d_in + i], old = stored_get(w, stored_index(w, o, i)), sum = old + step;
             uint32_t bits;
             double kept = stored_round(w->dtype, sum, &bits);
             if (!isfinite(kept) && o * w->d_in + i < bad) bad = o * w->d_in + i;
             lost += (kept - sum) * (kept - sum);
-            size += change * change;
+            size += step * step;
+            norm += old * old;
         }
     if (bad != SIZE_MAX)
         return er_fail(ER_ENUMERIC, "edited weight of %zu x %zu is not finite in %s at [%zu, %zu]: change %g",
@@ -159,7 +160,7 @@ er_status er_cpu_weight_add(
             else ((uint16_t *)w->stored)[at] = (uint16_t)bits;
         }
     refresh_copies(d, w);
-    if (relative_loss) *relative_loss = size > 0 ? sqrt(lost / size) : 0;
+    if (change) *change = (er_weight_change){sqrt(norm), sqrt(size), sqrt(lost)};
     return ER_OK;
 }
 

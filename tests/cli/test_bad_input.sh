@@ -50,7 +50,7 @@ expect 2 "errata edit: --out is needed; see errata edit --help" "$errata" edit -
 expect 2 "errata edit: no option '--modell'; see errata edit --help" "$errata" edit --modell x
 expect 2 "errata edit: --lambda '3x' is not a number; see errata edit --help" edit --lambda 3x
 expect 2 "errata edit: --limit '-4' is not a whole number; see errata edit --help" edit --limit -4
-expect 2 "errata edit: --precision 'fp8' is not fp32 or bf16; see errata edit --help" edit --precision fp8
+expect 2 "errata edit: --precision 'fp8' is none of fp32, bf16, fp16, tf32; see errata edit --help" edit --precision fp8
 
 # ---- model ----
 expect 66 "errata: T/absent: no such folder" "$errata" edit --model "$T/absent" --facts "$facts" --out "$T/out" "${quick[@]}"

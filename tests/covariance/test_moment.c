@@ -42,6 +42,7 @@ static void sums_match(size_t dim, const size_t *pieces, size_t n_pieces) {
         OK(er_moment_update(dev, NULL, m, keys, scratch, pieces[p]));
     }
     assert_int_equal(m->count, rows);
+    OK(er_moment_finish(dev, NULL, m));
     OK(dev->op->download(dev, NULL, sum, m->sum, dim * dim * sizeof *sum));
     double error = 0, size = 0;
     for (size_t i = 0; i < dim * dim; i++) {
@@ -79,6 +80,7 @@ static void test_small_keys_behind_a_large_one(void **state) {
     OK(er_moment_update(dev, NULL, m, keys, scratch, 1));
     OK(dev->op->upload(dev, NULL, keys, ones, sizeof ones));
     for (int i = 0; i < TIMES; i++) OK(er_moment_update(dev, NULL, m, keys, scratch, 3));
+    OK(er_moment_finish(dev, NULL, m));
     OK(dev->op->download(dev, NULL, sum, m->sum, sizeof sum));
     assert_int_equal(m->count, 3 * TIMES + 1);
     for (int i = 0; i < DIM * DIM; i++) NEAR(sum[i], 67108864.0 + 3.0 * TIMES, 1e-12 * 67108864.0);
@@ -102,6 +104,7 @@ static void test_long_constant_text(void **state) {
     OK(er_moment_create(&m, dev, DIM));
     OK(dev->op->upload(dev, NULL, keys, host, sizeof host));
     for (int i = 0; i < TILES; i++) OK(er_moment_update(dev, NULL, m, keys, scratch, TILE));
+    OK(er_moment_finish(dev, NULL, m));
     OK(dev->op->download(dev, NULL, sum, m->sum, sizeof sum));
     double n = (double)TILE * TILES;
     const double want[4] = {n, 3 * n, 3 * n, 9 * n};

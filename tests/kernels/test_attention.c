@@ -18,11 +18,13 @@ typedef struct batch {
 static batch make_batch(const case_attention *c, double scale) {
     batch b = {0};
     uint64_t seed = c->heads * 100 + c->head_dim;
-    size_t rows = 0, tokens = 0, at = 2;
+    size_t rows = 0, tokens = 0, at = 2, longest = 0, longest_prefix = 0;
     for (; c->own[rows] >= 0; rows++) {
         b.start[rows] = (int32_t)tokens;
         tokens += (size_t)c->own[rows];
+        longest = (size_t)c->own[rows] > longest ? (size_t)c->own[rows] : longest;
         b.len[rows] = c->prefix[0] || c->prefix[1] ? c->prefix[rows] : 0;
+        longest_prefix = (size_t)b.len[rows] > longest_prefix ? (size_t)b.len[rows] : longest_prefix;
         // Every second prefix starts inside the one before: caches are shared.
         b.at[rows] = (int32_t)(rows % 2 && at > 3 ? at - 2 : at);
         at = (size_t)b.at[rows] + (size_t)b.len[rows] + 1;
@@ -41,7 +43,7 @@ static batch make_batch(const case_attention *c, double scale) {
         prefixed ? guard_put_narrow(dev, b.k, b.capacity * kv_dim) : NULL,
         prefixed ? guard_put_narrow(dev, b.v, b.capacity * kv_dim) : NULL,
         guard_put(dev, b.start, (rows + 1) * 4), prefixed ? guard_put(dev, b.at, rows * 4) : NULL,
-        prefixed ? guard_put(dev, b.len, rows * 4) : NULL, (float)scale, c->window};
+        prefixed ? guard_put(dev, b.len, rows * 4) : NULL, (float)scale, c->window, longest, longest_prefix};
     return b;
 }
 
@@ -144,8 +146,8 @@ static void test_prefix_identity(void **state) {
     float *dev_qkv = guard_put_narrow(dev, qkv, N * LD), *out = guard_alloc(dev, N * HEADS * HD * 4);
     int32_t all[2] = {0, N};
     for (size_t window = 0; window < 12; window += 5) {
-        er_attention a = {
-            N, 1, HEADS, KV, HD, LD, dev_qkv, NULL, NULL, guard_put(dev, all, 8), NULL, NULL, 0.2f, window};
+        er_attention a = {N, 1, HEADS, KV, HD, LD, dev_qkv, NULL, NULL, guard_put(dev, all, 8), NULL, NULL,
+            0.2f, window, N, 0};
         OK(dev->op->attention(dev, NULL, &a, out, NULL));
         guard_get(dev, whole, out, N * HEADS * HD * 4);
         for (int32_t cut = 1; cut < N; cut += 7) {
@@ -156,7 +158,7 @@ static void test_prefix_identity(void **state) {
                 dev, NULL, k, v, dev_qkv, LD, HEADS * HD, KVD, guard_put(dev, at, sizeof at), N));
             er_attention s = {(size_t)(N - cut), 1, HEADS, KV, HD, LD, dev_qkv + (size_t)cut * LD, k, v,
                 guard_put(dev, start, 8), guard_put(dev, &prefix_at, 4), guard_put(dev, &cut, 4), 0.2f,
-                window};
+                window, (size_t)(N - cut), (size_t)cut};
             OK(dev->op->attention(dev, NULL, &s, out, NULL));
             size_t n = (size_t)(N - cut) * HEADS * HD;
             guard_get(dev, part, out, n * 4);

@@ -179,6 +179,7 @@ static void test_moment(void **state) {
         double *dev_sum = guard_put(dev, sum, n * n * 8);
         float *dev_x = guard_put_narrow(dev, x, tokens * n), *scratch = guard_alloc(dev, n * n * 4);
         OK(dev->op->moment_add(dev, NULL, dev_sum, dev_x, scratch, tokens, n));
+        OK(dev->op->symmetrise(dev, NULL, dev_sum, n));
         guard_get(dev, got, dev_sum, n * n * 8);
         ref_gemm(true, false, n, n, tokens, 1, x, n, x, n, 1, sum, n);
         for (size_t i = 0; i < n * n; i++) worst += pow(got[i] - sum[i], 2), size += sum[i] * sum[i];

@@ -35,7 +35,8 @@ static void test_add_rounds_once(void **state) {
             uint64_t seed = 5;
             float start[OUT * IN], got[OUT * IN];
             uint16_t stored[OUT * IN];
-            double dw[OUT * IN], want[OUT * IN], lost = 0, size = 0, relative = -1;
+            double dw[OUT * IN], want[OUT * IN], lost = 0, size = 0, norm = 0;
+            er_weight_change change = {-1, -1, -1};
             for (size_t i = 0; i < OUT * IN; i++)
                 start[i] = (float)test_uniform(&seed), dw[i] = test_uniform(&seed) * 0.3;
             er_from_f32(stored, start, types[t], OUT * IN);
@@ -51,14 +52,17 @@ static void test_add_rounds_once(void **state) {
                     size_t at = conv1d ? i * OUT + o : o * IN + i;
                     double sum = (double)start[at] + dw[o * IN + i];
                     want[at] = nearest(sum, types[t]);
-                    lost += pow(want[at] - sum, 2), size += dw[o * IN + i] * dw[o * IN + i];
+                    norm += (double)start[at] * (double)start[at], lost += pow(want[at] - sum, 2),
+                        size += dw[o * IN + i] * dw[o * IN + i];
                 }
             er_weight *w = make(stored, types[t], OUT, IN, conv1d);
-            OK(dev->op->weight_add(dev, NULL, w, guard_put(dev, dw, sizeof dw), &relative));
+            OK(dev->op->weight_add(dev, NULL, w, guard_put(dev, dw, sizeof dw), &change));
             OK(dev->op->weight_read(dev, w, stored));
             er_to_f32(got, stored, types[t], OUT * IN);
             for (size_t i = 0; i < OUT * IN; i++) NEAR(got[i], want[i], 0);
-            NEAR(relative, sqrt(lost / size), 1e-12);
+            NEAR(change.lost, sqrt(lost), 1e-12);
+            NEAR(change.change, sqrt(size), 1e-12);
+            NEAR(change.weight, sqrt(norm), 1e-12);
             dev->op->weight_free(dev, w);
             guard_end(dev);
         }
@@ -118,19 +122,21 @@ static void test_add_refuses(void **state) {
     for (int t = 0; t < 3; t++) {
         float start[6] = {1, 2, 3, 4, 5, 6};
         char stored[24], after[24];
-        double dw[6] = {1, 1, 1, 0, 1, 1}, none[6] = {0}, relative = 7;
+        double dw[6] = {1, 1, 1, 0, 1, 1}, none[6] = {0};
+        er_weight_change change = {7, 7, 7};
         er_from_f32(stored, start, types[t], 6);
         er_weight *w = make(stored, types[t], 2, 3, false);
         dw[3] = huge[t];
-        FAILS(dev->op->weight_add(dev, NULL, w, guard_put(dev, dw, sizeof dw), &relative), ER_ENUMERIC,
-            "[1, 0]");
+        FAILS(
+            dev->op->weight_add(dev, NULL, w, guard_put(dev, dw, sizeof dw), &change), ER_ENUMERIC, "[1, 0]");
         dw[3] = (double)NAN;
-        FAILS(dev->op->weight_add(dev, NULL, w, guard_put(dev, dw, sizeof dw), &relative), ER_ENUMERIC,
+        FAILS(dev->op->weight_add(dev, NULL, w, guard_put(dev, dw, sizeof dw), &change), ER_ENUMERIC,
             "not finite");
         OK(dev->op->weight_read(dev, w, after));
         assert_memory_equal(after, stored, 6 * bytes_of(types[t]));
-        OK(dev->op->weight_add(dev, NULL, w, guard_put(dev, none, sizeof none), &relative));
-        NEAR(relative, 0, 0);
+        OK(dev->op->weight_add(dev, NULL, w, guard_put(dev, none, sizeof none), &change));
+        NEAR(change.lost, 0, 0);
+        NEAR(change.change, 0, 0);
         OK(dev->op->weight_read(dev, w, after));
         assert_memory_equal(after, stored, 6 * bytes_of(types[t]));
         dev->op->weight_free(dev, w);
