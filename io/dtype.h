@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef enum er_dtype {
     ER_F32, ER_F16, ER_BF16, ER_F64,                                                     // computed on
@@ -35,4 +38,7 @@ uint16_t er_f16_from_f32(float f);
 // n elements at `src` (any alignment) of type t (F32, F16, BF16 or F64) to fp32, and back with rounding.
 void er_to_f32(float *dst, const void *src, er_dtype t, size_t n);
 void er_from_f32(void *dst, const float *src, er_dtype t, size_t n);
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -1,20 +1,112 @@
-// Inside the CUDA device: its state, and every op it has, one family a file.
+// Inside the CUDA device: its state, what its files share, and every op, one family a file.
 #ifndef ER_CUDA_DEVICE_CUH
 #define ER_CUDA_DEVICE_CUH
+#include <cublas_v2.h>
 #include <cuda_runtime.h>
+#include <cusolverDn.h>
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/status.cuh"
 #include "kernels/cuda/vector.cuh"
 
+// Memory that grows on demand and is never given back before the device closes. Growing waits for the device.
+typedef enum er_cuda_slot {
+    ER_SCRATCH_INPUT,   // activations or gradients in the type of a GEMM's inputs
+    ER_SCRATCH_WEIGHT,  // a weight whose stored type is not that of the GEMM
+    ER_SCRATCH_SUMS,    // partial sums of blocks
+    ER_SCRATCH_SOLVER,  // cuSOLVER's workspace
+    ER_SCRATCH_SLOTS
+} er_cuda_slot;
+
+enum { ER_STAGES = 4 };
+typedef struct er_cuda_stage {  // pinned memory on the way to the device
+    char *at;
+    cudaEvent_t done;  // behind the last copy out of it
+} er_cuda_stage;
+
+struct er_stream_ring;  // weights that live in host memory, kernels/cuda/ring.cu
+
 typedef struct er_cuda {
     er_device base;  // first: an er_device * of ours is an er_cuda *
     cudaStream_t stream;
+    cublasHandle_t blas;
+    cusolverDnHandle_t solver;
+    cusolverDnParams_t solver_params;
+    void *blas_space, *solver_host;
+    size_t solver_host_bytes;
+    struct {
+        void *at;
+        size_t bytes;
+    } scratch[ER_SCRATCH_SLOTS];
+    cudaEvent_t mark[ER_MARKS];
+    er_cuda_stage stage[ER_STAGES];
+    unsigned stage_now;
+    size_t stage_used;
+    cudaStream_t stage_stream;          // that the stage in hand is copied on
+    size_t free_at_open;                // bytes; what is missing from it later is taken as ours
+    size_t weight_bytes, weight_limit;  // on the device, and how many may be
+    er_weight *on_host;                 // list of the weights that live in host memory
+    struct er_stream_ring *ring;        // NULL until one of them is used
 } er_cuda;
 
 static inline cudaStream_t er_cuda_stream(er_device *d, er_stream *s) {
     return s ? reinterpret_cast<cudaStream_t>(s) : reinterpret_cast<er_cuda *>(d)->stream;
 }
+
+er_status er_cuda_alloc(er_device *d, void **out, size_t bytes);
+void er_cuda_release(er_device *d, void *p);
+er_status er_cuda_alloc_host(er_device *d, void **out, size_t bytes);
+void er_cuda_release_host(er_device *d, void *p);
+er_status er_cuda_memory(er_device *d, size_t *available, size_t *total);
+er_status er_cuda_copy(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes);
+er_status er_cuda_zero(er_device *d, er_stream *s, void *dst, size_t bytes);
+er_status er_cuda_download(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes);
+er_status er_cuda_download_later(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes);
+er_status er_cuda_sync(er_device *d, er_stream *s);
+er_status er_cuda_mark(er_device *d, er_stream *s, unsigned mark);
+er_status er_cuda_await(er_device *d, unsigned mark);
+er_status er_cuda_scratch(er_device *d, er_cuda_slot slot, size_t bytes, void **out);
+er_status er_cuda_upload(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes);
+er_status er_cuda_stage_open(er_cuda *c);
+void er_cuda_stage_close(er_cuda *c);
+
+// ---- number types ----
+
+// What a GEMM of this device reads: 4- or 2-byte numbers.
+er_dtype er_cuda_input_type(const er_device *d);
+cudaDataType er_cuda_data_type(er_dtype t);
+// dst [n] of type `to` = factor * src [n] of type `from`; F16 saturates. Both [dev].
+er_status er_cuda_convert(er_device *d, cudaStream_t at, void *dst, er_dtype to, const void *src,
+    er_dtype from, float factor, size_t n);
+// c [n, m] = alpha op(a) op(b) + beta c, column-major, in the device's precision; a and b of type `t`.
+er_status er_cuda_gemm(er_device *d, cudaStream_t at, cublasOperation_t op_a, cublasOperation_t op_b,
+    size_t m, size_t n, size_t k, float alpha, const void *a, size_t lda, const void *b, size_t ldb,
+    er_dtype t, float beta, float *c, size_t ldc);
+
+// ---- weights ----
+
+struct er_weight {
+    size_t d_out, d_in, bytes;
+    er_dtype dtype;
+    bool conv1d, editable;
+    void *stored;  // [dev] in the stored layout; NULL when the weight lives on the host
+    void *host;    // pinned; NULL when it lives on the device
+    void *narrow;  // [dev] an fp32 weight in the 16-bit type of GEMM inputs, or NULL
+    struct {       // what followed it last time, forward and backward: fetched ahead
+        er_weight *weight;
+        bool backward;
+    } next[2];
+    er_weight *link;  // of all that live on the host
+};
+
+// The weight's numbers on the device, in its stored type, for work on `at`. Call er_cuda_ring_done() once
+// that work is queued; nothing happens there when the weight lives on the device.
+er_status er_cuda_ring_fetch(er_cuda *c, cudaStream_t at, er_weight *w, bool backward, const void **out);
+er_status er_cuda_ring_done(er_cuda *c, cudaStream_t at, er_weight *w);
+void er_cuda_ring_forget(er_cuda *c, const er_weight *w);
+void er_cuda_ring_close(er_cuda *c);
+
+// ---- ops ----
 
 er_status er_cuda_norm(er_device *d, er_stream *s, er_norm_kind kind, float *y, float *stats, const float *x,
     const float *w, const float *b, float eps, size_t tokens, size_t hidden);
@@ -41,4 +133,30 @@ er_status er_cuda_delta_step(er_device *d, er_stream *s, const er_delta_step *p)
 er_status er_cuda_widen(er_device *d, er_stream *s, double *dst, const float *src, size_t n);
 er_status er_cuda_axpy_f64(er_device *d, er_stream *s, double *y, double alpha, const double *x, size_t n);
 er_status er_cuda_add_diagonal(er_device *d, er_stream *s, double *a, size_t n, double value);
+
+er_status er_cuda_weight_create(er_device *d, er_weight **out, const er_weight_spec *spec);
+void er_cuda_weight_free(er_device *d, er_weight *w);
+er_status er_cuda_weight_add(
+    er_device *d, er_stream *s, er_weight *w, const double *dw, er_weight_change *change);
+er_status er_cuda_weight_read(er_device *d, er_weight *w, void *bytes);
+er_status er_cuda_weight_set(er_device *d, er_weight *w, const void *bytes);
+er_status er_cuda_embed(er_device *d, er_stream *s, float *x, const er_weight *embed,
+    const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens);
+er_status er_cuda_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
+    const float *bias, size_t m, float beta);
+er_status er_cuda_linear_backward(
+    er_device *d, er_stream *s, float *dx, const float *dy, const er_weight *w, size_t m, float beta);
+er_status er_cuda_rows_f64(er_device *d, er_stream *s, double *dst, const float *src, const float *scale,
+    const int32_t *index, size_t n, size_t width);
+er_status er_cuda_residual_rows(er_device *d, er_stream *s, double *r, const er_residual_rows *p);
+er_status er_cuda_moment_add(
+    er_device *d, er_stream *s, double *sum, const float *x, float *scratch, size_t tokens, size_t n);
+er_status er_cuda_symmetrise(er_device *d, er_stream *s, double *a, size_t n);
+er_status er_cuda_syrk_f64(er_device *d, er_stream *s, size_t n, size_t k, double alpha, const double *a,
+    size_t lda, double beta, double *c);
+er_status er_cuda_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b, size_t m, size_t n,
+    size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
+    size_t ldc);
+er_status er_cuda_potrf(er_device *d, er_stream *s, double *a, size_t n);
+er_status er_cuda_potrs(er_device *d, er_stream *s, const double *factor, size_t n, double *b, size_t rhs);
 #endif

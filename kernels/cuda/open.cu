@@ -1,76 +1,55 @@
-// Opening the CUDA device, its memory, and the table of its ops.
+// Opening the CUDA device, and the table of its ops.
 #include "kernels/cuda/device.cuh"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define BLAS_SPACE ((size_t)32 << 20)  // what cuBLAS asks for on Hopper
 
 static void cuda_close(er_device *d) {
     er_cuda *c = (er_cuda *)d;
+    if (c->stream) (void)cudaStreamSynchronize(c->stream);
+    er_cuda_ring_close(c);
+    er_cuda_stage_close(c);
+    for (int i = 0; i < ER_MARKS; i++)
+        if (c->mark[i]) (void)cudaEventDestroy(c->mark[i]);
+    if (c->solver_params) (void)cusolverDnDestroyParams(c->solver_params);
+    if (c->solver) (void)cusolverDnDestroy(c->solver);
+    if (c->blas) (void)cublasDestroy(c->blas);
+    for (int i = 0; i < ER_SCRATCH_SLOTS; i++) (void)cudaFree(c->scratch[i].at);
+    (void)cudaFree(c->blas_space);
+    free(c->solver_host);
     if (c->stream) (void)cudaStreamDestroy(c->stream);
     free(c);
 }
 
-// A pointer of 0 bytes is still a pointer: NULL means an argument that is absent.
-static er_status cuda_alloc(er_device *d, void **out, size_t bytes) {
-    (void)d;
-    void *p = NULL;
-    cudaError_t e = cudaMalloc(&p, bytes ? bytes : 1);
-    if (e == cudaErrorMemoryAllocation) {
-        (void)cudaGetLastError();
-        return er_fail(ER_ENOMEM, "%zu bytes of device memory", bytes);
-    }
-    er_status rc = er_cuda_status(e, "cudaMalloc", __FILE__, __LINE__);
-    if (rc == ER_OK) *out = p;
-    return rc;
-}
-
-static void cuda_release(er_device *d, void *p) {
-    (void)d;
-    (void)cudaFree(p);
-}
-
-static er_status move(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes,
-    cudaMemcpyKind kind, const char *what) {
-    if (!bytes) return ER_OK;
-    return er_cuda_status(
-        cudaMemcpyAsync(dst, src, bytes, kind, er_cuda_stream(d, s)), what, __FILE__, __LINE__);
-}
-
-static er_status cuda_upload(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
-    return move(d, s, dst, src, bytes, cudaMemcpyHostToDevice, "upload");
-}
-
-static er_status cuda_copy(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
-    return move(d, s, dst, src, bytes, cudaMemcpyDeviceToDevice, "copy");
-}
-
-static er_status cuda_sync(er_device *d, er_stream *s) {
-    return er_cuda_status(cudaStreamSynchronize(er_cuda_stream(d, s)), "sync", __FILE__, __LINE__);
-}
-
-static er_status cuda_download(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
-    er_status rc = move(d, s, dst, src, bytes, cudaMemcpyDeviceToHost, "download");
-    return rc == ER_OK ? cuda_sync(d, s) : rc;
-}
-
-static er_status cuda_zero(er_device *d, er_stream *s, void *dst, size_t bytes) {
-    if (!bytes) return ER_OK;
-    return er_cuda_status(cudaMemsetAsync(dst, 0, bytes, er_cuda_stream(d, s)), "zero", __FILE__, __LINE__);
-}
-
-// Missing are the weights and what multiplies by them, attention, and the fp64 products and solves.
 static constexpr er_device_ops make_table(void) {
     er_device_ops t = {};
     t.close = cuda_close;
-    t.alloc = cuda_alloc;
-    t.release = cuda_release;
-    t.upload = cuda_upload;
-    t.download = cuda_download;
-    t.copy = cuda_copy;
-    t.zero = cuda_zero;
-    t.sync = cuda_sync;
+    t.alloc = er_cuda_alloc;
+    t.release = er_cuda_release;
+    t.upload = er_cuda_upload;
+    t.download = er_cuda_download;
+    t.copy = er_cuda_copy;
+    t.zero = er_cuda_zero;
+    t.sync = er_cuda_sync;
+    t.alloc_host = er_cuda_alloc_host;
+    t.release_host = er_cuda_release_host;
+    t.download_later = er_cuda_download_later;
+    t.mark = er_cuda_mark;
+    t.await = er_cuda_await;
+    t.memory = er_cuda_memory;
+    t.weight_create = er_cuda_weight_create;
+    t.weight_free = er_cuda_weight_free;
+    t.weight_add = er_cuda_weight_add;
+    t.weight_read = er_cuda_weight_read;
+    t.weight_set = er_cuda_weight_set;
+    t.embed = er_cuda_embed;
     t.norm = er_cuda_norm;
     t.norm_backward = er_cuda_norm_backward;
+    t.linear = er_cuda_linear;
+    t.linear_backward = er_cuda_linear_backward;
     t.rope = er_cuda_rope;
     t.kv_store = er_cuda_kv_store;
     t.activation = er_cuda_activation;
@@ -78,36 +57,112 @@ static constexpr er_device_ops make_table(void) {
     t.add = er_cuda_add;
     t.gather_rows = er_cuda_gather_rows;
     t.scatter_add_rows = er_cuda_scatter_add_rows;
+    t.rows_f64 = er_cuda_rows_f64;
+    t.residual_rows = er_cuda_residual_rows;
     t.log_softmax = er_cuda_log_softmax;
     t.label_loss = er_cuda_label_loss;
     t.delta_step = er_cuda_delta_step;
+    t.moment_add = er_cuda_moment_add;
+    t.symmetrise = er_cuda_symmetrise;
+    t.syrk_f64 = er_cuda_syrk_f64;
+    t.gemm_f64 = er_cuda_gemm_f64;
     t.widen = er_cuda_widen;
     t.axpy_f64 = er_cuda_axpy_f64;
     t.add_diagonal = er_cuda_add_diagonal;
+    t.potrf = er_cuda_potrf;
+    t.potrs = er_cuda_potrs;
     return t;
 }
 static const er_device_ops table = make_table();
 
 const er_device_ops *er_cuda_ops_table(void) { return &table; }
 
+static __global__ void k_nothing(void) {}
+
+// "cuda" is the first device that this process sees, "cuda:2" the third.
+static er_status device_number(int *out, const char *kind) {
+    er_status rc = ER_OK;
+    int count = 0, driver = 0, built = 0, at = 0;
+    char end = 0;
+    if (strcmp(kind, "cuda") && strcmp(kind, "auto") && (sscanf(kind, "cuda:%d%c", &at, &end) != 1 || at < 0))
+        return er_fail(ER_EARG, "device '%s' is none of auto, cpu, cuda, cuda:N", kind);
+    cudaError_t e = cudaGetDeviceCount(&count);
+    if (e == cudaErrorInsufficientDriver) {
+        (void)cudaGetLastError();
+        (void)cudaDriverGetVersion(&driver);
+        (void)cudaRuntimeGetVersion(&built);
+        if (!driver) return er_fail(ER_EDEVICE, "no cuda device: no NVIDIA driver is loaded");
+        return er_fail(ER_EDEVICE,
+            "the NVIDIA driver is too old: it has CUDA %d.%d, this program needs %d.%d", driver / 1000,
+            driver % 1000 / 10, built / 1000, built % 1000 / 10);
+    }
+    if (e == cudaErrorNoDevice) {
+        (void)cudaGetLastError();
+        return er_fail(ER_EDEVICE, "no cuda device");
+    }
+    ER_CUDA(e);
+    if (count < 1) ER_FAIL(ER_EDEVICE, "no cuda device");
+    if (at >= count) ER_FAIL(ER_EDEVICE, "device '%s': there are %d", kind, count);
+    *out = at;
+out:
+    return rc;
+}
+
+// Ampere is the first with bf16 and TF32. A card newer than this program runs its PTX, if it has any for it.
+static er_status check_capability(const cudaDeviceProp *p, cudaStream_t at) {
+    if (p->major < 8)
+        return er_fail(ER_EDEVICE, "%s has compute capability %d.%d; 8.0 (Ampere) or later is needed",
+            p->name, p->major, p->minor);
+    cudaError_t e = ER_LAUNCH(k_nothing, 1, 32, at);
+    if (e == cudaSuccess) e = cudaStreamSynchronize(at);
+    if (e == cudaErrorNoKernelImageForDevice) {
+        (void)cudaGetLastError();
+        return er_fail(ER_EDEVICE, "this program holds no code for %s (compute capability %d.%d)", p->name,
+            p->major, p->minor);
+    }
+    return er_cuda_status(e, "first kernel", __FILE__, __LINE__);
+}
+
+static er_status open_libraries(er_cuda *c) {
+    er_status rc = ER_OK;
+    ER_BLAS(cublasCreate(&c->blas));
+    ER_BLAS(cublasSetStream(c->blas, c->stream));
+    ER_CUDA(cudaMalloc(&c->blas_space, BLAS_SPACE));
+    ER_BLAS(cublasSetWorkspace(c->blas, c->blas_space, BLAS_SPACE));
+    ER_BLAS(cublasSetMathMode(c->blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
+    ER_SOLVER(cusolverDnCreate(&c->solver));
+    ER_SOLVER(cusolverDnCreateParams(&c->solver_params));
+out:
+    return rc;
+}
+
 er_status er_cuda_open(er_device **out, const er_device_options *options) {
     er_status rc = ER_OK;
     er_cuda *c = NULL;
-    int count = 0;
+    int number = 0;
+    size_t total = 0;
     cudaDeviceProp prop;
     if (!(c = (er_cuda *)calloc(1, sizeof *c))) ER_FAIL(ER_ENOMEM, "a device");
-    ER_CUDA(cudaGetDeviceCount(&count));
-    if (count < 1) ER_FAIL(ER_EDEVICE, "no cuda device");
-    ER_CUDA(cudaSetDevice(0));
-    ER_CUDA(cudaGetDeviceProperties(&prop, 0));
+    ER_TRY(device_number(&number, options->kind ? options->kind : "auto"));
+    ER_CUDA(cudaSetDevice(number));
+    ER_CUDA(cudaGetDeviceProperties(&prop, number));
     // Non-blocking: work on CUDA's default stream neither waits for ours nor holds it up.
     ER_CUDA(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking));
+    ER_TRY(check_capability(&prop, c->stream));
+    ER_CUDA(cudaMemGetInfo(&c->free_at_open, &total));
+    ER_TRY(open_libraries(c));
+    ER_TRY(er_cuda_stage_open(c));
+    for (int i = 0; i < ER_MARKS; i++) ER_CUDA(cudaEventCreateWithFlags(&c->mark[i], cudaEventDisableTiming));
     c->base.op = &table;
     c->base.precision = options->precision;
     c->base.threads = options->threads > 0 ? options->threads : 1;
-    c->base.memory_limit = options->memory_limit ? options->memory_limit : prop.totalGlobalMem;
-    (void)snprintf(
-        c->base.name, sizeof c->base.name, "cuda: %.80s, sm_%d%d", prop.name, prop.major, prop.minor);
+    c->base.memory_limit = options->memory_limit && options->memory_limit < c->free_at_open
+                               ? options->memory_limit
+                               : c->free_at_open;
+    c->base.runs_behind = true;
+    c->weight_limit = c->base.memory_limit / 3 * 2;
+    (void)snprintf(c->base.name, sizeof c->base.name, "cuda: %.60s, sm_%d%d, %.0f GB, %s", prop.name,
+        prop.major, prop.minor, (double)prop.totalGlobalMem * 1e-9, er_precision_name(options->precision));
     *out = &c->base;
     c = NULL;
 out:

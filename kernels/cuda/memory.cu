@@ -1,0 +1,166 @@
+// Memory of the CUDA device and what moves between it and the host.
+//
+// An upload has taken its source when it returns: it goes through pinned stages, so the caller may reuse the
+// source while the copy is still queued, and the copy itself never stops the host as one from pageable memory
+// would.
+#include "kernels/cuda/device.cuh"
+
+#include <string.h>
+
+#define STAGE_BYTES ((size_t)4 << 20)
+
+er_status er_cuda_stage_open(er_cuda *c) {
+    er_status rc = ER_OK;
+    for (unsigned i = 0; i < ER_STAGES; i++) {
+        ER_CUDA(cudaMallocHost((void **)&c->stage[i].at, STAGE_BYTES));
+        ER_CUDA(cudaEventCreateWithFlags(&c->stage[i].done, cudaEventDisableTiming));
+    }
+out:
+    return rc;
+}
+
+void er_cuda_stage_close(er_cuda *c) {
+    for (unsigned i = 0; i < ER_STAGES; i++) {
+        if (c->stage[i].done) (void)cudaEventDestroy(c->stage[i].done);
+        if (c->stage[i].at) (void)cudaFreeHost(c->stage[i].at);
+    }
+}
+
+static er_status next_stage(er_cuda *c, cudaStream_t at) {
+    er_status rc = ER_OK;
+    if (c->stage_used) {
+        ER_CUDA(cudaEventRecord(c->stage[c->stage_now].done, c->stage_stream));
+        c->stage_now = (c->stage_now + 1) % ER_STAGES;
+        c->stage_used = 0;
+    }
+    ER_CUDA(cudaEventSynchronize(c->stage[c->stage_now].done));  // at once for one that was never recorded
+    c->stage_stream = at;
+out:
+    return rc;
+}
+
+er_status er_cuda_upload(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+    er_status rc = ER_OK;
+    er_cuda *c = (er_cuda *)d;
+    cudaStream_t at = er_cuda_stream(d, s);
+    for (size_t done = 0, n; done < bytes; done += n) {
+        if (at != c->stage_stream || c->stage_used == STAGE_BYTES) ER_TRY(next_stage(c, at));
+        n = bytes - done < STAGE_BYTES - c->stage_used ? bytes - done : STAGE_BYTES - c->stage_used;
+        char *pinned = c->stage[c->stage_now].at + c->stage_used;
+        memcpy(pinned, (const char *)src + done, n);
+        ER_CUDA(cudaMemcpyAsync((char *)dst + done, pinned, n, cudaMemcpyHostToDevice, at));
+        c->stage_used += n;
+        c->stage_used = c->stage_used + 63 & ~(size_t)63;  // sources of different types stay aligned
+    }
+out:
+    return rc;
+}
+
+static er_status free_now(er_cuda *c, size_t *left) {
+    er_status rc = ER_OK;
+    size_t free_bytes = 0, total = 0, taken;
+    ER_CUDA(cudaMemGetInfo(&free_bytes, &total));
+    taken = c->free_at_open > free_bytes ? c->free_at_open - free_bytes : 0;
+    *left = c->base.memory_limit > taken ? c->base.memory_limit - taken : 0;
+    if (*left > free_bytes) *left = free_bytes;
+out:
+    return rc;
+}
+
+er_status er_cuda_memory(er_device *d, size_t *available, size_t *total) {
+    *total = d->memory_limit;
+    return free_now((er_cuda *)d, available);
+}
+
+// A pointer of 0 bytes is still a pointer: NULL means an argument that is absent.
+er_status er_cuda_alloc(er_device *d, void **out, size_t bytes) {
+    er_cuda *c = (er_cuda *)d;
+    void *p = NULL;
+    size_t left = 0;
+    if (bytes >= (size_t)1 << 20 && c->base.memory_limit < c->free_at_open) {
+        er_status rc = free_now(c, &left);
+        if (rc != ER_OK) return rc;
+        if (bytes > left)
+            return er_fail(ER_ENOMEM, "%zu bytes of device memory; %zu are left of the %zu allowed", bytes,
+                left, c->base.memory_limit);
+    }
+    cudaError_t e = cudaMalloc(&p, bytes ? bytes : 1);
+    if (e == cudaErrorMemoryAllocation) {
+        (void)cudaGetLastError();
+        return er_fail(ER_ENOMEM, "%zu bytes of device memory", bytes);
+    }
+    er_status rc = er_cuda_status(e, "cudaMalloc", __FILE__, __LINE__);
+    if (rc == ER_OK) *out = p;
+    return rc;
+}
+
+void er_cuda_release(er_device *d, void *p) {
+    (void)d;
+    (void)cudaFree(p);
+}
+
+er_status er_cuda_scratch(er_device *d, er_cuda_slot slot, size_t bytes, void **out) {
+    er_status rc = ER_OK;
+    er_cuda *c = (er_cuda *)d;
+    if (bytes > c->scratch[slot].bytes) {
+        (void)cudaFree(c->scratch[slot].at);  // waits for what still reads it
+        c->scratch[slot].at = NULL;
+        c->scratch[slot].bytes = 0;
+        ER_TRY(er_cuda_alloc(d, &c->scratch[slot].at, bytes));
+        c->scratch[slot].bytes = bytes;
+    }
+    *out = c->scratch[slot].at;
+out:
+    return rc;
+}
+
+er_status er_cuda_alloc_host(er_device *d, void **out, size_t bytes) {
+    (void)d;
+    void *p = NULL;
+    er_status rc = er_cuda_status(cudaMallocHost(&p, bytes ? bytes : 1), "pinned memory", __FILE__, __LINE__);
+    if (rc == ER_OK) *out = p;
+    return rc;
+}
+
+void er_cuda_release_host(er_device *d, void *p) {
+    (void)d;
+    if (p) (void)cudaFreeHost(p);
+}
+
+static er_status move(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes,
+    cudaMemcpyKind kind, const char *what) {
+    if (!bytes) return ER_OK;
+    return er_cuda_status(
+        cudaMemcpyAsync(dst, src, bytes, kind, er_cuda_stream(d, s)), what, __FILE__, __LINE__);
+}
+
+er_status er_cuda_copy(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+    return move(d, s, dst, src, bytes, cudaMemcpyDeviceToDevice, "copy");
+}
+
+er_status er_cuda_sync(er_device *d, er_stream *s) {
+    return er_cuda_status(cudaStreamSynchronize(er_cuda_stream(d, s)), "sync", __FILE__, __LINE__);
+}
+
+er_status er_cuda_download_later(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+    return move(d, s, dst, src, bytes, cudaMemcpyDeviceToHost, "download");
+}
+
+er_status er_cuda_download(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+    er_status rc = er_cuda_download_later(d, s, dst, src, bytes);
+    return rc == ER_OK ? er_cuda_sync(d, s) : rc;
+}
+
+er_status er_cuda_zero(er_device *d, er_stream *s, void *dst, size_t bytes) {
+    if (!bytes) return ER_OK;
+    return er_cuda_status(cudaMemsetAsync(dst, 0, bytes, er_cuda_stream(d, s)), "zero", __FILE__, __LINE__);
+}
+
+er_status er_cuda_mark(er_device *d, er_stream *s, unsigned mark) {
+    er_cuda *c = (er_cuda *)d;
+    return er_cuda_status(cudaEventRecord(c->mark[mark], er_cuda_stream(d, s)), "mark", __FILE__, __LINE__);
+}
+
+er_status er_cuda_await(er_device *d, unsigned mark) {
+    return er_cuda_status(cudaEventSynchronize(((er_cuda *)d)->mark[mark]), "await", __FILE__, __LINE__);
+}
