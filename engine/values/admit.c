@@ -1,6 +1,5 @@
 // What is computed once per unit: the state below delta, and the keys and values of positions that delta
 // cannot reach.
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,29 +99,23 @@ out:
     return rc;
 }
 
-static er_status reset_slot(er_slots *s, size_t slot) {
+static er_status reset_slots(er_slots *s, const size_t *slots, size_t n) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
+    er_stream *st = s->run->stream;
     size_t hidden = s->m->arch.hidden, bytes = hidden * sizeof(float);
-    int32_t zero = 0;
-    float *host = malloc(bytes);
-    if (!host) return er_fail(ER_ENOMEM, "%zu floats", hidden);
+    static const int32_t zero = 0;
     float *cleared[] = {s->delta, s->adam_m, s->adam_v};
-    for (size_t i = 0; i < 3; i++) ER_TRY(d->op->zero(d, s->run->stream, cleared[i] + slot * hidden, bytes));
-    ER_TRY(d->op->download(d, s->run->stream, host, s->z0 + slot * hidden, bytes));
-    double sum = 0;
-    for (size_t j = 0; j < hidden; j++) sum += (double)host[j] * (double)host[j];
-    float norm = (float)sqrt(sum);
-    if (!isfinite(norm)) {
-        s->failed = s->unit[slot];
-        ER_FAIL(ER_ENUMERIC, "the subject's state behind layer %zu is not finite", s->z_layer);
+    for (size_t i = 0; i < n; i++) {
+        size_t at = slots[i] * hidden;
+        for (size_t j = 0; j < 3; j++) ER_TRY(d->op->zero(d, st, cleared[j] + at, bytes));
+        ER_TRY(d->op->row_norm(d, st, s->z0_norm + slots[i], s->z0 + at, 1, hidden));
+        ER_TRY(d->op->download_later(d, st, s->host_z0 + at, s->z0 + at, bytes));
+        ER_TRY(d->op->upload(d, st, s->step + slots[i], &zero, sizeof zero));
+        s->fresh[slots[i]] = true;
+        s->n_trace[slots[i]] = 0;
     }
-    ER_TRY(d->op->upload(d, s->run->stream, s->z0_norm + slot, &norm, sizeof norm));
-    ER_TRY(d->op->upload(d, s->run->stream, s->step + slot, &zero, sizeof zero));
-    s->fresh[slot] = true;
-    s->n_trace[slot] = 0;
 out:
-    free(host);
     return rc;
 }
 
@@ -130,7 +123,7 @@ static er_status admit_batch(er_slots *s, pack *p, const size_t *slots, size_t n
     er_status rc = ER_OK;
     ER_TRY(below_delta(s, p, slots, n));
     ER_TRY(prefix_above(s, p, slots, n));
-    for (size_t i = 0; i < n; i++) ER_TRY(reset_slot(s, slots[i]));
+    ER_TRY(reset_slots(s, slots, n));
 out:
     return rc;
 }

@@ -82,6 +82,28 @@ out:
     return rc;
 }
 
+static er_status pin(er_slots *s, void *slot, size_t bytes) {
+    void *p = NULL;
+    er_status rc = s->m->dev->op->alloc_host(s->m->dev, &p, bytes ? bytes : 1);
+    if (rc != ER_OK) return rc;
+    memcpy(slot, &p, sizeof p);
+    s->pinned[s->n_pinned++] = p;
+    return ER_OK;
+}
+
+static er_status create_results(er_slots *s) {
+    er_status rc = ER_OK;
+    size_t n = s->count, row = s->m->arch.hidden * sizeof(float);
+    for (int i = 0; i < 2; i++) {
+        ER_TRY(pin(s, &s->host_done[i], n * sizeof(int32_t)));
+        ER_TRY(pin(s, &s->host_total[i], n * sizeof(float)));
+        ER_TRY(pin(s, &s->host_delta[i], n * row));
+    }
+    ER_TRY(pin(s, &s->host_z0, n * row));
+out:
+    return rc;
+}
+
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -116,9 +138,12 @@ static er_status create_host(er_slots *s, const er_slots_size *z) {
     s->prefix_at = calloc(n, sizeof *s->prefix_at);
     s->kl_logit = calloc(n, sizeof *s->kl_logit);
     s->fresh = calloc(n, sizeof *s->fresh);
+    s->first_step = calloc(n, sizeof *s->first_step);
+    s->queued = calloc(n, sizeof *s->queued);
     s->trace = calloc(n * s->h->steps, sizeof *s->trace);
     s->n_trace = calloc(n, sizeof *s->n_trace);
-    if (!s->unit || !s->state_at || !s->prefix_at || !s->kl_logit || !s->fresh || !s->trace || !s->n_trace)
+    if (!s->unit || !s->state_at || !s->prefix_at || !s->kl_logit || !s->fresh || !s->first_step ||
+        !s->queued || !s->trace || !s->n_trace)
         ER_FAIL(ER_ENOMEM, "%zu slots", n);
     for (size_t i = 0; i < n; i++) s->unit[i] = ER_NO_UNIT;
 out:
@@ -150,6 +175,7 @@ er_status er_slots_create(
     ER_TRY(er_run_create(&s->run, m, z.run_tokens, s->cap_rows, true));
     ER_TRY(er_kv_create(&s->kv, m, s->z_layer + 1, s->above, z.prefix_room + 1));
     ER_TRY(create_buffers(s));
+    ER_TRY(create_results(s));
     for (size_t i = 0; i < s->count; i++) ER_TRY(mark_empty(s, i));
     *out = s;
     s = NULL;
@@ -160,6 +186,8 @@ out:
 
 void er_slots_free(er_slots *s) {
     if (!s) return;
+    (void)s->m->dev->op->sync(s->m->dev, s->run ? s->run->stream : NULL);  // a step may still be under way
+    for (size_t i = 0; i < s->n_pinned; i++) s->m->dev->op->release_host(s->m->dev, s->pinned[i]);
     for (size_t i = 0; i < s->n_owned; i++) s->m->dev->op->release(s->m->dev, s->owned[i]);
     er_kv_free(s->m, s->kv);
     er_run_free(s->run);
@@ -172,6 +200,8 @@ void er_slots_free(er_slots *s) {
     free(s->prefix_at);
     free(s->kl_logit);
     free(s->fresh);
+    free(s->first_step);
+    free(s->queued);
     free(s->trace);
     free(s->n_trace);
     free(s);
@@ -192,6 +222,8 @@ bool er_slots_take(er_slots *s, size_t *slot, size_t unit) {
     }
     s->state_at[i] = state;
     s->unit[i] = unit;
+    s->first_step[i] = s->steps;
+    s->queued[i] = 0;
     s->active++;
     s->load = all;
     *slot = i;

@@ -42,6 +42,13 @@ typedef struct er_slots {
     float *logits;   // [cap_labels, vocab]
     float *picked, *picked_stats, *head_tmp, *dpicked, *loss, *weight;
     int32_t *state_index, *slot_of_row, *first_of_row, *label_token, *label, *kl_ref, *loss_start, *index_tmp;
+    // pinned: what a step left, for the last two steps; see er_slots_result
+    int32_t *host_done[2];  // [count]
+    float *host_total[2];   // [count]
+    float *host_delta[2];   // [count, hidden]
+    float *host_z0;         // [count, hidden]
+    void *pinned[8];
+    size_t n_pinned;
     void **owned;  // every device allocation, for er_slots_free
     size_t n_owned;
     // host
@@ -49,8 +56,11 @@ typedef struct er_slots {
     size_t *state_at, *prefix_at;  // [count] the slot's first place
     int32_t *kl_logit;             // [count] its row of logits
     bool *fresh;                   // [count] admitted since the last step
+    size_t *first_step;            // [count] the first step that the slot's unit takes part in
+    size_t *queued;                // [count] steps queued for it so far
     float *trace;                  // [count, steps] losses so far
     size_t *n_trace;
+    size_t steps;                 // queued since the start
     size_t active;                // units in flight
     size_t failed;                // the unit that an ENUMERIC is about
     er_load load;                 // of them
@@ -68,8 +78,12 @@ bool er_slots_take(er_slots *s, size_t *slot, size_t unit);
 // The one-time passes of n slots just taken: layers 0..z in full; prefix keys and values above z.
 er_status er_slots_admit(er_slots *s, const size_t *slots, size_t n);
 er_status er_slots_release(er_slots *s, size_t slot);
-// Lays out the batch of all active slots and uploads its index arrays. Call after any change of membership.
+// Is the unit in `slot` part of the next step? Not once all its steps are queued, though it stays until it is released.
+bool er_slots_runs(const er_slots *s, size_t slot);
+// Lays out the batch of all slots that run and uploads its index arrays. Call after any change of membership.
 er_status er_slots_plan(er_slots *s);
-// One optimisation step of the planned batch. host_done, host_total [count].
-er_status er_slots_step(er_slots *s, int32_t *host_done, float *host_total);
+// Queues one optimisation step of the planned batch, and behind it the copies of what it leaves. Does not wait.
+er_status er_slots_queue(er_slots *s);
+// Waits for step number `step`, one of the last two queued: done, total and delta then stand in host_*[step % 2].
+er_status er_slots_result(er_slots *s, size_t step);
 #endif

@@ -70,6 +70,10 @@ static void plan_slot(plan *p, er_slots *s, size_t slot) {
     }
 }
 
+bool er_slots_runs(const er_slots *s, size_t slot) {
+    return s->unit[slot] != ER_NO_UNIT && s->queued[slot] < s->h->steps;
+}
+
 er_status er_slots_plan(er_slots *s) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
@@ -78,7 +82,7 @@ er_status er_slots_plan(er_slots *s) {
     s->tokens = s->rows = s->labels = 0;
     for (size_t i = 0; i < s->count; i++) {
         p.loss_start[i] = (int32_t)s->labels;
-        if (s->unit[i] != ER_NO_UNIT) plan_slot(&p, s, i);
+        if (er_slots_runs(s, i)) plan_slot(&p, s, i);
     }
     p.loss_start[s->count] = (int32_t)s->labels;
     er_rows rows = {.rows = s->rows,
@@ -99,7 +103,6 @@ er_status er_slots_plan(er_slots *s) {
         {s->loss_start, p.loss_start, s->count + 1}};
     for (size_t i = 0; i < sizeof up / sizeof *up; i++)
         ER_TRY(d->op->upload(d, s->run->stream, up[i].dev, up[i].host, up[i].n * 4));
-    ER_TRY(d->op->sync(d, s->run->stream));  // the host images go away
 out:
     plan_free(&p);
     return rc;
@@ -140,7 +143,7 @@ out:
     return rc;
 }
 
-er_status er_slots_step(er_slots *s, int32_t *host_done, float *host_total) {
+static er_status one_step(er_slots *s) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
     er_stream *st = s->run->stream;
@@ -148,7 +151,7 @@ er_status er_slots_step(er_slots *s, int32_t *host_done, float *host_total) {
     ER_TRY(forward(s));
     for (size_t i = 0; i < s->count;
          i++) {  // delta is 0 in a fresh slot: these are the unedited model's probabilities
-        if (s->unit[i] == ER_NO_UNIT || !s->fresh[i]) continue;
+        if (!er_slots_runs(s, i) || !s->fresh[i]) continue;
         ER_TRY(d->op->log_softmax(
             d, st, s->reference + i * vocab, s->logits + (size_t)s->kl_logit[i] * vocab, 1, vocab));
         s->fresh[i] = false;
@@ -183,8 +186,26 @@ er_status er_slots_step(er_slots *s, int32_t *host_done, float *host_total) {
         .total = s->total,
         .done = s->done};
     ER_TRY(d->op->delta_step(d, st, &step));
-    ER_TRY(d->op->download(d, st, host_done, s->done, s->count * sizeof *host_done));
-    ER_TRY(d->op->download(d, st, host_total, s->total, s->count * sizeof *host_total));
 out:
     return rc;
 }
+
+er_status er_slots_queue(er_slots *s) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    er_stream *st = s->run->stream;
+    size_t n = s->count;
+    unsigned to = s->steps % 2;
+    ER_TRY(one_step(s));
+    ER_TRY(d->op->download_later(d, st, s->host_done[to], s->done, n * sizeof(int32_t)));
+    ER_TRY(d->op->download_later(d, st, s->host_total[to], s->total, n * sizeof(float)));
+    ER_TRY(d->op->download_later(d, st, s->host_delta[to], s->delta, n * s->m->arch.hidden * sizeof(float)));
+    ER_TRY(d->op->mark(d, st, to));
+    for (size_t i = 0; i < n; i++)
+        if (er_slots_runs(s, i)) s->queued[i]++;
+    s->steps++;
+out:
+    return rc;
+}
+
+er_status er_slots_result(er_slots *s, size_t step) { return s->m->dev->op->await(s->m->dev, step % 2); }

@@ -1,4 +1,6 @@
-// The loop: admit, step, hand out what is done, refill.
+// The loop: admit, queue a step, hand out what is done, refill. Where the device runs behind, a step's
+// results are looked at when the next one is already queued, so that it never waits for the host: a unit that
+// stops early then takes part in one step more, which leaves its delta alone.
 #include <math.h>
 #include <stdlib.h>
 #include <time.h>
@@ -11,11 +13,10 @@ typedef struct loop {
     const er_values_options *o;
     er_value_sink sink;
     void *ctx;
-    size_t next;       // unit to look at next
-    size_t *taken;     // [slots] scratch of admissions
-    int32_t *done;     // [slots]
-    float *total;      // [slots]
-    float *z, *delta;  // [hidden]
+    size_t next;    // unit to look at next
+    size_t *taken;  // [slots] scratch of admissions
+    float *z;       // [hidden]
+    size_t seen;    // steps whose results have been looked at
 } loop;
 
 static double now(void) {
@@ -66,44 +67,41 @@ out:
     return rc;
 }
 
-static er_status hand_out(loop *l, size_t slot) {
-    er_status rc = ER_OK;
+static er_status hand_out(loop *l, size_t slot, size_t step) {
     er_slots *s = l->s;
-    er_device *d = s->m->dev;
-    size_t hidden = s->m->arch.hidden, bytes = hidden * sizeof(float), unit = s->unit[slot];
-    ER_TRY(d->op->download(d, s->run->stream, l->z, s->z0 + slot * hidden, bytes));
-    ER_TRY(d->op->download(d, s->run->stream, l->delta, s->delta + slot * hidden, bytes));
+    size_t hidden = s->m->arch.hidden, unit = s->unit[slot];
+    const float *start = s->host_z0 + slot * hidden, *delta = s->host_delta[step % 2] + slot * hidden;
     double z0 = 0, dd = 0;
     for (size_t i = 0; i < hidden; i++) {
-        z0 += (double)l->z[i] * (double)l->z[i];
-        dd += (double)l->delta[i] * (double)l->delta[i];
-        l->z[i] += l->delta[i];
+        z0 += (double)start[i] * (double)start[i];
+        dd += (double)delta[i] * (double)delta[i];
+        l->z[i] = start[i] + delta[i];
     }
     er_value v = {.z = l->z,
         .z0_norm = (float)sqrt(z0),
         .delta_norm = (float)sqrt(dd),
         .loss = s->trace + slot * s->h->steps,
         .n_loss = s->n_trace[slot]};
-    if (wanted(l, unit)) ER_TRY(l->sink(l->ctx, unit, &v));
-out:
-    return rc;
+    return wanted(l, unit) ? l->sink(l->ctx, unit, &v) : ER_OK;
 }
 
-static er_status one_step(loop *l, er_values_stats *stats, size_t *finished, bool *changed) {
+// The results of the oldest step not looked at yet. *changed: a unit has left.
+static er_status look(loop *l, er_values_stats *stats, size_t *finished, bool *changed) {
     er_status rc = ER_OK;
     er_slots *s = l->s;
-    ER_TRY(er_slots_step(s, l->done, l->total));
-    stats->batches++;
+    size_t step = l->seen++;
+    ER_TRY(er_slots_result(s, step));
     for (size_t i = 0; i < s->count; i++) {
-        if (s->unit[i] == ER_NO_UNIT) continue;
-        if (!isfinite(l->total[i])) {
+        if (s->unit[i] == ER_NO_UNIT || step < s->first_step[i]) continue;
+        float total = s->host_total[step % 2][i];
+        if (!isfinite(total)) {
             s->failed = s->unit[i];
             ER_FAIL(ER_ENUMERIC, "the loss is not finite at step %zu", s->n_trace[i]);
         }
-        s->trace[i * s->h->steps + s->n_trace[i]++] = l->total[i];
+        s->trace[i * s->h->steps + s->n_trace[i]++] = total;
         stats->losses++;
-        if (!l->done[i] && s->n_trace[i] < s->h->steps) continue;
-        ER_TRY(hand_out(l, i));
+        if (!s->host_done[step % 2][i] && s->n_trace[i] < s->h->steps) continue;
+        ER_TRY(hand_out(l, i, step));
         *finished += wanted(l, s->unit[i]);
         stats->units++;
         ER_TRY(er_slots_release(s, i));
@@ -113,18 +111,39 @@ out:
     return rc;
 }
 
+// Queues a step unless all units in flight have theirs queued. *changed: the next batch has other members.
+static er_status queue_step(loop *l, er_values_stats *stats, bool *changed) {
+    er_status rc = ER_OK;
+    er_slots *s = l->s;
+    bool any = false;
+    if (*changed) ER_TRY(er_slots_plan(s));
+    *changed = false;
+    for (size_t i = 0; i < s->count; i++) any = any || er_slots_runs(s, i);
+    if (!any) return ER_OK;
+    ER_TRY(er_slots_queue(s));
+    stats->batches++;
+    for (size_t i = 0; i < s->count; i++)
+        if (s->unit[i] != ER_NO_UNIT && s->queued[i] == s->h->steps) *changed = true;
+out:
+    return rc;
+}
+
 static er_status run_loop(loop *l, er_values_stats *stats, size_t total) {
     er_status rc = ER_OK;
     size_t finished = 0;
     bool changed = false;
     er_progress *p = er_progress_begin("values", total, "facts");
+    const size_t behind = l->s->m->dev->runs_behind ? 1 : 0;
     for (;;) {
         bool admitted = false;
         ER_TRY(admit(l, &admitted));
         if (!l->s->active) break;
-        if (admitted || changed) ER_TRY(er_slots_plan(l->s));
-        changed = false;
-        ER_TRY(one_step(l, stats, &finished, &changed));
+        changed = changed || admitted;
+        size_t before = l->s->steps;
+        ER_TRY(queue_step(l, stats, &changed));
+        // With nothing new queued the device would idle: take what is there.
+        size_t keep = l->s->steps > before ? behind : 0;
+        while (l->seen + keep < l->s->steps) ER_TRY(look(l, stats, &finished, &changed));
         er_progress_update(p, finished, NULL);
         if (er_stop_requested())
             ER_FAIL(ER_EINTERRUPTED, "interrupted in values: %zu of %zu facts are done and kept", finished,
@@ -146,11 +165,8 @@ er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units
     if (!total) return ER_OK;
     ER_TRY(er_slots_create(&l.s, m, units, h, options->batch_tokens ? options->batch_tokens : 1024));
     l.taken = malloc(l.s->count * sizeof *l.taken);
-    l.done = malloc(l.s->count * sizeof *l.done);
-    l.total = malloc(l.s->count * sizeof *l.total);
     l.z = malloc(hidden * sizeof *l.z);
-    l.delta = malloc(hidden * sizeof *l.delta);
-    if (!l.taken || !l.done || !l.total || !l.z || !l.delta) ER_FAIL(ER_ENOMEM, "%zu slots", l.s->count);
+    if (!l.taken || !l.z) ER_FAIL(ER_ENOMEM, "%zu slots", l.s->count);
     stats->slots = l.s->count;
     stats->batch_tokens = l.s->cap_tokens;
     ER_TRY(run_loop(&l, stats, total));
@@ -159,9 +175,6 @@ out:
     stats->seconds = now() - start;
     er_slots_free(l.s);
     free(l.taken);
-    free(l.done);
-    free(l.total);
     free(l.z);
-    free(l.delta);
     return rc;
 }

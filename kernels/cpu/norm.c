@@ -72,3 +72,14 @@ er_status er_cpu_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, fl
         norm_backward_row(kind, dx + t * hidden, dy + t * hidden, x + t * hidden, w, stats + 2 * t, hidden);
     return ER_OK;
 }
+
+er_status er_cpu_row_norm(er_device *d, er_stream *s, float *out, const float *x, size_t rows, size_t width) {
+    (void)s;
+#pragma omp parallel for num_threads(d->threads) if (rows * width > 1 << 14)
+    for (size_t r = 0; r < rows; r++) {
+        double sum = 0;
+        for (size_t i = 0; i < width; i++) sum += (double)x[r * width + i] * (double)x[r * width + i];
+        out[r] = (float)sqrt(sum);
+    }
+    return ER_OK;
+}

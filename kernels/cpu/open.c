@@ -114,6 +114,7 @@ static const er_device_ops cpu_ops = {
     .embed = er_cpu_embed,
     .norm = er_cpu_norm,
     .norm_backward = er_cpu_norm_backward,
+    .row_norm = er_cpu_row_norm,
     .linear = er_cpu_linear,
     .linear_backward = er_cpu_linear_backward,
     .rope = er_cpu_rope,

@@ -85,3 +85,20 @@ er_status er_cuda_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, f
     return ER_LAUNCHED(ER_LAUNCH_BLOCKS(
         (k_norm_backward<1>), tokens, hidden, 1, at, centred, dx, dy, x, w, stats, tokens, hidden));
 }
+
+static __global__ void k_row_norm(float *out, const float *x, size_t rows, size_t width) {
+    ER_BLOCK_ROW(r, rows) {
+        double sum = 0;
+        ER_IN_BLOCK(i, width, 1) sum += (double)x[r * width + i] * (double)x[r * width + i];
+        sum = er_block_sum(sum);
+        if (threadIdx.x == 0) out[r] = (float)sqrt(sum);
+    }
+}
+
+er_status er_cuda_row_norm(
+    er_device *d, er_stream *s, float *out, const float *x, size_t rows, size_t width) {
+    if (!rows) return ER_OK;
+    size_t work = width ? width : 1;
+    return ER_LAUNCHED(
+        ER_LAUNCH_BLOCKS(k_row_norm, rows, work, 1, er_cuda_stream(d, s), out, x, rows, width));
+}
