@@ -6,15 +6,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// clang-format takes <<< apart.
+// The block's dynamic shared memory of ER_LAUNCH_SMEM as `T *name`, on 16 bytes. More than 48 KiB of it have
+// to be asked for before the launch: cudaFuncSetAttribute(kernel,
+// cudaFuncAttributeMaxDynamicSharedMemorySize, bytes). clang-format takes <<< apart.
 // clang-format off
 #ifdef __CUDACC__
-#define ER_LAUNCH(kernel, grid, block, stream, ...)                                                          \
-    ((kernel)<<<(grid), (block), 0, (stream)>>>(__VA_ARGS__), cudaGetLastError())
+#define ER_LAUNCH_SMEM(kernel, grid, block, smem_bytes, stream, ...)                                         \
+    ((kernel)<<<(grid), (block), (smem_bytes), (stream)>>>(__VA_ARGS__), cudaGetLastError())
+#define ER_DYN_SMEM(T, name)                                                                                 \
+    extern __shared__ __align__(16) unsigned char er_dynamic_shared[];                                       \
+    T *name = reinterpret_cast<T *>(er_dynamic_shared)
 #else
-#define ER_LAUNCH(kernel, grid, block, stream, ...)                                                          \
-    shim_launch(#kernel, (kernel), (grid), (block), 0, (stream), __VA_ARGS__)
+#define ER_LAUNCH_SMEM(kernel, grid, block, smem_bytes, stream, ...)                                         \
+    shim_launch(#kernel, (kernel), (grid), (block), (smem_bytes), (stream), __VA_ARGS__)
+#define ER_DYN_SMEM(T, name) T *name = static_cast<T *>(shim_dynamic_shared())
 #endif
+#define ER_LAUNCH(kernel, grid, block, stream, ...)                                                          \
+    ER_LAUNCH_SMEM(kernel, grid, block, 0, stream, __VA_ARGS__)
 // clang-format on
 
 #define ER_BLOCK 256u        // most threads of a block

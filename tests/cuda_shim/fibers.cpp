@@ -1,6 +1,6 @@
 // Threads of a block as fibers, with block barriers and warp collectives. Never built with -fsanitize=thread
 // (it is the thread model); -DSHIM_TSAN says that ThreadSanitizer is linked, and then only __syncthreads()
-// orders memory.
+// and __syncwarp() order memory.
 #include "fibers.h"
 #include "shim.h"
 
@@ -48,9 +48,12 @@ struct fiber {
     shim_op op;
     unsigned mask;
     uint64_t in, out;
-    int arg, line;
+    int arg, width, line;
     const char *file;
     void *fake, *tsan;
+    // Where __syncwarp() hands on what was written before it: two, as a lane may reach the next one early.
+    char warp_tag[2], *group_tag;
+    unsigned warp_number;
 };
 
 static const size_t STACK = 256 << 10, PAGE = 4096;
@@ -59,6 +62,7 @@ static fiber *current;
 static unsigned n_threads, n_live, n_at_barrier, barrier_number, ready[32];
 static const std::function<void()> *body;
 static const char *kernel_name;
+static void *dynamic_shared;
 TSAN(static char barrier_tag[2], launch_tag, done_tag; static void *scheduler_tsan;)
 ASAN(static const void *scheduler_stack; static size_t scheduler_size; static void *scheduler_fake;)
 
@@ -156,7 +160,7 @@ static fiber *new_fiber(unsigned id) {
 
 // ---- barriers and warp collectives ----
 
-void shim_barrier(const char *file, int line) {
+void shim_here::barrier(void) const {
     fiber *f = current;
     TSAN(char *tag = &barrier_tag[barrier_number & 1]; __tsan_release(tag);)
     f->op = SHIM_BAR, f->file = file, f->line = line;
@@ -180,12 +184,27 @@ static uint64_t lane_result(const fiber *f, fiber *const *lane, unsigned member)
             if (member >> i & 1 && lane[i]->in) votes |= (uint64_t)1 << i;
         return votes;
     }
-    unsigned l = f->id % 32, from = l ^ (unsigned)f->arg;
-    if (from >= 32) from = l;
+    if (f->op == SHIM_SYNCWARP) return 0;
+    unsigned l = f->id % 32, by = (unsigned)f->arg, width = (unsigned)f->width, first = l & ~(width - 1),
+             from = l;
+    if (f->op == SHIM_IDX) from = first + by % width;
+    if (f->op == SHIM_UP && l >= first + by) from = l - by;
+    if (f->op == SHIM_DOWN && by < width && l + by < first + width) from = l + by;
+    if (f->op == SHIM_XOR && (l ^ by) < first + width) from = l ^ by;
     if (!(member >> from & 1))
         shim_die("%s: %s:%d: lane %u shuffles from lane %u, which takes no part", kernel_name, f->file,
             f->line, l, from);
     return lane[from]->in;
+}
+
+// Everything before a __syncwarp() of these lanes comes before everything behind it.
+static void order_lanes(fiber *const *lane, unsigned member, fiber *last) {
+    (void)lane, (void)member, (void)last;
+    TSAN(fiber *at = current; char *tag = &at->warp_tag[at->warp_number & 1];
+         for (unsigned i = 0; i < 32; i++) if (member >> i & 1) {
+             __tsan_acquire(&lane[i]->warp_tag[lane[i]->warp_number & 1]);
+             lane[i]->group_tag = tag;
+         } __tsan_release(tag);)
 }
 
 // Completes the collective that `last` waits in once every live lane of its mask is there. Shuffles and votes
@@ -198,6 +217,7 @@ static bool complete(fiber *last) {
         if (lane[i]->state != AT_WARP || lane[i]->op != last->op || lane[i]->mask != last->mask) return false;
         member |= 1u << i;
     }
+    if (last->op == SHIM_SYNCWARP) order_lanes(lane, member, last);
     for (unsigned i = 0; i < 32; i++)
         if (member >> i & 1) lane[i]->out = lane_result(lane[i], lane, member);
     for (unsigned i = 0; i < 32; i++)
@@ -206,13 +226,17 @@ static bool complete(fiber *last) {
     return true;
 }
 
-uint64_t shim_warp(shim_op op, unsigned mask, uint64_t in, int arg, const char *file, int line) {
+uint64_t shim_here::warp(shim_op op, unsigned mask, uint64_t in, int arg, int width) const {
     fiber *f = current;
     if (!(mask >> (f->id % 32) & 1))
         shim_die("%s: %s:%d: lane %u is not in its own mask %08x", kernel_name, file, line, f->id % 32, mask);
-    f->op = op, f->mask = mask, f->in = in, f->arg = arg, f->file = file, f->line = line;
+    if (width < 1 || width > 32 || (width & (width - 1)))
+        shim_die("%s: %s:%d: shuffles over %d lanes", kernel_name, file, line, width);
+    f->op = op, f->mask = mask, f->in = in, f->arg = arg, f->width = width, f->file = file, f->line = line;
     f->state = AT_WARP;
+    TSAN(if (op == SHIM_SYNCWARP) __tsan_release(&f->warp_tag[f->warp_number & 1]);)
     if (!complete(f)) park();
+    TSAN(if (op == SHIM_SYNCWARP) __tsan_acquire(f->group_tag), f->warp_number++;)
     return f->out;
 }
 
@@ -256,8 +280,11 @@ __attribute__((no_sanitize("address", "thread"))) static void scramble_shared(vo
     while (p < end) *p++ = (char)0xff;
 }
 
-static void run_block(std::mt19937 &rng) {
+void *shim_dynamic_shared(void) { return dynamic_shared; }
+
+static void run_block(std::mt19937 &rng, size_t smem) {
     scramble_shared();
+    if (smem) memset(dynamic_shared, 0xff, smem);
     n_live = n_threads, n_at_barrier = 0;
     for (unsigned i = 0; i < n_threads; i++) set_ready(pool[i]);
     TSAN(__tsan_release(&launch_tag);)
@@ -269,7 +296,7 @@ static void run_block(std::mt19937 &rng) {
     TSAN(__tsan_acquire(&done_tag);)
 }
 
-void shim_run_grid(const char *name, dim3 grid, dim3 block, const std::function<void()> &fn) {
+void shim_run_grid(const char *name, dim3 grid, dim3 block, size_t smem, const std::function<void()> &fn) {
     if (order_kind == UNSET) shim_schedule(getenv("SHIM_SCHED") ? getenv("SHIM_SCHED") : "asc");
     std::mt19937 rng(order_seed);
     kernel_name = name, gridDim = grid, blockDim = block, body = &fn;
@@ -282,8 +309,12 @@ void shim_run_grid(const char *name, dim3 grid, dim3 block, const std::function<
     for (unsigned i = 0; i < order.size(); i++) order[i] = i;
     if (order_kind == DESCENDING) std::reverse(order.begin(), order.end());
     if (order_kind == SHUFFLED) std::shuffle(order.begin(), order.end(), rng);
+    dynamic_shared = smem ? malloc(smem) : nullptr;  // to the byte, so that an overrun is seen
+    if (smem && !dynamic_shared) shim_die("no memory for the shared memory of a block");
     for (unsigned b : order) {
         blockIdx = {b % grid.x, b / grid.x % grid.y, b / grid.x / grid.y};
-        run_block(rng);
+        run_block(rng, smem);
     }
+    free(dynamic_shared);
+    dynamic_shared = nullptr;
 }

@@ -1,5 +1,5 @@
-// Between the two halves of the shim: the scheduler of a grid (fibers.cpp) and the fake runtime
-// (runtime.cpp).
+// Between the parts of the shim: the scheduler of a grid (fibers.cpp), the fake runtime (runtime.cpp) and its
+// libraries (blas.cpp, lt.cpp, solver.cpp).
 #ifndef SHIM_FIBERS_H
 #define SHIM_FIBERS_H
 #include "cuda_runtime.h"
@@ -19,5 +19,14 @@
 
 [[noreturn]] void shim_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 // Runs every block of the grid to its end, in the order of the schedule.
-void shim_run_grid(const char *name, dim3 grid, dim3 block, const std::function<void()> &body);
+void shim_run_grid(const char *name, dim3 grid, dim3 block, size_t smem, const std::function<void()> &body);
+
+// What a fallible call asks first. Not cudaSuccess: it must fail, see shim_fail_at.
+cudaError_t shim_call(void);
+// To run at the next sync that covers it. The stream must be an explicit one.
+cudaError_t shim_enqueue(const char *what, cudaStream_t s, std::function<void()> work);
+// Handles of libraries, counted by shim_leaks. Dropping one that is not alive is a bug of the caller.
+void shim_handle_made(const char *what, const void *handle);
+void shim_handle_dropped(const char *what, const void *handle);
+void shim_handle_check(const char *what, const void *handle);
 #endif
