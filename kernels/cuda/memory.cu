@@ -50,7 +50,7 @@ er_status er_cuda_upload(er_device *d, er_stream *s, void *dst, const void *src,
         memcpy(pinned, (const char *)src + done, n);
         ER_CUDA(cudaMemcpyAsync((char *)dst + done, pinned, n, cudaMemcpyHostToDevice, at));
         c->stage_used += n;
-        c->stage_used = c->stage_used + 63 & ~(size_t)63;  // sources of different types stay aligned
+        c->stage_used = (c->stage_used + 63) & ~(size_t)63;  // sources of different types stay aligned
     }
 out:
     return rc;

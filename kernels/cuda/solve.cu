@@ -53,7 +53,7 @@ static er_status potrf(er_device *d, cudaStream_t at, double *a, size_t n, int *
     ER_SOLVER(cusolverDnSetStream(c->solver, at));
     ER_SOLVER(cusolverDnXpotrf_bufferSize(c->solver, c->solver_params, CUBLAS_FILL_MODE_UPPER, (int64_t)n,
         CUDA_R_64F, a, (int64_t)n, CUDA_R_64F, &on_device, &on_host));
-    padded = on_device + 63 & ~(size_t)63;
+    padded = (on_device + 63) & ~(size_t)63;
     ER_TRY(er_cuda_scratch(d, ER_SCRATCH_SOLVER, padded + 64, &space));
     ER_TRY(host_space(c, on_host));
     dev_info = (int *)((char *)space + padded);

@@ -27,10 +27,21 @@ static void *stored_form(double *w, size_t d_out, size_t d_in, er_dtype t, bool 
 // Norm-wise error of a product of length k, in eps: rounding of the k products and sums grows like sqrt(k).
 static double product_bound(size_t k) { return 2 + 0.3 * sqrt((double)k); }
 
-// bf16 inputs: each factor is off by up to 2^-9 of itself.
+// Rounded inputs: each factor is off by up to 2^-9 of itself in bf16, 2^-11 in fp16 and TF32.
 static double bound(size_t k) {
-    return dev->precision == ER_BF16_COMPUTE ? 0x1p-7 / (double)FLT_EPSILON : product_bound(k);
+    switch (dev->precision) {
+    case ER_BF16_COMPUTE:
+        return 0x1p-7 / (double)FLT_EPSILON;
+    case ER_FP16_COMPUTE:
+    case ER_TF32_COMPUTE:
+        return 0x1p-9 / (double)FLT_EPSILON;
+    case ER_FP32:
+        break;
+    }
+    return product_bound(k);
 }
+
+static bool on_cpu(void) { return !strncmp(dev->name, "cpu", 3); }
 
 static void one_linear(const case_linear *c, er_dtype t, bool conv1d, bool bias, float beta) {
     uint64_t seed = c->m * 31 + c->d_out * 7 + c->d_in + (uint64_t)t;
@@ -77,6 +88,21 @@ static void test_linear(void **state) {
     all_linear();
 }
 
+// The types of GEMM inputs that only a GPU has.
+static void test_linear_precisions(void **state) {
+    (void)state;
+    if (on_cpu()) skip();
+    er_device *first = dev;
+    const er_precision all[] = {ER_BF16_COMPUTE, ER_FP16_COMPUTE, ER_TF32_COMPUTE};
+    for (size_t i = 0; i < N_CASES(all); i++) {
+        er_device_options o = {NULL, all[i], 0, 0};
+        OK(er_device_open(&dev, &o));
+        all_linear();
+        er_device_close(dev);
+    }
+    dev = first;
+}
+
 // The ways a CPU may compute: with and without the tile unit, in fp32 and bf16, on one thread and on more
 // threads than blocks.
 static void test_linear_cpu(void **state) {
@@ -106,6 +132,7 @@ static void test_linear_cpu(void **state) {
 static void test_split_accuracy(void **state) {
     (void)state;
     enum { M = 33, OUT = 65, IN = 700 };
+    if (!on_cpu()) skip();
     uint64_t seed = 4;
     double *x = test_doubles(&seed, M * IN, 1), *w = test_doubles(&seed, OUT * IN, 1),
            *ref = test_doubles(&seed, M * OUT, 0), error[2];
@@ -139,7 +166,7 @@ static void test_split_accuracy(void **state) {
 static void test_rows_alone(void **state) {
     (void)state;
     enum { M = 77, OUT = 200, IN = 1700 };
-    if (((er_cpu *)dev)->unit != ER_BF16_TILES) skip();
+    if (!on_cpu() || ((er_cpu *)dev)->unit != ER_BF16_TILES) skip();
     uint64_t seed = 6;
     double *x = test_doubles(&seed, M * IN, 1), *w = test_doubles(&seed, OUT * IN, 1);
     void *bytes = stored_form(w, OUT, IN, ER_BF16, false);
@@ -306,7 +333,7 @@ static int close_device(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_linear_cpu),
+        cmocka_unit_test(test_linear_precisions), cmocka_unit_test(test_linear_cpu),
         cmocka_unit_test(test_split_accuracy),
         cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_moment),
