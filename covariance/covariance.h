@@ -7,7 +7,8 @@
 
 typedef struct er_moment {  // the running sum of one layer
     size_t dim;
-    double *sum;     // [dev] [dim, dim]; C = sum / count
+    double *sum;     // [dev] [dim, dim]; C = sum / count. NULL while parked
+    double *parked;  // host copy once it has been parked; a finished sum no longer changes
     uint64_t count;  // key rows added
 } er_moment;
 
@@ -18,6 +19,12 @@ er_status er_moment_update(
     er_device *dev, er_stream *s, er_moment *m, const float *keys, float *scratch, size_t tokens);
 // Fills in what stands above the diagonal; call once after the last update, before anything else reads the sum.
 er_status er_moment_finish(er_device *dev, er_stream *s, er_moment *m);
+// A finished sum leaves the device for host memory, where others need the room, and comes back. Each does nothing when there
+// is nothing to do; both wait.
+er_status er_moment_park(er_device *dev, er_moment *m);
+er_status er_moment_fetch(er_device *dev, er_moment *m);
+// Parks moments [0 .. n-1] (NULLs are passed over) until `bytes` are free on the device and a quarter of it beside them.
+er_status er_moment_make_room(er_device *dev, er_moment *const *moments, size_t n, size_t bytes);
 
 // The reference's .npz: members mom2.constructor, mom2.count, mom2.mom2 (raw sum, fp32 or fp64), sample_size.
 // Import checks shape, symmetry, finiteness, diagonal >= 0, count > 0 and warns below 10 dim rows.

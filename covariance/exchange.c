@@ -180,7 +180,8 @@ er_status er_moment_write(const er_moment *m, er_device *dev, const char *path, 
     if (!sum) ER_FAIL(ER_ENOMEM, "%s: %zu sums", path, n);
     if (m->count == 0 || m->count > INT64_MAX)
         ER_FAIL(ER_EARG, "%s: a second moment of %llu rows", path, (unsigned long long)m->count);
-    ER_TRY(dev->op->download(dev, NULL, sum, m->sum, n * sizeof *sum));
+    if (m->sum) ER_TRY(dev->op->download(dev, NULL, sum, m->sum, n * sizeof *sum));
+    else memcpy(sum, m->parked, n * sizeof *sum);
     for (size_t i = 0; i < n; i++)
         if (!isfinite(sum[i]))
             ER_FAIL(ER_ENUMERIC, "%s: sum [%zu][%zu] is not finite", path, i / m->dim, i % m->dim);

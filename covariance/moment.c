@@ -22,6 +22,7 @@ out:
 void er_moment_free(er_device *dev, er_moment *m) {
     if (!m) return;
     if (m->sum) dev->op->release(dev, m->sum);
+    free(m->parked);
     free(m);
 }
 
@@ -35,4 +36,47 @@ er_status er_moment_update(
 
 er_status er_moment_finish(er_device *dev, er_stream *s, er_moment *m) {
     return dev->op->symmetrise(dev, s, m->sum, m->dim);
+}
+
+er_status er_moment_park(er_device *dev, er_moment *m) {
+    er_status rc = ER_OK;
+    size_t bytes = m->dim * m->dim * sizeof *m->sum;
+    double *host = m->parked;
+    if (!m->sum) return ER_OK;
+    if (!host) {
+        if (!(host = malloc(bytes))) return er_fail(ER_ENOMEM, "%zu bytes for a parked second moment", bytes);
+        rc = dev->op->download(dev, NULL, host, m->sum, bytes);
+        if (rc != ER_OK) {
+            free(host);
+            return rc;
+        }
+        m->parked = host;
+    }
+    dev->op->release(dev, m->sum);
+    m->sum = NULL;
+    return ER_OK;
+}
+
+er_status er_moment_fetch(er_device *dev, er_moment *m) {
+    size_t bytes = m->dim * m->dim * sizeof *m->sum;
+    void *p = NULL;
+    if (m->sum) return ER_OK;
+    er_status rc = dev->op->alloc(dev, &p, bytes);
+    if (rc != ER_OK) return rc;
+    rc = dev->op->upload(dev, NULL, p, m->parked, bytes);
+    if (rc == ER_OK) m->sum = p;
+    else dev->op->release(dev, p);
+    return rc;
+}
+
+er_status er_moment_make_room(er_device *dev, er_moment *const *moments, size_t n, size_t bytes) {
+    if (!dev->runs_behind) return ER_OK;  // a CPU's memory is the host's
+    for (size_t i = 0; i < n; i++) {
+        size_t available = 0, total = 0;
+        er_status rc = dev->op->memory(dev, &available, &total);
+        if (rc != ER_OK) return rc;
+        if (available >= bytes + total / 4) return ER_OK;
+        if (moments[i] && (rc = er_moment_park(dev, moments[i])) != ER_OK) return rc;
+    }
+    return ER_OK;
 }

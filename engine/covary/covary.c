@@ -77,6 +77,8 @@ static er_status find_cached(er_moment **out, size_t *found, er_model *m, const 
     for (size_t i = 0; i < n_layers; i++) {
         char hex[65];
         er_status rc = layer_digest(hex, text, layers[i]);
+        if (rc == ER_OK)
+            rc = er_moment_make_room(m->dev, out, i, m->arch.inner * m->arch.inner * sizeof(double));
         if (rc == ER_OK) rc = er_moment_cache_get(&out[i], m->dev, o->cache_dir, hex, m->arch.inner);
         if (rc == ER_OK) (*found)++;
         if (rc == ER_EFORMAT) er_warn("%s; layer %zu is computed anew", er_last_error(), layers[i]);
@@ -130,33 +132,63 @@ static double now(void) {
 // ---- all of it ----
 
 typedef struct er_missing {
+    er_moment ***place;  // where each goes
     er_moment **moment;
     size_t *layer;
     size_t count;
 } er_missing;
 
-static er_status list_missing(
-    er_missing *w, er_moment **out, er_model *m, const size_t *layers, size_t n_layers) {
-    w->moment = calloc(n_layers + 1, sizeof(er_moment *));
+static er_status list_missing(er_missing *w, er_moment **out, const size_t *layers, size_t n_layers) {
+    w->place = calloc(n_layers + 1, sizeof *w->place);
+    w->moment = calloc(n_layers + 1, sizeof *w->moment);
     w->layer = calloc(n_layers + 1, sizeof *w->layer);
-    if (!w->moment || !w->layer) return er_fail(ER_ENOMEM, "%zu layers", n_layers);
-    for (size_t i = 0; i < n_layers; i++) {
-        if (out[i]) continue;
-        er_status rc = er_moment_create(&out[i], m->dev, m->arch.inner);
-        if (rc != ER_OK) return rc;
-        w->moment[w->count] = out[i], w->layer[w->count++] = layers[i];
-    }
+    if (!w->place || !w->moment || !w->layer) return er_fail(ER_ENOMEM, "%zu layers", n_layers);
+    for (size_t i = 0; i < n_layers; i++)
+        if (!out[i]) w->place[w->count] = &out[i], w->layer[w->count++] = layers[i];
     return ER_OK;
 }
 
-static er_status keep(const er_missing *w, er_model *m, const er_covary_options *o, const char *text) {
-    for (size_t i = 0; o->cache_dir && i < w->count; i++) {
-        char hex[65];
-        er_status rc = layer_digest(hex, text, w->layer[i]);
-        if (rc == ER_OK) rc = er_moment_cache_put(w->moment[i], m->dev, o->cache_dir, hex);
-        if (rc != ER_OK) return rc;
-    }
+// How many of the missing sums the device holds beside what a pass needs: all of them, but for large keys on
+// a small card.
+static er_status group_size(size_t *out, const er_missing *w, size_t first, er_model *m) {
+    size_t available = 0, total = 0, left = w->count - first,
+           own = m->arch.inner * m->arch.inner * sizeof(double);
+    er_status rc = m->dev->op->memory(m->dev, &available, &total);
+    if (rc != ER_OK) return rc;
+    size_t beside = own / 2 + total / 8, most = available > beside + own ? (available - beside) / own : 1;
+    *out = !m->dev->runs_behind || most > left ? left : most;
     return ER_OK;
+}
+
+static er_status keep(
+    const er_missing *w, size_t i, er_model *m, const er_covary_options *o, const char *text) {
+    char hex[65];
+    if (!o->cache_dir) return ER_OK;
+    er_status rc = layer_digest(hex, text, w->layer[i]);
+    return rc == ER_OK ? er_moment_cache_put(w->moment[i], m->dev, o->cache_dir, hex) : rc;
+}
+
+// One pass over the text for as many layers as fit, which is all of them where memory is not short.
+static er_status compute(er_missing *w, er_model *m, const er_covary_options *o, const er_token_rows *rows,
+    const char *text, double *flops) {
+    er_status rc = ER_OK;
+    for (size_t first = 0, n = 0; first < w->count; first += n) {
+        double part = 0;
+        ER_TRY(er_moment_make_room(m->dev, w->moment, first, m->arch.inner * m->arch.inner * sizeof(double)));
+        ER_TRY(group_size(&n, w, first, m));
+        for (size_t i = first; i < first + n; i++) {
+            ER_TRY(er_moment_create(w->place[i], m->dev, m->arch.inner));
+            w->moment[i] = *w->place[i];
+        }
+        ER_TRY(er_covary_rows(w->moment + first, m, w->layer + first, n, rows, o->batch_tokens, &part));
+        *flops += part;
+        for (size_t i = first; i < first + n; i++) {
+            ER_TRY(keep(w, i, m, o, text));
+            if (first + n < w->count) ER_TRY(er_moment_park(m->dev, w->moment[i]));
+        }
+    }
+out:
+    return rc;
 }
 
 er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n_layers,
@@ -174,21 +206,21 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
         ER_TRY(text_digest(text, m, &o));
         ER_TRY(find_cached(out, &said.cached, m, layers, n_layers, &o, text));
     }
-    ER_TRY(list_missing(&want, out, m, layers, n_layers));
+    ER_TRY(list_missing(&want, out, layers, n_layers));
     if ((said.computed = want.count) > 0) {
         start = now();
         ER_TRY(o.n_corpus ? er_corpus_rows(&rows, m, o.corpus, o.n_corpus, o.tokens, o.row_tokens, o.seed)
                           : sampled_rows(&rows, m, &o, text));
         said.text_seconds = now() - start, start = now();
-        ER_TRY(er_covary_rows(want.moment, m, want.layer, want.count, rows, o.batch_tokens, &said.flops));
+        ER_TRY(compute(&want, m, &o, rows, text, &said.flops));
         said.pass_seconds = now() - start;
         said.tokens = rows->tokens, said.rows = rows->rows;
-        ER_TRY(keep(&want, m, &o, text));
     }
     if (report) *report = said;
 out:
     if (rc != ER_OK) er_covary_free(out, n_layers, m->dev);
     er_token_rows_free(rows);
+    free(want.place);
     free(want.moment);
     free(want.layer);
     return rc;

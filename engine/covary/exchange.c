@@ -107,6 +107,7 @@ er_status er_covary_import(
     for (size_t i = 0; i < n_layers; i++) {
         if (!(module = module_name(m, layers[i]))) ER_FAIL(ER_ENOMEM, "name of layer %zu", layers[i]);
         ER_TRY(find_file(&path, from, module));
+        ER_TRY(er_moment_make_room(m->dev, out, i, m->arch.inner * m->arch.inner * sizeof(double)));
         ER_TRY(er_moment_import(&out[i], m->dev, path, m->arch.inner));
         free(module), free(path);
         module = path = NULL;
