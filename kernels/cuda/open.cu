@@ -58,7 +58,7 @@ static er_status cuda_zero(er_device *d, er_stream *s, void *dst, size_t bytes) 
     return er_cuda_status(cudaMemsetAsync(dst, 0, bytes, er_cuda_stream(d, s)), "zero", __FILE__, __LINE__);
 }
 
-// Missing are the weights and what multiplies by them, attention, and the fp64 products and solves.
+// Missing are the weights and what multiplies by them, and the fp64 products and solves.
 static constexpr er_device_ops make_table(void) {
     er_device_ops t = {};
     t.close = cuda_close;
@@ -72,6 +72,8 @@ static constexpr er_device_ops make_table(void) {
     t.norm = er_cuda_norm;
     t.norm_backward = er_cuda_norm_backward;
     t.rope = er_cuda_rope;
+    t.attention = er_cuda_attention;
+    t.attention_backward = er_cuda_attention_backward;
     t.kv_store = er_cuda_kv_store;
     t.activation = er_cuda_activation;
     t.activation_backward = er_cuda_activation_backward;
