@@ -117,6 +117,9 @@ er_status er_cuda_row_norm(
 er_status er_cuda_rope(er_device *d, er_stream *s, er_rope_style style, float *x, size_t ld,
     const int32_t *pos, const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim,
     bool inverse);
+er_status er_cuda_attention(er_device *d, er_stream *s, const er_attention *a, float *out, float *lse);
+er_status er_cuda_attention_backward(er_device *d, er_stream *s, const er_attention *a, float *dqkv,
+    const float *dout, const float *out, const float *lse);
 er_status er_cuda_kv_store(er_device *d, er_stream *s, float *cache_k, float *cache_v, const float *qkv,
     size_t ld_qkv, size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens);
 er_status er_cuda_activation(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *a,

@@ -52,6 +52,8 @@ static constexpr er_device_ops make_table(void) {
     t.linear = er_cuda_linear;
     t.linear_backward = er_cuda_linear_backward;
     t.rope = er_cuda_rope;
+    t.attention = er_cuda_attention;
+    t.attention_backward = er_cuda_attention_backward;
     t.kv_store = er_cuda_kv_store;
     t.activation = er_cuda_activation;
     t.activation_backward = er_cuda_activation_backward;
