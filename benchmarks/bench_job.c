@@ -1,15 +1,13 @@
 // bench_job --shape gptj-6b --device cuda --precision bf16 --facts 10000 [--layers N] [--layers-edited 3-8]
-// [--steps 25]
-//           [--batch-tokens N] [--cov-tokens 100000] [--cov-batch N] [--stages cov,values,solve]
-//           [--limit-values N] [--budget S]
-//           [--gemm-size N] [--threads N] [--seed N] [--json FILE] [--dump-facts FILE] [--dump-model FILE]
-//           [--dump-losses FILE]
+//           [--steps 25] [--batch-tokens N] [--cov-tokens 100000] [--cov-batch N] [--stages cov,values,solve]
+//           [--limit-values N] [--limit-solve N] [--budget S] [--gemm-size N] [--threads N] [--seed N]
+//           [--json FILE] [--dump-facts FILE] [--dump-model FILE] [--dump-losses FILE]
 // bench_job --floors --shape gptj-6b --facts 10000 [--rate 790e12] [--rate64 55e12] [--copy-rate 3.0e12]
 //
 // The stages of a whole edit on a model of a real shape with random weights, against this device's own
 // ceilings measured in the same run and against the floors that shapes and token counts set. With --budget
 // (seconds, from the start of the program) the values are found for as many facts as the time allows, two
-// full batches at least, and projected; past the budget the run stops by itself.
+// full batches at least, and projected. Past the budget the run stops at the next step or layer.
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,8 +55,9 @@ static er_status parse_flag(job_options *o, const char *flag, const char *value)
         size_t *to;
     } size[] = {{"--layers", &o->layers}, {"--facts", &o->facts}, {"--steps", &o->steps},
         {"--batch-tokens", &o->batch_tokens}, {"--cov-tokens", &o->cov_tokens},
-        {"--cov-batch", &o->cov_batch}, {"--limit-values", &o->limit_values}, {"--gemm-size", &o->gemm_size},
-        {"--threads", &threads}, {"--seed", &seed}};
+        {"--cov-batch", &o->cov_batch}, {"--limit-values", &o->limit_values},
+        {"--limit-solve", &o->limit_solve}, {"--gemm-size", &o->gemm_size}, {"--threads", &threads},
+        {"--seed", &seed}};
     const struct {
         const char *flag;
         double *to;

@@ -151,32 +151,38 @@ static void fill_values(job *j) {
             j->z[i * hidden + k] = j->have ? j->z[i % j->have * hidden + k] : 2.0f * er_random_unit(&random);
 }
 
-static er_status spread(job *j, er_spread_report *report) {
-    return er_spread(report, j->m, j->units, j->z, j->moments, &j->h, NULL);
+static er_status spread(job *j, er_spread_report *report, size_t facts) {
+    er_units first = *j->units;
+    first.count = facts;
+    return er_spread(report, j->m, &first, j->z, j->moments, &j->h, NULL);
 }
 
 er_status job_run_spread(job *j) {
     er_status rc = ER_OK;
     er_spread_report r = {0};
+    size_t n = j->o.limit_solve && j->o.limit_solve < j->o.facts ? j->o.limit_solve : j->o.facts;
     job_stage *g = begin(j, STAGE_GATHER, "gather", "facts", j->o.facts),
               *s = begin(j, STAGE_SOLVE, "solve", "facts", j->o.facts);
     if (!j->moments[0]) ER_FAIL(ER_EARG, "solve needs the covariances of stage cov");
     fill_values(j);
-    rc = spread(j, &r);
+    rc = spread(j, &r, n);
     if (rc != ER_OK && rc != ER_EINTERRUPTED) goto out;
     for (size_t i = 0; i < r.n_layers; i++)
         s->seconds += r.layer[i].solve.seconds, s->flops += r.layer[i].solve.flops;
     g->seconds = r.seconds - s->seconds, g->flops = r.flops;
-    g->ran = s->ran = true, g->interrupted = s->interrupted = rc == ER_EINTERRUPTED;
-    g->whole = s->whole = rc == ER_OK;
-    g->done = s->done = j->o.facts;
+    g->ran = s->ran = true;
     s->ceiling = j->ceilings.gemm64;
-    er_floors f = floors_of(j, j->o.facts), all = floors_of(j, PROJECTED_FACTS);
+    g->peak_bytes = s->peak_bytes = er_watch_peak();
+    // layer by layer: what was interrupted is no number of facts and has no floor
+    g->interrupted = s->interrupted = rc == ER_EINTERRUPTED;
+    if (rc == ER_EINTERRUPTED) goto out;
+    g->done = s->done = n;
+    g->whole = s->whole = n == j->o.facts;
+    er_floors f = floors_of(j, n), all = floors_of(j, PROJECTED_FACTS);
     g->floor_flops = f.gather, s->floor_flops = f.solve;
     g->project = s->project = PROJECTED_FACTS;
-    g->projected = g->seconds * (double)PROJECTED_FACTS / (double)j->o.facts;
+    g->projected = g->seconds * (double)PROJECTED_FACTS / (double)n;
     s->projected = s->seconds * all.solve / f.solve;  // its n-independent part does not grow
-    g->peak_bytes = s->peak_bytes = er_watch_peak();
 out:
     return rc;
 }
