@@ -50,6 +50,7 @@ typedef struct er_run {
 } er_run;
 
 er_status er_run_create(er_run **out, er_model *m, size_t max_tokens, size_t max_rows, bool backward);
+size_t er_run_bytes(const er_arch *a, size_t max_tokens, size_t max_rows, bool backward);  // of the device, that er_run_create takes
 void er_run_free(er_run *r);
 // EARG when the batch does not fit the run, or a token, position, row or cache range is out of bounds. Layers outside kv's range
 // store nothing; running one of them with prefixes is EARG.

@@ -39,7 +39,11 @@ typedef struct er_values_stats {
     size_t failed;  // after ENUMERIC: the unit whose loss is not finite
 } er_values_stats;
 
-// EINTERRUPTED once er_stop_requested(): units already given to the sink are finished.
+// Device bytes that a step of `batch_tokens` takes, what is sized for it once included. Weights are not.
+size_t er_values_bytes(const er_arch *a, const er_units *units, const er_hparams *h, size_t batch_tokens);
+
+// Where memory does not suffice the batch is halved, down to the longest unit's, and a warning says so; a deterministic run fails
+// instead. EINTERRUPTED once er_stop_requested(): units already given to the sink are finished.
 er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units *units, const er_hparams *h,
     const er_values_options *options, er_value_sink sink, void *ctx);
 #endif

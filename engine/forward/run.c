@@ -67,6 +67,13 @@ void er_tape_carve(er_tape *t, const er_arch *a, size_t max_tokens, void *dev_me
 
 // ---- run ----
 
+size_t er_run_bytes(const er_arch *a, size_t max_tokens, size_t max_rows, bool backward) {
+    size_t qkv = er_arch_qkv_rows(a), up = er_arch_up_rows(a),
+           floats = a->hidden + qkv + a->heads * a->head_dim + up + a->inner + a->heads + 2;
+    if (backward) floats += a->hidden + qkv + up;
+    return max_tokens * floats * sizeof(float) + (3 * max_tokens + 3 * (max_rows + 1)) * sizeof(int32_t);
+}
+
 er_status er_run_create(er_run **out, er_model *m, size_t max_tokens, size_t max_rows, bool backward) {
     er_status rc = ER_OK;
     const er_arch *a = &m->arch;

@@ -41,6 +41,7 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     if (!j.report) return er_fail(ER_ENOMEM, "report");
     ER_TRY(er_job_prepare(&j));
     er_job_print_plan(&j);
+    ER_TRY(er_job_plan_memory(&j));
     if (!options->check_only) {
         debug_stop("covary");
         ER_TRY(er_job_covary(&j));
@@ -52,7 +53,7 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
         ER_TRY(er_job_write(&j));
     } else {
         ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.units, &j.report->hparams,
-            options->batch_tokens, (double)j.report->weight_bytes,
+            j.batch_tokens, (double)j.report->weight_bytes,
             j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
         ER_TRY(er_job_manifest(&j, NULL));
     }

@@ -20,10 +20,13 @@ typedef struct er_job {
     float *z;    // [units, hidden]
     bool *have;  // [units]
     er_output *output;
+    size_t batch_tokens;  // of the values stage
     double start;  // er_job_clock() when the job began
 } er_job;
 
 er_status er_job_prepare(er_job *j);  // read and check everything; no compute
+// Chooses the batch of the values stage and says where memory goes. ENOMEM when not even the smallest batch has room.
+er_status er_job_plan_memory(er_job *j);
 er_status er_job_covary(er_job *j);
 er_status er_job_values(er_job *j);
 er_status er_job_solve(er_job *j);

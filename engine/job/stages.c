@@ -15,7 +15,7 @@ static er_status store_key(er_job *j, char key[65]) {
     uint64_t whole[] = {h->steps, h->layers[h->n_layers - 1], j->dev->precision, 1 /* format */};
     // The last bits of a z depend on what else was in its batch. A deterministic job takes only values that
     // it would have found itself: those of the same batches on the same device.
-    uint64_t batch[] = {j->o->deterministic, j->o->batch_tokens};
+    uint64_t batch[] = {j->o->deterministic, j->batch_tokens};
     er_digest_add_str(d, "values");
     er_digest_add_str(d, j->report->model_digest);
     er_digest_add_str(d, er_tokenizer_digest(j->m->tokenizer));
@@ -55,7 +55,9 @@ er_status er_job_values(er_job *j) {
             er_info("values      %zu of %zu from the cache", j->report->values_cached, n);
     }
     er_values_options vo = {
-        .batch_tokens = j->o->batch_tokens, .have = j->have, .deterministic = j->o->deterministic};
+        .batch_tokens = j->batch_tokens, .have = j->have, .deterministic = j->o->deterministic};
+    ER_TRY(er_moment_make_room(j->dev, j->moments, j->report->hparams.n_layers,
+        er_values_bytes(&j->arch, j->units, &j->report->hparams, j->batch_tokens)));
     rc = er_values_optimise(&j->report->values, j->m, j->units, &j->report->hparams, &vo, keep_value, j);
     if (rc == ER_ENUMERIC) {
         const er_fact *f = &j->facts->at[j->units->at[j->report->values.failed].fact[0]];

@@ -154,6 +154,18 @@ out:
     return rc;
 }
 
+// The largest batch up to the one asked for that the device has room for.
+static er_status create_slots(
+    er_slots **out, er_model *m, const er_units *units, const er_hparams *h, const er_values_options *o) {
+    size_t batch = o->batch_tokens ? o->batch_tokens : 1024, least = units->max_suffix_tokens;
+    for (;;) {
+        er_status rc = er_slots_create(out, m, units, h, batch);
+        if (rc != ER_ENOMEM || o->deterministic || batch <= least) return rc;
+        er_warn("no room for a batch of %zu tokens: %s; half of it is tried", batch, er_last_error());
+        batch = batch / 2 > least ? batch / 2 : least;
+    }
+}
+
 er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units *units, const er_hparams *h,
     const er_values_options *options, er_value_sink sink, void *ctx) {
     er_status rc = ER_OK;
@@ -163,7 +175,7 @@ er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units
     *stats = (er_values_stats){0};
     for (size_t i = 0; i < units->count; i++) total += wanted(&l, i);
     if (!total) return ER_OK;
-    ER_TRY(er_slots_create(&l.s, m, units, h, options->batch_tokens ? options->batch_tokens : 1024));
+    ER_TRY(create_slots(&l.s, m, units, h, options));
     l.taken = malloc(l.s->count * sizeof *l.taken);
     l.z = malloc(hidden * sizeof *l.z);
     if (!l.taken || !l.z) ER_FAIL(ER_ENOMEM, "%zu slots", l.s->count);
