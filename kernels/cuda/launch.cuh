@@ -6,9 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The block's dynamic shared memory of ER_LAUNCH_SMEM as `T *name`, on 16 bytes. More than 48 KiB of it have
-// to be asked for before the launch: cudaFuncSetAttribute(kernel,
-// cudaFuncAttributeMaxDynamicSharedMemorySize, bytes). clang-format takes <<< apart.
+// ER_DYN_SMEM(T, name) is the block's dynamic shared memory of ER_LAUNCH_SMEM, as `T *name` on 16 bytes. For
+// more than 48 KiB cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) comes
+// first.
+//
+// clang-format takes <<< apart.
 // clang-format off
 #ifdef __CUDACC__
 #define ER_LAUNCH_SMEM(kernel, grid, block, smem_bytes, stream, ...)                                         \

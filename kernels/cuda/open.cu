@@ -80,7 +80,7 @@ static const er_device_ops table = make_table();
 
 const er_device_ops *er_cuda_ops_table(void) { return &table; }
 
-static __global__ void k_nothing(void) {}
+static __global__ void k_nothing(int unused) { (void)unused; }
 
 // "cuda" is the first device that this process sees, "cuda:2" the third.
 static er_status device_number(int *out, const char *kind) {
@@ -116,7 +116,7 @@ static er_status check_capability(const cudaDeviceProp *p, cudaStream_t at) {
     if (p->major < 8)
         return er_fail(ER_EDEVICE, "%s has compute capability %d.%d; 8.0 (Ampere) or later is needed",
             p->name, p->major, p->minor);
-    cudaError_t e = ER_LAUNCH(k_nothing, 1, 32, at);
+    cudaError_t e = ER_LAUNCH(k_nothing, 1, 32, at, 0);
     if (e == cudaSuccess) e = cudaStreamSynchronize(at);
     if (e == cudaErrorNoKernelImageForDevice) {
         (void)cudaGetLastError();

@@ -34,14 +34,13 @@ static void lose_all(void);
 static cudaError_t fail(cudaError_t e) { return last_error = e; }
 
 cudaError_t shim_call(void) {
-    if (++calls == fail_at && dies) dead = true, lose_all();
-    if (dead) return fail(cudaErrorLaunchFailure);
-    return calls == fail_at ? fail(fails_with) : cudaSuccess;
+    if (++calls == fail_at && dies) dead = true, last_error = cudaErrorLaunchFailure, lose_all();
+    return dead ? cudaErrorLaunchFailure : calls == fail_at ? fails_with : cudaSuccess;
 }
 #define FALLIBLE()                                                                                           \
     do {                                                                                                     \
         cudaError_t e_ = shim_call();                                                                        \
-        if (e_ != cudaSuccess) return e_;                                                                    \
+        if (e_ != cudaSuccess) return fail(e_);                                                              \
     } while (0)
 
 cudaError_t cudaPeekAtLastError(void) { return last_error; }
@@ -85,6 +84,12 @@ void shim_check_device_ptr(const char *what, const void *p, size_t n) {
         shim_die("%s: %zu bytes at %p run past the end of their allocation", what, n, p);
 }
 
+static void check_pinned(const char *what, const void *p, size_t n) {
+    auto *a = find(p);
+    if (a && (uintptr_t)p + n > a->first + a->second.bytes)
+        shim_die("%s: %zu bytes at %p run past the end of their pinned memory", what, n, p);
+}
+
 // Device memory is readable only while device work runs: host code that touches it trips AddressSanitizer.
 static void expose(const std::pair<const uintptr_t, allocation> &a, bool on) {
     (void)a, (void)on;
@@ -107,8 +112,8 @@ static void leave(void) {
 static cudaError_t allocate(void **p, size_t n, bool pinned) {
     FALLIBLE();
     if (!pinned && (in_use > capacity || n > capacity - in_use)) return fail(cudaErrorMemoryAllocation);
-    void *at = n ? malloc(n) : nullptr;
-    if (n && !at) return fail(cudaErrorMemoryAllocation);
+    void *at = nullptr;  // on 256 bytes, as the real one; an overrun by one byte is seen all the same
+    if (n && posix_memalign(&at, 256, n)) return fail(cudaErrorMemoryAllocation);
     if (n) {
         memset(at, 0xff, n);
         expose(*allocs.insert({(uintptr_t)at, {n, pinned}}).first, false);
@@ -252,6 +257,8 @@ cudaError_t cudaMemcpy2DAsync(void *dst, size_t dpitch, const void *src, size_t 
     if (on_device(dst) != to || on_device(src) != from) return fail(cudaErrorInvalidMemcpyDirection);
     if (to) shim_check_device_ptr("copy to", dst, height ? (height - 1) * dpitch + width : 0);
     if (from) shim_check_device_ptr("copy from", src, height ? (height - 1) * spitch + width : 0);
+    if (!to) check_pinned("copy to", dst, height ? (height - 1) * dpitch + width : 0);
+    if (!from) check_pinned("copy from", src, height ? (height - 1) * spitch + width : 0);
     return shim_enqueue("copy", s, [=] {
         for (size_t i = 0; i < height; i++)
             memcpy((char *)dst + i * dpitch, (const char *)src + i * spitch, width);
@@ -277,21 +284,25 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags) {
     return cudaSuccess;
 }
 
-// A sync that fails has waited all the same: work still queued then would reach memory that its owner, told
-// of the failure, has freed.
-static cudaError_t sync(shim_stream *s, uint64_t upto) {
+// A sync that fails waits all the same: work still queued then would reach memory that its owner, told of the
+// failure, has freed.
+static cudaError_t before_sync(void) {
     cudaError_t e = shim_call();
-    if (s) drain(s, upto);
-    else drain_all();
-    return e;
+    return e == cudaSuccess ? e : fail(e);
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
     check_stream("cudaStreamSynchronize", s);
-    return sync(s, s->queued);
+    cudaError_t rc = before_sync();
+    drain(s, s->queued);
+    return rc;
 }
 
-cudaError_t cudaDeviceSynchronize(void) { return sync(nullptr, 0); }
+cudaError_t cudaDeviceSynchronize(void) {
+    cudaError_t rc = before_sync();
+    drain_all();
+    return rc;
+}
 
 cudaError_t cudaStreamQuery(cudaStream_t s) {
     FALLIBLE();
@@ -364,7 +375,7 @@ cudaError_t cudaEventQuery(cudaEvent_t e) {
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e) {
     check_event("cudaEventSynchronize", e);
-    cudaError_t rc = shim_call();
+    cudaError_t rc = before_sync();
     if (auto *s = awaited(*e)) drain(s, e->at);
     return rc;
 }
