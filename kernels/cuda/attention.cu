@@ -4,10 +4,10 @@
 #include "kernels/cuda/attention_tile.cuh"
 
 enum {
-    SHORT = 32,
-    LINES = 4,
-    TILE = 64
-};  // own tokens of a short row, lines of a warp, lines and keys of a tile
+    SHORT = 32,  // most own tokens of a short row
+    LINES = 4,   // of a warp at a time
+    TILE = 64    // lines and keys of a tile
+};
 
 // ---- short rows: a warp takes LINES lines at a time through the keys, one after another ----
 //
@@ -67,10 +67,12 @@ static __global__ void __launch_bounds__(32 * ER_SHORT_WARPS)
 // (21 FLOP a byte) and costs 20 16-byte loads from shared memory for 256 multiply-adds in P V, 8 for 64 in
 // Q K^T. On average half of the last 64 keys of a line are computed in vain.
 
-struct tile_room {
+struct forward_room {
     er_span span;  // here, not in registers, of which the sums want all
-    float stage[ER_STAGE], weights[TILE * (TILE + 4)];
+    alignas(16) float stage[ER_STAGE];
+    alignas(16) float weights[TILE * (TILE + 4)];
     const float *queries[TILE], *keys[TILE], *values[TILE];
+    unsigned last[TILE];  // number of the last key that a line sees
 };
 
 // Scores to probabilities relative to the running maximum, which go to `weights`; *decay is what shrinks all
@@ -96,7 +98,7 @@ static __device__ __forceinline__ void tile_soften(float (&score)[TILE / 16], fl
 
 template <int V, int WIDTH>
 static __device__ __forceinline__ void long_tile(
-    tile_room *room, const er_span &s, unsigned line, float scale, float *out, float *lse) {
+    forward_room *room, const er_span &s, unsigned line, float scale, float *out, float *lse) {
     constexpr int R = TILE / 16;
     const unsigned end = s.lines - line < TILE ? s.lines : line + TILE, to = er_last_key(s, end - 1) + 1;
     float o[R][WIDTH / 16] = {}, score[R][R], top[R], sum[R];
@@ -105,13 +107,14 @@ static __device__ __forceinline__ void long_tile(
         __syncthreads();
         if (threadIdx.x < TILE) {
             unsigned i = threadIdx.x, j = key + i;
+            room->last[i] = er_last_key(s, line + i < end ? line + i : end - 1);
             room->queries[i] = line + i < end ? s.qkv + er_query_at(s, line + i) : NULL;
             room->keys[i] = j < to ? er_key(s, j) : NULL;
             room->values[i] = j < to ? er_value(s, j) : NULL;
         }
         er_tile_products<V, TILE, TILE>(score, room->stage, room->queries, room->keys, s.head_dim);
         ER_UNROLL for (int i = 0; i < R; i++) {
-            unsigned at = line + ER_TILE_ROW(TILE, i), last = er_last_key(s, at < end ? at : end - 1);
+            const unsigned last = room->last[ER_TILE_ROW(TILE, i)];
             float decay;
             tile_soften(score[i], room->weights + ER_TILE_ROW(TILE, i) * (TILE + 4), key,
                 er_first_key(s, last), last, scale, &top[i], &sum[i], &decay);
@@ -133,7 +136,7 @@ static __device__ __forceinline__ void long_tile(
 template <int V, int WIDTH>
 static __global__ void __launch_bounds__(ER_TILE_THREADS, 2)
     k_attention_long(er_attention a, float *out, float *lse) {
-    __shared__ tile_room room;
+    __shared__ forward_room room;
     if (threadIdx.x == 0) room.span = er_span_make(a, blockIdx.x, blockIdx.y);
     __syncthreads();
     if (room.span.own <= SHORT) return;

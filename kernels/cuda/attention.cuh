@@ -14,11 +14,9 @@
 // Arrays indexed in these loops stay in registers only if the loops are unrolled.
 #ifdef __CUDACC__
 #define ER_UNROLL _Pragma("unroll")
-#define ER_UNROLL_2 _Pragma("unroll 2")  // more takes too many registers
-#define ER_ROLLED _Pragma("unroll 1")
+#define ER_ROLLED _Pragma("unroll 1")  // unrolled, these take more registers than there are
 #else
 #define ER_UNROLL
-#define ER_UNROLL_2
 #define ER_ROLLED
 #endif
 

@@ -112,16 +112,19 @@ static __global__ void __launch_bounds__(32 * ER_SHORT_WARPS)
 // Floor: 10 head_dim FLOP per line and visible key, of which 4 are done twice. A tile of 32 x 32 and 8 warps
 // costs 8 16-byte loads from shared memory for 32 multiply-adds in the products, 18 for 128 in the sums.
 
-struct tile_room {
+struct gradient_room {
     er_span span;  // here, not in registers, of which the sums want all
-    float stage[ER_STAGE], p[TILE * (TILE + 4)], ds[TILE * (TILE + 4)], lse[TILE], mean[TILE];
+    alignas(16) float stage[ER_STAGE];
+    alignas(16) float p[TILE * (TILE + 4)];
+    alignas(16) float ds[TILE * (TILE + 4)];
+    float lse[TILE], mean[TILE];
     const float *queries[TILE], *douts[TILE], *keys[TILE], *values[TILE];
 };
 
 // Pointers, lse and D of the lines line .. end-1. A barrier must follow.
 template <int V>
 static __device__ __forceinline__ void place_lines(
-    tile_room *room, const gradient_args &g, unsigned line, unsigned end) {
+    gradient_room *room, const gradient_args &g, unsigned line, unsigned end) {
     const er_span &s = room->span;
     const unsigned n = s.head_dim;
     if (threadIdx.x < TILE) {
@@ -143,7 +146,7 @@ static __device__ __forceinline__ void place_lines(
     }
 }
 
-static __device__ __forceinline__ void place_keys(tile_room *room, unsigned key, unsigned end) {
+static __device__ __forceinline__ void place_keys(gradient_room *room, unsigned key, unsigned end) {
     if (threadIdx.x >= TILE) return;
     unsigned i = threadIdx.x, j = key + i;
     room->keys[i] = j < end ? er_key(room->span, j) : NULL;
@@ -151,8 +154,8 @@ static __device__ __forceinline__ void place_keys(tile_room *room, unsigned key,
 }
 
 // A score and dP to P and dS; zero where the line does not see the key, or is none.
-static __device__ __forceinline__ void slope(const tile_room *room, unsigned line0, unsigned i, unsigned end,
-    unsigned key, float scale, float *p, float *ds) {
+static __device__ __forceinline__ void slope(const gradient_room *room, unsigned line0, unsigned i,
+    unsigned end, unsigned key, float scale, float *p, float *ds) {
     unsigned last = er_last_key(room->span, line0 + i);
     bool seen = line0 + i < end && key <= last && last - key < room->span.window;
     float see = expf(*p * scale - room->lse[i]), rise = see * (*ds - room->mean[i]) * scale;
@@ -161,7 +164,7 @@ static __device__ __forceinline__ void slope(const tile_room *room, unsigned lin
 
 template <int V, int WIDTH>
 static __device__ __forceinline__ void long_lines(
-    tile_room *room, const gradient_args &g, unsigned line, float scale) {
+    gradient_room *room, const gradient_args &g, unsigned line, float scale) {
     constexpr int R = TILE / 16, LD = TILE + 4;
     const er_span &s = room->span;
     const unsigned end = s.lines - line < TILE ? s.lines : line + TILE, to = er_last_key(s, end - 1) + 1;
@@ -190,7 +193,7 @@ static __device__ __forceinline__ void long_lines(
 // Rows of the tile are keys here: the weights are P^T and dS^T. `key` counts own keys.
 template <int V, int WIDTH>
 static __device__ __forceinline__ void long_keys(
-    tile_room *room, const gradient_args &g, unsigned key, float scale) {
+    gradient_room *room, const gradient_args &g, unsigned key, float scale) {
     constexpr int R = TILE / 16, LD = TILE + 4;
     const er_span &s = room->span;
     const unsigned end = s.own - key < TILE ? s.own : key + TILE, to = er_lines_end(s, end - 1);
@@ -222,7 +225,7 @@ static __device__ __forceinline__ void long_keys(
 template <int V, int WIDTH>
 static __global__ void __launch_bounds__(ER_TILE_THREADS, 2)
     k_attention_backward_lines(er_attention a, gradient_args g) {
-    __shared__ tile_room room;
+    __shared__ gradient_room room;
     if (threadIdx.x == 0) room.span = er_span_make(a, blockIdx.x, blockIdx.y);
     __syncthreads();
     if (is_short(room.span.own, room.span.group)) return;
@@ -234,7 +237,7 @@ static __global__ void __launch_bounds__(ER_TILE_THREADS, 2)
 template <int V, int WIDTH>
 static __global__ void __launch_bounds__(ER_TILE_THREADS, 2)
     k_attention_backward_keys(er_attention a, gradient_args g) {
-    __shared__ tile_room room;
+    __shared__ gradient_room room;
     if (threadIdx.x == 0) room.span = er_span_make(a, blockIdx.x, blockIdx.y);
     __syncthreads();
     if (is_short(room.span.own, room.span.group)) return;

@@ -42,7 +42,7 @@ static __device__ __forceinline__ void er_tile_products(float (&sum)[ROWS / 16][
         er_stage<V, ROWS, ER_CHUNK>(a, ER_CHUNK_LD, rows, at, n);
         er_stage<V, COLUMNS, ER_CHUNK>(b, ER_CHUNK_LD, columns, at, n);
         __syncthreads();
-        ER_UNROLL_2 for (unsigned k = 0; k < ER_CHUNK; k += 4) {
+        ER_ROLLED for (unsigned k = 0; k < ER_CHUNK; k += 4) {
             er_pack<float, 4> x[ROWS / 16];
             ER_UNROLL for (int i = 0; i < ROWS / 16; i++) x[i] =
                 er_load<4>(a + ER_TILE_ROW(ROWS, i) * ER_CHUNK_LD + k);

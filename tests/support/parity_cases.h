@@ -84,6 +84,12 @@ static const case_attention cases_attention[] = {
     {"long prefix", 3, 1, 48, 0, 0, {17, 2, -1}, {128, 257, -1}},
     {"wide head", 2, 2, 80, 0, 0, {19, 5, -1}, {0}},
     {"widest head", 2, 1, 256, 0, 0, {13, 5, -1}, {4, 0, -1}},
+    {"seams of tiles", 2, 1, 96, 0, 0, {63, 64, 65, 1, -1}, {1, 0, 33, 64, -1}},
+    {"group of seven", 14, 2, 128, 0, 0, {3, 12, 13, 40, -1}, {20, 0, 1, 5, -1}},
+    {"window over tiles", 2, 2, 100, 4, 40, {70, 35, 2, -1}, {50, 3, 90, -1}},
+    {"widest head, long row", 2, 1, 256, 0, 0, {66, 33, -1}, {2, 0, -1}},
+    {"odd head, long row", 3, 3, 33, 1, 0, {40, 65, 5, -1}, {3, 0, 40, -1}},
+    {"odd group, narrow window", 5, 1, 131, 0, 7, {34, 14, 15, -1}, {9, 40, 0, -1}},
 };
 
 typedef struct case_vocab {
