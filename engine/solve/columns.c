@@ -134,8 +134,7 @@ out:
 
 // ---- one per row ----
 
-// The sums take in the columns that stand ready. What several processes sum up, each over rows of its own, is
-// `square` and `dw` after the last call for a layer.
+// The sums take in the columns that stand ready.
 static er_status add_columns(er_columns *c, double share) {
     er_status rc = ER_OK;
     er_device *d = c->m->dev;
@@ -204,7 +203,7 @@ er_status er_columns_sums(er_columns *c, er_carry *carry, size_t layer, double s
     ER_TRY(d->op->zero(d, NULL, c->dw, o * d_in * sizeof(double)));
     ER_TRY(er_carry_look(carry, layer, true));
     for (size_t i = l->n_shared; i < l->n_chunks; i++) ER_TRY(add_chunk(c, carry, i, layer, share, first));
-    ER_TRY(add_columns(c, share));
+    ER_TRY(add_columns(c, share));  // behind it, sums over the rows of other processes could be added
 out:
     return rc;
 }

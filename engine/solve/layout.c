@@ -70,27 +70,24 @@ static void count(plan *p, const er_units *units) {
         }
 }
 
-static er_status allocate(er_layout *l) {
+static bool allocate(er_layout *l) {
     size_t all = l->shared + l->rows;
     int32_t **ints[] = {
         &l->token, &l->pos, &l->store_at, &l->prefix_at, &l->prefix_len, &l->row_start, &l->last, &l->unit};
     size_t n[] = {l->tokens, l->tokens, l->cached, all, all, 2 * all, l->rows, l->rows};
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
-        if (!(*ints[i] = malloc((n[i] + 1) * sizeof(int32_t))))
-            return er_fail(ER_ENOMEM, "indices of %zu tokens", l->tokens);
+        if (!(*ints[i] = malloc((n[i] + 1) * sizeof(int32_t)))) return false;
     l->weight = malloc((l->rows + 1) * sizeof *l->weight);
     l->chunk = malloc((all + 1) * sizeof *l->chunk);
-    if (!l->weight || !l->chunk) return er_fail(ER_ENOMEM, "indices of %zu rows", all);
-    l->tokens = 0;
-    return ER_OK;
+    return l->weight && l->chunk;
 }
 
 // Opens a chunk, or goes on with the last one while that belongs to the same kind and has room.
 static void place(plan *p, const int32_t *token, size_t from, size_t to, const shared *g, bool fresh) {
     er_layout *l = p->l;
-    er_chunk *k = l->n_chunks ? &l->chunk[l->n_chunks - 1] : NULL;
+    er_chunk *k = &l->chunk[l->n_chunks ? l->n_chunks - 1 : 0];
     size_t n = to - from;
-    if (fresh || !k || k->tokens + n > p->max_tokens || k->rows == ER_CHUNK_ROWS) {
+    if (fresh || !l->n_chunks || k->tokens + n > p->max_tokens || k->rows == ER_CHUNK_ROWS) {
         k = &l->chunk[l->n_chunks++];
         *k = (er_chunk){.first = p->placed, .at = l->tokens};
     }
@@ -146,7 +143,8 @@ er_status er_layout_create(er_layout **out, const er_units *units, size_t max_to
             ER_FAIL(ER_EARG, "subject %zu has no bare row", u);
     ER_TRY(find_groups(&p, units));
     count(&p, units);
-    ER_TRY(allocate(p.l));
+    if (!allocate(p.l)) ER_FAIL(ER_ENOMEM, "indices of %zu tokens", p.l->tokens);
+    p.l->tokens = 0;  // counted again as they are placed
     place_all(&p, units);
     *out = p.l;
     p.l = NULL;

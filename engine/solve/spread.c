@@ -16,7 +16,7 @@ typedef struct spread {
     er_carry *carry;
     er_columns columns;
     size_t n;
-    float *now, *start;           // host [n, o]: the bare rows' outputs; before any edit
+    float *now, *start;           // host [n, o]: the bare rows' outputs (alloc_host); before any edit
     double *keys, *current, *dw;  // host [n, d_in], [n, o], [o, d_in]: only with an observer
     const er_spread_observer *observer;
 } spread;
@@ -27,14 +27,18 @@ static double seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-// The mean over units of |Z - Zc| / |Z - Zc at the start|. Waits for all that was queued.
-static er_status measure(spread *s, double *ratio, bool first) {
+// What the bare rows gave, to the host. Waits for all that was queued.
+static er_status fetch(spread *s) {
     er_device *d = s->m->dev;
-    size_t o = s->m->arch.hidden, bytes = s->n * o * sizeof *s->now;
+    size_t bytes = s->n * s->m->arch.hidden * sizeof *s->now;
+    return d->op->download(d, NULL, s->now, s->columns.now, bytes);
+}
+
+// The mean over units of |Z - Zc| / |Z - Zc at the start|, of the states fetched last.
+static double measure(spread *s, bool first) {
+    size_t o = s->m->arch.hidden;
     double sum = 0;
-    er_status rc = d->op->download(d, NULL, s->now, s->columns.now, bytes);
-    if (rc != ER_OK) return rc;
-    if (first) memcpy(s->start, s->now, bytes);
+    if (first) memcpy(s->start, s->now, s->n * o * sizeof *s->now);
     for (size_t i = 0; i < s->n; i++) {
         double now = 0, then = 0;
         for (size_t j = i * o; j < (i + 1) * o; j++) {
@@ -44,8 +48,7 @@ static er_status measure(spread *s, double *ratio, bool first) {
         }
         sum += then > 0 ? sqrt(now / then) : 0;
     }
-    *ratio = s->n ? sum / (double)s->n : 0;
-    return ER_OK;
+    return s->n ? sum / (double)s->n : 0;
 }
 
 static er_status observe(spread *s, size_t layer) {
@@ -78,7 +81,7 @@ static er_status edit_layer(spread *s, er_layer_report *r, size_t index, const e
     r->layer = layer;
     ER_TRY(k->per_row ? er_columns_sums(k, s->carry, layer, share, index == 0)
                       : er_columns_means(k, s->carry, layer, share));
-    ER_TRY(measure(s, &r->residual, index == 0));
+    ER_TRY(fetch(s));
     r->gather_seconds = seconds() - t0;
     rc = k->per_row
              ? er_solve_sums(k->dw, k->square, &r->solve, d, NULL, d_in, o, c, lambda)
@@ -94,16 +97,19 @@ out:
 
 static er_status create(spread *s, const er_units *units, size_t last, size_t max_tokens) {
     er_status rc = ER_OK;
+    er_device *d = s->m->dev;
     size_t d_in = s->m->arch.inner, o = s->m->arch.hidden, n = s->n;
+    void *p = NULL;
     if (!max_tokens) max_tokens = er_spread_tokens(s->m->dev);
-    s->now = malloc((n * o + 1) * sizeof *s->now);
+    ER_TRY(d->op->alloc_host(d, &p, (n * o + 1) * sizeof *s->now));
+    s->now = p;
     s->start = malloc((n * o + 1) * sizeof *s->start);
     if (s->observer) {
         s->keys = malloc((s->h->key_per_row ? 1 : n * d_in + 1) * sizeof *s->keys);
         s->current = malloc((n * o + 1) * sizeof *s->current);
         s->dw = malloc(o * d_in * sizeof *s->dw);
     }
-    if (!s->now || !s->start || (s->observer && !(s->keys && s->current && s->dw)))
+    if (!s->start || (s->observer && !(s->keys && s->current && s->dw)))
         ER_FAIL(ER_ENOMEM, "states of %zu subjects", n);
     ER_TRY(er_layout_create(&s->layout, units, max_tokens));
     ER_TRY(er_columns_create(&s->columns, s->m, s->layout, s->z, s->h->key_per_row, s->h->lambda));
@@ -117,7 +123,7 @@ static void destroy(spread *s) {
     er_carry_free(s->carry);
     er_columns_free(&s->columns);
     er_layout_free(s->layout);
-    free(s->now);
+    if (s->now) s->m->dev->op->release_host(s->m->dev, s->now);
     free(s->start);
     free(s->keys);
     free(s->current);
@@ -134,16 +140,19 @@ er_status er_spread(er_spread_report *out, er_model *m, const er_units *units, c
     *out = (er_spread_report){.n_layers = h->n_layers};
     ER_TRY(create(&s, units, last, max_tokens));
     for (size_t l = 0; l <= last; l++) {
-        if (h->layers[index] == l) {
-            ER_TRY(edit_layer(&s, &out->layer[index], index, c[index]));
-            index++;
-        }
+        bool edited = h->layers[index] == l;
+        if (edited) ER_TRY(edit_layer(&s, &out->layer[index], index, c[index]));
         if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "interrupted in solve: nothing is written");
         // Behind the last layer only the bare rows are looked at.
         ER_TRY(l < last ? er_carry_advance(s.carry, l) : er_columns_now(&s.columns, s.carry, l));
+        if (edited) {  // now that the device is busy again
+            out->layer[index].residual = measure(&s, index == 0);
+            index++;
+        }
         er_progress_update(p, l + 1, NULL);
     }
-    ER_TRY(measure(&s, &out->residual_left, false));
+    ER_TRY(fetch(&s));
+    out->residual_left = measure(&s, false);
 out:
     er_progress_end(p);
     out->flops = s.carry ? er_carry_flops(s.carry) : 0;
