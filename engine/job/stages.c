@@ -77,7 +77,8 @@ out:
 }
 
 er_status er_job_solve(er_job *j) {
-    er_status rc = er_spread(&j->report->spread, j->m, j->units, j->z, j->moments, &j->report->hparams, NULL);
+    er_status rc =
+        er_spread(&j->report->spread, j->m, j->units, j->z, j->moments, &j->report->hparams, 0, NULL);
     if (rc != ER_OK) return rc;
     const er_spread_report *s = &j->report->spread;
     for (size_t i = 0; i < s->n_layers; i++)

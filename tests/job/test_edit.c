@@ -189,7 +189,7 @@ static void written_is_computed(const char *out, const char *cache, const er_edi
         &(er_covary_options){.corpus = text, .n_corpus = 1, .tokens = 4000, .seed = 1, .cache_dir = cache},
         &covary));
     assert_int_equal(covary.cached, 2);
-    OK(er_spread(&spread, m, units, z, moments, h, NULL));
+    OK(er_spread(&spread, m, units, z, moments, h, 0, NULL));
     OK(er_checkpoint_open(&written, out));
     for (size_t i = 0; i < 2; i++) {
         const er_block *b = &m->block[h->layers[i]];

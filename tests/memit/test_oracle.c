@@ -194,7 +194,7 @@ static void solve(job *j, er_spread_report *report,
     (void)snprintf(stats, sizeof stats, "%s", path_in(j, "stats"));
     OK(er_covary_import(c, j->m, j->h.layers, j->h.n_layers, stats));
     watch w = {.j = j};
-    OK(er_spread(report, j->m, j->units, values, c, &j->h, &(er_spread_observer){compare, &w}));
+    OK(er_spread(report, j->m, j->units, values, c, &j->h, 0, &(er_spread_observer){compare, &w}));
     assert_int_equal(w.layers, j->h.n_layers);
     er_covary_free(c, j->h.n_layers, j->dev);
     free(values);

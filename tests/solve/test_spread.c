@@ -348,7 +348,7 @@ static void check_case(const char *name, bool bos, bool per_row, size_t n_layers
     f.x.h.key_per_row = per_row;
     e.units = f.n;
     er_spread_observer observer = {see, &e};
-    OK(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, &observer));
+    OK(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, &observer));
     assert_int_equal(r.n_layers, n_layers);
     assert_int_equal(e.n_layers, n_layers);
     for (size_t i = 0; i < n_layers; i++) check_layer(&f, &e, &r, i);
@@ -395,8 +395,8 @@ static void same_without_sharing(bool per_row) {
             g.x.units->at[u].row[i].template_index = -1;
         }
     assert_true(behind > g.n);
-    OK(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, &(er_spread_observer){see, &a}));
-    OK(er_spread(&q, g.x.m, g.x.units, g.z, g.c, &g.x.h, &(er_spread_observer){see, &b}));
+    OK(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, &(er_spread_observer){see, &a}));
+    OK(er_spread(&q, g.x.m, g.x.units, g.z, g.c, &g.x.h, 0, &(er_spread_observer){see, &b}));
     assert_true(r.flops < q.flops);
     for (size_t i = 0; i < 3; i++) {
         if (!per_row) BELOW(distance(a.keys[i], b.keys[i], f.n * f.d), SAME);
@@ -415,6 +415,84 @@ static void test_shared_prefixes(void **state) {
     same_without_sharing(true);
 }
 
+// Every unit's weighted mean key at `layer`, and its bare row's output, through the carried states.
+static void carried(
+    fixture *f, const er_layout *l, er_carry *c, size_t layer, double *keys, double *current) {
+    er_device *dev = f->x.dev;
+    void *key = NULL, *state = NULL;
+    float *host = malloc(l->most_rows * MAX_D * sizeof *host);
+    assert_non_null(host);
+    OK(dev->op->alloc(dev, &key, l->most_rows * f->d * sizeof(float)));
+    OK(dev->op->alloc(dev, &state, l->most_rows * f->o * sizeof(float)));
+    memset(keys, 0, f->n * f->d * sizeof *keys);
+    if (layer < 2) OK(er_carry_look(c, layer, false));
+    for (size_t i = l->n_shared; i < l->n_chunks; i++) {
+        size_t row = l->chunk[i].first - l->shared, n = l->chunk[i].rows;
+        bool bare = i < l->n_shared + l->n_bare;
+        OK(er_carry_open(c, i));
+        if (layer < 2) {
+            OK(er_carry_key(c, layer, key));
+            OK(dev->op->download(dev, NULL, host, key, n * f->d * sizeof *host));
+            for (size_t r = 0; r < n; r++)
+                for (size_t j = 0; j < f->d; j++)
+                    keys[(size_t)l->unit[row + r] * f->d + j] +=
+                        (double)l->weight[row + r] * (double)host[r * f->d + j];
+        }
+        if (!bare) continue;
+        if (layer < 2) OK(er_carry_rest(c, layer, state));
+        else OK(er_carry_state(c, layer, state));
+        OK(dev->op->download(dev, NULL, host, state, n * f->o * sizeof *host));
+        for (size_t j = 0; j < n * f->o; j++) current[row * f->o + j] = (double)host[j];
+    }
+    dev->op->release(dev, key);
+    dev->op->release(dev, state);
+    free(host);
+}
+
+// What a layout promises: every row in one chunk, behind a shared one where it continues it, none too long.
+static void check_layout(const fixture *f, const er_layout *l, size_t max_tokens) {
+    size_t at = 0, first = 0;
+    assert_int_equal(l->units, f->n);
+    assert_int_equal(l->rows, f->rows);
+    assert_true(l->shared > 0 && l->cached > 0);
+    for (size_t i = 0; i < l->n_chunks; i++) {
+        const er_chunk *k = &l->chunk[i];
+        const int32_t *start = l->row_start + k->first + i;
+        assert_int_equal(k->at, at);
+        assert_int_equal(k->first, first);
+        assert_true(k->rows > 0 && (k->tokens <= max_tokens || k->rows == 1));
+        assert_true(k->tokens <= l->most_tokens && k->rows <= l->most_rows);
+        assert_int_equal(start[0], 0);
+        assert_int_equal(start[k->rows], k->tokens);
+        for (size_t r = 0; r < k->rows; r++) {
+            size_t row = first + r, t = at + (size_t)start[r];
+            assert_int_equal(l->pos[t], l->prefix_len[row]);
+            assert_int_equal(i < l->n_shared, row < l->shared);
+            if (row < l->shared) continue;
+            bool bare = row - l->shared < l->units;
+            assert_int_equal(bare, i < l->n_shared + l->n_bare);
+            if (bare) assert_int_equal(l->unit[row - l->shared], row - l->shared);
+            assert_int_equal(l->last[row - l->shared], start[r + 1] - 1);
+            const er_unit *u = &f->x.units->at[l->unit[row - l->shared]];
+            bool found = false;
+            for (size_t q = bare ? 0 : 1; q < (bare ? 1 : u->n_rows); q++) {
+                const er_row *from = &u->row[q];
+                size_t own = from->subject_last + 1 - (size_t)l->prefix_len[row], skip = 0;
+                while (skip < (size_t)l->prefix_len[row] &&
+                       from->token[skip] == l->token[(size_t)l->prefix_at[row] + skip])
+                    skip++;
+                found = found || (from->n_labels && skip == (size_t)l->prefix_len[row] &&
+                                     own == (size_t)(start[r + 1] - start[r]) &&
+                                     !memcmp(from->token + skip, l->token + t, own * sizeof(int32_t)));
+            }
+            assert_true(found);
+        }
+        at += k->tokens, first += k->rows;
+    }
+    assert_int_equal(at, l->tokens);
+    assert_int_equal(first, l->shared + l->rows);
+}
+
 // Chunks of any size carry the same states.
 static void test_chunks(void **state) {
     (void)state;
@@ -423,19 +501,22 @@ static void test_chunks(void **state) {
     open_case(&f, "llama_gqa", true, 2, layers);
     double *keys = zeros(f.n * f.d), *current = zeros(f.n * f.o), *slow_k = zeros(f.n * f.d);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        er_layout *l = NULL;
         er_carry *c = NULL;
-        OK(er_carry_create(&c, f.x.m, f.x.units, 1, sizes[i]));
-        for (size_t l = 0; l < 2; l++) {
-            OK(er_carry_keys(c, l, keys));
-            OK(er_carry_current(c, l, current));
-            slow_keys(&f.s, l, slow_k);
+        OK(er_layout_create(&l, f.x.units, sizes[i]));
+        check_layout(&f, l, sizes[i]);
+        OK(er_carry_create(&c, f.x.m, l, 1));
+        for (size_t layer = 0; layer < 2; layer++) {
+            carried(&f, l, c, layer, keys, current);
+            slow_keys(&f.s, layer, slow_k);
             BELOW(distance(keys, slow_k, f.n * f.d), SAME);
             BELOW(distance(current, f.start, f.n * f.o), SAME);
-            OK(er_carry_advance(c, l));
+            OK(er_carry_advance(c, layer));
         }
-        OK(er_carry_current(c, 2, current));
+        carried(&f, l, c, 2, keys, current);
         BELOW(distance(current, f.start, f.n * f.o), SAME);
         er_carry_free(c);
+        er_layout_free(l);
     }
     free(keys);
     free(current);
@@ -449,9 +530,9 @@ static void test_no_covariance(void **state) {
     er_spread_report r;
     open_case(&f, "llama_gqa", true, 2, (const size_t[]){0, 1});
     OK(f.x.dev->op->zero(f.x.dev, NULL, f.c[0]->sum, f.d * f.d * sizeof(double)));
-    FAILS(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, NULL), ER_ENUMERIC, "layer 0: ");
+    FAILS(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, NULL), ER_ENUMERIC, "layer 0: ");
     f.x.h.key_per_row = true;  // few columns beside so many dimensions: as singular as before
-    FAILS(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, NULL), ER_ENUMERIC, "layer 0: ");
+    FAILS(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, NULL), ER_ENUMERIC, "layer 0: ");
     close_case(&f);
 }
 
@@ -464,7 +545,7 @@ static void test_signal(void **state) {
         open_case(&f, "llama_gqa", true, 2, (const size_t[]){0, 1});
         er_signals_install();
         (void)raise(SIGUSR1);
-        er_status rc = er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, NULL);
+        er_status rc = er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, NULL);
         bool told = !strcmp(er_last_error(), "interrupted in solve: nothing is written");
         close_case(&f);
         _exit(rc == ER_EINTERRUPTED && told ? er_exit_code(rc) : 1);

@@ -88,8 +88,12 @@ static void solve(double *dw, er_solve_info *info, const problem *p, er_status e
     OK(er_moment_create(&m, dev, p->d));
     OK(dev->op->upload(dev, NULL, m->sum, p->c, p->d * p->d * sizeof(double)));
     m->count = (uint64_t)p->count;
+    double *r = transposed(p->r, p->o, p->n);
+    double *work = zeros(er_solve_room(p->n, p->d, p->o, p->lambda));
     assert_int_equal(
-        er_solve_update(dw, info, dev, NULL, p->keys, p->r, p->n, p->d, p->o, m, p->lambda), expected);
+        er_solve_update(dw, work, info, dev, NULL, p->keys, r, p->n, p->d, p->o, m, p->lambda), expected);
+    free(r);
+    free(work);
     er_moment_free(dev, m);
     er_device_close(dev);
 }
