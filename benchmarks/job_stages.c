@@ -154,7 +154,7 @@ static void fill_values(job *j) {
 static er_status spread(job *j, er_spread_report *report, size_t facts) {
     er_units first = *j->units;
     first.count = facts;
-    return er_spread(report, j->m, &first, j->z, j->moments, &j->h, NULL);
+    return er_spread(report, j->m, &first, j->z, j->moments, &j->h, 0, NULL);
 }
 
 er_status job_run_spread(job *j) {

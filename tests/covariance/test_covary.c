@@ -40,7 +40,6 @@ static char *write_corpus(void) {
 static int set_up(void **state) {
     (void)state;
     er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
-    o.kind = "cpu";
     er_log_set_level(ER_LOG_QUIET);
     strcpy(dir, "covary.XXXXXX");
     if (er_device_open(&dev, &o) != ER_OK || !mkdtemp(dir)) return -1;

@@ -7,7 +7,6 @@ static er_device *dev;
 static int open_device(void **state) {
     (void)state;
     er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
-    o.kind = "cpu";
     o.threads = 1;  // millions of tiny updates: a second thread would only cost its wake-ups
     return er_device_open(&dev, &o) == ER_OK ? 0 : -1;
 }

@@ -17,7 +17,6 @@ static char dir[64];
 static int set_up(void **state) {
     (void)state;
     er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
-    o.kind = "cpu";
     er_log_set_level(ER_LOG_QUIET);
     strcpy(dir, "moment-files.XXXXXX");
     return er_device_open(&dev, &o) == ER_OK && mkdtemp(dir) ? 0 : -1;

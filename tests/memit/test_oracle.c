@@ -31,10 +31,10 @@ static er_npy golden(job *j, const char *format, size_t layer) {
 }
 
 static void job_open(job *j, const char *name) {
-    er_device_options on_cpu = {.kind = "cpu"};
+    er_device_options any = ER_DEVICE_OPTIONS_DEFAULT;
     memset(j, 0, sizeof *j);
     (void)snprintf(j->dir, sizeof j->dir, TEST_DATA "/golden/memit/%s", name);
-    OK(er_device_open(&j->dev, &on_cpu));
+    OK(er_device_open(&j->dev, &any));
     char model[640];
     (void)snprintf(model, sizeof model, "%s", path_in(j, "model"));
     er_arch arch;
