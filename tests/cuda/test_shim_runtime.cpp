@@ -172,6 +172,16 @@ static void test_dynamic_shared(void **) {
     CU(cudaFree(q));
 }
 
+// What k_rotate and k_warp would be without what orders their lanes: shuffles do not.
+static __global__ void k_race(int *out, bool dynamic) {
+    __shared__ int fixed[32];
+    ER_DYN_SMEM(int, s);
+    int *at = dynamic ? s : fixed, lane = (int)threadIdx.x;
+    at[lane] = lane;
+    lane = __shfl_xor_sync(0xffffffffu, lane, 1);
+    out[lane] = at[(lane + 2) % 32];
+}
+
 // Lane i hands on to lane i + 1 through memory, with nothing but __syncwarp() in between.
 static __global__ void k_warp(int *out) {
     __shared__ int s[64];
@@ -272,14 +282,17 @@ static void test_half_types(void **) {
 // ---- what must not go unseen ----
 
 static void bug(const char *which) {
-    int *p = device_ints(16), *pinned = nullptr, host[16] = {0};
+    int *p = device_ints(16), *q = device_ints(32), *pinned = nullptr, host[16] = {0};
     if (cudaMallocHost(&pinned, sizeof host) != cudaSuccess) return;
     if (!strcmp(which, "overrun")) (void)ER_LAUNCH_SMEM(k_rotate, 1, 16, 60, a, p, p, 1u);
     if (!strcmp(which, "pinned")) (void)ER_LAUNCH_SMEM(k_rotate, 1, 16, 64, a, p, pinned, 1u);
     if (!strcmp(which, "past pinned")) (void)cudaMemcpyAsync(pinned + 1, p, 64, cudaMemcpyDeviceToHost, a);
     if (!strcmp(which, "twins")) (void)cudaFree(pinned);
     if (!strcmp(which, "touch")) host[0] = *p;
+    if (!strcmp(which, "race")) (void)ER_LAUNCH_SMEM(k_race, 1, 32, 128, a, q, false);
+    if (!strcmp(which, "dynamic race")) (void)ER_LAUNCH_SMEM(k_race, 1, 32, 128, a, q, true);
     (void)cudaStreamSynchronize(a);
+    if (strstr(which, "race")) _exit(1);  // ThreadSanitizer reports it and lets it go on
     _exit(host[0] == 77 ? 1 : 0);
 }
 
@@ -290,6 +303,10 @@ static void test_bugs_are_seen(void **) {
 #ifdef HAS_ASAN
     dies(bug, "overrun", "heap-buffer-overflow");
     dies(bug, "touch", "use-after-poison");
+#endif
+#ifdef HAS_TSAN
+    dies(bug, "race", "data race");
+    dies(bug, "dynamic race", "data race");
 #endif
     int e = cudaMemcpyAsync(&e, &e, 4, cudaMemcpyHostToDevice, a);
     assert_int_equal(e, cudaErrorInvalidMemcpyDirection);

@@ -1,4 +1,4 @@
-// Between the parts of the shim: the scheduler of a grid (fibers.cpp), the fake runtime (runtime.cpp) and its
+// Between the parts of the shim: the scheduler of a grid (fibers.cpp), the fake runtime (runtime.h) and its
 // libraries (blas.cpp, lt.cpp, solver.cpp).
 #ifndef SHIM_FIBERS_H
 #define SHIM_FIBERS_H
