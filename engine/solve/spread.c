@@ -71,7 +71,7 @@ static er_status at_layer(er_status rc, size_t layer) {
     return er_fail(rc, "layer %zu: %s", layer, why);
 }
 
-static er_status edit_layer(spread *s, er_layer_report *r, size_t index, const er_moment *c) {
+static er_status edit_layer(spread *s, er_layer_report *r, size_t index, er_moment *c) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
     er_columns *k = &s->columns;
@@ -83,9 +83,12 @@ static er_status edit_layer(spread *s, er_layer_report *r, size_t index, const e
                       : er_columns_means(k, s->carry, layer, share));
     ER_TRY(fetch(s));
     r->gather_seconds = seconds() - t0;
+    bool parked = c->sum == NULL;
+    if (parked) ER_TRY(er_moment_fetch(d, c));
     rc = k->per_row
              ? er_solve_sums(k->dw, k->square, &r->solve, d, NULL, d_in, o, c, lambda)
              : er_solve_update(k->dw, k->square, &r->solve, d, NULL, k->keys, k->r, s->n, d_in, o, c, lambda);
+    if (parked && rc == ER_OK) rc = er_moment_park(d, c);  // the next one wants its place
     ER_TRY(at_layer(rc, layer));
     if (s->observer) ER_TRY(observe(s, layer));
     ER_TRY(d->op->weight_add(d, NULL, s->m->block[layer].down, k->dw, &change));

@@ -18,6 +18,8 @@ typedef enum er_cuda_slot {
     ER_SCRATCH_SLOTS
 } er_cuda_slot;
 
+#define ER_BLAS_SPACE ((size_t)32 << 20)  // what cuBLAS asks for on Hopper
+
 enum { ER_STAGES = 4 };
 typedef struct er_cuda_stage {  // pinned memory on the way to the device
     char *at;
@@ -30,6 +32,7 @@ typedef struct er_cuda {
     er_device base;  // first: an er_device * of ours is an er_cuda *
     cudaStream_t stream;
     cublasHandle_t blas;
+    cudaStream_t blas_stream;  // that the handle is set to
     cusolverDnHandle_t solver;
     cusolverDnParams_t solver_params;
     void *blas_space, *solver_host;
@@ -78,6 +81,8 @@ cudaDataType er_cuda_data_type(er_dtype t);
 // dst [n] of type `to` = factor * src [n] of type `from`; F16 saturates. Both [dev].
 er_status er_cuda_convert(er_device *d, cudaStream_t at, void *dst, er_dtype to, const void *src,
     er_dtype from, float factor, size_t n);
+// The handle, set to a stream: changing it costs the handle its workspace, so that is given again.
+er_status er_cuda_blas(er_device *d, cudaStream_t at, cublasHandle_t *out);
 // c [n, m] = alpha op(a) op(b) + beta c, column-major, in the device's precision; a and b of type `t`.
 er_status er_cuda_gemm(er_device *d, cudaStream_t at, cublasOperation_t op_a, cublasOperation_t op_b,
     size_t m, size_t n, size_t k, float alpha, const void *a, size_t lda, const void *b, size_t ldb,

@@ -63,18 +63,31 @@ er_status er_cuda_convert(er_device *d, cudaStream_t at, void *dst, er_dtype to,
     return convert_to<float>(at, dst, src, from, factor, n);
 }
 
+er_status er_cuda_blas(er_device *d, cudaStream_t at, cublasHandle_t *out) {
+    er_status rc = ER_OK;
+    er_cuda *c = (er_cuda *)d;
+    if (at != c->blas_stream) {
+        ER_BLAS(cublasSetStream(c->blas, at));
+        c->blas_stream = at;
+        ER_BLAS(cublasSetWorkspace(c->blas, c->blas_space, ER_BLAS_SPACE));
+    }
+    *out = c->blas;
+out:
+    return rc;
+}
+
 er_status er_cuda_gemm(er_device *d, cudaStream_t at, cublasOperation_t op_a, cublasOperation_t op_b,
     size_t m, size_t n, size_t k, float alpha, const void *a, size_t lda, const void *b, size_t ldb,
     er_dtype t, float beta, float *c, size_t ldc) {
     er_status rc = ER_OK;
-    er_cuda *dev = (er_cuda *)d;
+    cublasHandle_t blas = NULL;
     cudaDataType type = er_cuda_data_type(t);
     cublasComputeType_t compute =
         d->precision == ER_TF32_COMPUTE ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a product of %zu x %zu x %zu; %d at most a side", m, n, k, INT_MAX);
-    ER_BLAS(cublasSetStream(dev->blas, at));
-    ER_BLAS(cublasGemmEx(dev->blas, op_a, op_b, (int)m, (int)n, (int)k, &alpha, a, type, (int)lda, b, type,
+    ER_TRY(er_cuda_blas(d, at, &blas));
+    ER_BLAS(cublasGemmEx(blas, op_a, op_b, (int)m, (int)n, (int)k, &alpha, a, type, (int)lda, b, type,
         (int)ldb, &beta, c, CUDA_R_32F, (int)ldc, compute, CUBLAS_GEMM_DEFAULT));
 out:
     return rc;

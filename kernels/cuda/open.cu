@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLAS_SPACE ((size_t)32 << 20)  // what cuBLAS asks for on Hopper
-
 static void cuda_close(er_device *d) {
     er_cuda *c = (er_cuda *)d;
     if (c->stream) (void)cudaStreamSynchronize(c->stream);
@@ -129,9 +127,7 @@ static er_status check_capability(const cudaDeviceProp *p, cudaStream_t at) {
 static er_status open_libraries(er_cuda *c) {
     er_status rc = ER_OK;
     ER_BLAS(cublasCreate(&c->blas));
-    ER_BLAS(cublasSetStream(c->blas, c->stream));
-    ER_CUDA(cudaMalloc(&c->blas_space, BLAS_SPACE));
-    ER_BLAS(cublasSetWorkspace(c->blas, c->blas_space, BLAS_SPACE));
+    ER_CUDA(cudaMalloc(&c->blas_space, ER_BLAS_SPACE));
     ER_BLAS(cublasSetMathMode(c->blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
     ER_SOLVER(cusolverDnCreate(&c->solver));
     ER_SOLVER(cusolverDnCreateParams(&c->solver_params));

@@ -9,12 +9,12 @@ er_status er_cuda_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_
     size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
     size_t ldc) {
     er_status rc = ER_OK;
-    er_cuda *dev = (er_cuda *)d;
+    cublasHandle_t blas = NULL;
     if (!m || !n) return ER_OK;
     if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a product of %zu x %zu x %zu; %d at most a side", m, n, k, INT_MAX);
-    ER_BLAS(cublasSetStream(dev->blas, er_cuda_stream(d, s)));
-    ER_BLAS(cublasDgemm(dev->blas, trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+    ER_TRY(er_cuda_blas(d, er_cuda_stream(d, s), &blas));
+    ER_BLAS(cublasDgemm(blas, trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
         (int)n, (int)m, (int)k, &alpha, b, (int)ldb, a, (int)lda, &beta, c, (int)ldc));
 out:
     return rc;
