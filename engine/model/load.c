@@ -143,13 +143,16 @@ static er_status load_weights(er_loader *l) {
     er_status rc = ER_OK;
     er_model *m = l->m;
     const er_places *p = l->places;
-    ER_TRY(load_weight(l, &m->embed, &p->embed, 1, false, false));
+    // A device that cannot hold all of them keeps those it meets first: the head and the upper layers, which every step of the
+    // value optimisation uses. Lower layers run once per fact.
+    if (p->head) ER_TRY(load_weight(l, &m->head, &p->head, 1, false, false));
+    else ER_TRY(load_weight(l, &m->embed, &p->embed, 1, false, false));
+    for (size_t i = m->arch.layers; i-- > 0;) ER_TRY(load_block(l, i));
     if (p->position) ER_TRY(load_weight(l, &m->position, &p->position, 1, false, false));
-    for (size_t i = 0; i < m->arch.layers; i++) ER_TRY(load_block(l, i));
+    if (p->head) ER_TRY(load_weight(l, &m->embed, &p->embed, 1, false, false));
+    else m->head = m->embed;
     ER_TRY(load_vector(l, &m->final_w, &p->final_w, 1));
     ER_TRY(load_vector(l, &m->final_b, &p->final_b, 1));
-    m->head = m->embed;
-    if (p->head) ER_TRY(load_weight(l, &m->head, &p->head, 1, false, false));
     ER_TRY(load_vector(l, &m->head_b, &p->head_bias, 1));
     ER_TRY(load_rope(l));
 out:

@@ -135,6 +135,12 @@ out:
     return rc;
 }
 
+// Two thirds of the card for weights; the rest is for what they are used on. For tests: ERRATA_DEBUG_WEIGHT_LIMIT, in bytes.
+static size_t weight_limit(size_t memory) {
+    const char *debug = getenv("ERRATA_DEBUG_WEIGHT_LIMIT");
+    return debug ? (size_t)strtoull(debug, NULL, 10) : memory / 3 * 2;
+}
+
 er_status er_cuda_open(er_device **out, const er_device_options *options) {
     er_status rc = ER_OK;
     er_cuda *c = NULL;
@@ -159,7 +165,7 @@ er_status er_cuda_open(er_device **out, const er_device_options *options) {
                                ? options->memory_limit
                                : c->free_at_open;
     c->base.runs_behind = true;
-    c->weight_limit = c->base.memory_limit / 3 * 2;
+    c->weight_limit = weight_limit(c->base.memory_limit);
     (void)snprintf(c->base.name, sizeof c->base.name, "cuda: %.60s, sm_%d%d, %.0f GB, %s", prop.name,
         prop.major, prop.minor, (double)prop.totalGlobalMem * 1e-9, er_precision_name(options->precision));
     *out = &c->base;
