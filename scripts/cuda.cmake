@@ -1,15 +1,15 @@
-# errata_cuda: kernels/cuda/*.cu by nvcc, for Ampere, Hopper and Blackwell as far as this nvcc knows them, and as PTX of the
+# errata_cuda: kernels/cuda/*.cu by nvcc, for Ampere, Ada, Hopper and Blackwell as far as this nvcc knows them, and as PTX of the
 # newest for what comes after.
 execute_process(COMMAND ${ERRATA_NVCC} --list-gpu-arch OUTPUT_VARIABLE known OUTPUT_STRIP_TRAILING_WHITESPACE)
 string(REPLACE "\n" ";" known "${known}")
-foreach(arch 80 90 100)
+foreach(arch 80 89 90 100)
   if("compute_${arch}" IN_LIST known)
     list(APPEND cuda_archs ${arch}-real)
     set(newest ${arch})
   endif()
 endforeach()
 if(NOT newest)
-  message(FATAL_ERROR "${ERRATA_NVCC} compiles for none of sm_80, sm_90 and sm_100; -DERRATA_CUDA=OFF leaves it out")
+  message(FATAL_ERROR "${ERRATA_NVCC} compiles for none of sm_80, sm_89, sm_90 and sm_100; -DERRATA_CUDA=OFF leaves it out")
 endif()
 list(APPEND cuda_archs ${newest}-virtual)
 set(CMAKE_CUDA_COMPILER ${ERRATA_NVCC})
@@ -24,3 +24,6 @@ set_target_properties(errata_cuda PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQU
 target_include_directories(errata_cuda PRIVATE ${CMAKE_SOURCE_DIR})
 target_compile_options(errata_cuda PRIVATE -Xcompiler=-Wall,-Wextra $<$<BOOL:${ERRATA_WERROR}>:-Werror=all-warnings>)
 target_link_libraries(errata_cuda INTERFACE errata_io)
+if(ERRATA_WERROR)  # a kernel whose registers spill to memory is a slow one: an error like a warning
+  set_target_properties(errata_cuda PROPERTIES CUDA_COMPILER_LAUNCHER ${CMAKE_SOURCE_DIR}/scripts/nvcc_no_spills.sh)
+endif()
