@@ -1,15 +1,15 @@
-# errata_cuda: kernels/cuda/*.cu by nvcc, for Ampere, Hopper and Blackwell as far as this nvcc knows them, and as PTX of the
+# errata_cuda: kernels/cuda/*.cu by nvcc, for Ampere, Ada, Hopper and Blackwell as far as this nvcc knows them, and as PTX of the
 # newest for what comes after.
 execute_process(COMMAND ${ERRATA_NVCC} --list-gpu-arch OUTPUT_VARIABLE known OUTPUT_STRIP_TRAILING_WHITESPACE)
 string(REPLACE "\n" ";" known "${known}")
-foreach(arch 80 90 100)
+foreach(arch 80 89 90 100)
   if("compute_${arch}" IN_LIST known)
     list(APPEND cuda_archs ${arch}-real)
     set(newest ${arch})
   endif()
 endforeach()
 if(NOT newest)
-  message(FATAL_ERROR "${ERRATA_NVCC} compiles for none of sm_80, sm_90 and sm_100; -DERRATA_CUDA=OFF leaves it out")
+  message(FATAL_ERROR "${ERRATA_NVCC} compiles for none of sm_80, sm_89, sm_90 and sm_100; -DERRATA_CUDA=OFF leaves it out")
 endif()
 list(APPEND cuda_archs ${newest}-virtual)
 set(CMAKE_CUDA_COMPILER ${ERRATA_NVCC})
@@ -27,4 +27,7 @@ get_filename_component(cuda_root ${ERRATA_NVCC} DIRECTORY)
 get_filename_component(cuda_root ${cuda_root}/.. REALPATH)
 find_library(CUBLAS_LIB cublas HINTS ${cuda_root}/lib64 ${cuda_root}/targets/x86_64-linux/lib REQUIRED)
 find_library(CUSOLVER_LIB cusolver HINTS ${cuda_root}/lib64 ${cuda_root}/targets/x86_64-linux/lib REQUIRED)
-target_link_libraries(errata_cuda INTERFACE errata_io ${CUBLAS_LIB} ${CUSOLVER_LIB})
+target_link_libraries(errata_cuda INTERFACE errata_kernels errata_io ${CUBLAS_LIB} ${CUSOLVER_LIB})
+if(ERRATA_WERROR)  # a kernel whose registers spill to memory is a slow one: an error like a warning
+  set_target_properties(errata_cuda PROPERTIES CUDA_COMPILER_LAUNCHER ${CMAKE_SOURCE_DIR}/scripts/nvcc_no_spills.sh)
+endif()

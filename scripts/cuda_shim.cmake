@@ -28,6 +28,6 @@ function(shim_library name)
   if(ERRATA_SANITIZE MATCHES "address" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(${name} PRIVATE -fsanitize-sections=shim_shared)  # red zones between shared arrays
   endif()
-  target_link_libraries(${name} INTERFACE cuda_fibers errata_io)
+  target_link_libraries(${name} INTERFACE cuda_fibers errata_kernels errata_io)
 endfunction()
 add_subdirectory(tests/cuda_shim)

@@ -1,0 +1,48 @@
+# The libraries that errata links to: from the system by pkg-config, or with -DERRATA_DEPS=FOLDER from the folder that
+# scripts/gpu_bundle.sh made (include/, lib/), for a machine without the packages. Either way it defines PkgConfig::CJSON, CRYPTO,
+# ZLIB and ONIG, and UTF8PROC_LIB, OPENBLAS_LIB, OPENBLAS_INCLUDE, CMOCKA_LIB, DNNL_LIB, DNNL_INCLUDE.
+set(ERRATA_DEPS "" CACHE PATH "Folder of scripts/gpu_bundle.sh to take the libraries from, instead of the system's")
+find_package(OpenMP REQUIRED COMPONENTS C)
+find_package(Threads REQUIRED)
+
+if(NOT ERRATA_DEPS)
+  find_package(PkgConfig REQUIRED)
+  pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson)
+  pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+  pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+  pkg_check_modules(ONIG REQUIRED IMPORTED_TARGET oniguruma)
+  find_library(UTF8PROC_LIB utf8proc REQUIRED)
+  find_library(OPENBLAS_LIB NAMES openblas REQUIRED)
+  find_path(OPENBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas openblas-openmp x86_64-linux-gnu REQUIRED)
+  find_library(DNNL_LIB dnnl)
+  find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h)
+  if(ERRATA_TESTS)
+    find_library(CMOCKA_LIB cmocka REQUIRED)
+  endif()
+  return()
+endif()
+
+get_filename_component(deps "${ERRATA_DEPS}" ABSOLUTE BASE_DIR ${CMAKE_SOURCE_DIR})
+function(bundled variable name)
+  find_library(${variable} ${name} PATHS ${deps}/lib NO_DEFAULT_PATH REQUIRED)
+endfunction()
+foreach(pair CJSON:cjson CRYPTO:crypto ZLIB:z ONIG:onig)
+  string(REPLACE ":" ";" pair ${pair})
+  list(GET pair 0 target)
+  list(GET pair 1 name)
+  bundled(${target}_LIB ${name})
+  add_library(PkgConfig::${target} UNKNOWN IMPORTED)
+  set_target_properties(PkgConfig::${target} PROPERTIES IMPORTED_LOCATION ${${target}_LIB}
+    INTERFACE_INCLUDE_DIRECTORIES "${deps}/include;${deps}/include/cjson")
+endforeach()
+bundled(UTF8PROC_LIB utf8proc)
+bundled(OPENBLAS_LIB openblas)
+set(OPENBLAS_INCLUDE ${deps}/include)
+if(ERRATA_TESTS)
+  bundled(CMOCKA_LIB cmocka)
+endif()
+include_directories(SYSTEM ${deps}/include)
+
+# Programs find the bundle from where they lie, in the build folder or up to two below it, so that a checkout may be moved.
+file(RELATIVE_PATH from_build ${CMAKE_BINARY_DIR} ${deps}/lib)
+set(CMAKE_BUILD_RPATH "$ORIGIN/${from_build};$ORIGIN/../${from_build};$ORIGIN/../../${from_build}")
