@@ -56,8 +56,8 @@ static er_status parse_flag(job_options *o, const char *flag, const char *value)
     } size[] = {{"--layers", &o->layers}, {"--facts", &o->facts}, {"--steps", &o->steps},
         {"--batch-tokens", &o->batch_tokens}, {"--cov-tokens", &o->cov_tokens},
         {"--cov-batch", &o->cov_batch}, {"--limit-values", &o->limit_values},
-        {"--limit-solve", &o->limit_solve}, {"--gemm-size", &o->gemm_size}, {"--threads", &threads},
-        {"--seed", &seed}};
+        {"--limit-solve", &o->limit_solve}, {"--gemm-size", &o->gemm_size},
+        {"--memory-limit-mb", &o->memory_mb}, {"--threads", &threads}, {"--seed", &seed}};
     const struct {
         const char *flag;
         double *to;
@@ -140,6 +140,7 @@ out:
 static er_status open_model(job *j) {
     er_status rc = ER_OK;
     job_dump *dump = NULL;
+    j->o.device.memory_limit = j->o.memory_mb * 1000000;
     ER_TRY(er_device_open(&j->dev, &j->o.device));
     er_watch_memory(j->dev);
     double start = er_now();

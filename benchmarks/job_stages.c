@@ -29,19 +29,12 @@ static er_floors floors_of(const job *j, size_t facts) {
 // ---- covariance ----
 
 static er_status covary_rows(job *j, size_t n_layers, const er_token_rows *rows, double *flops) {
-    return er_covary_rows(j->moments, j->m, j->h.layers, n_layers, rows, j->o.cov_batch, flops);
+    return er_covary_collect(
+        j->moments, j->m, j->h.layers, n_layers, rows, j->o.cov_batch, NULL, NULL, flops);
 }
 
 void job_free_moments(job *j) {
     for (size_t i = 0; i < j->h.n_layers; i++) er_moment_free(j->dev, j->moments[i]), j->moments[i] = NULL;
-}
-
-static er_status make_moments(job *j) {
-    er_status rc = ER_OK;
-    for (size_t i = 0; i < j->h.n_layers; i++)
-        ER_TRY(er_moment_create(&j->moments[i], j->dev, j->m->arch.inner));
-out:
-    return rc;
 }
 
 er_status job_run_covary(job *j) {
@@ -52,10 +45,8 @@ er_status job_run_covary(job *j) {
     job_stage *s = begin(j, STAGE_COVARY, "covariance", "tokens", j->o.cov_tokens);
     ER_TRY(er_random_rows(&warm, WARM_TOKENS, row, vocab, j->o.seed + 1));
     ER_TRY(er_random_rows(&rows, j->o.cov_tokens, row, vocab, j->o.seed));
-    ER_TRY(er_moment_create(&j->moments[0], j->dev, j->m->arch.inner));
-    ER_TRY(covary_rows(j, 1, warm, NULL));
+    ER_TRY(covary_rows(j, 1, warm, &s->flops));
     job_free_moments(j);
-    ER_TRY(make_moments(j));
     double start = er_now();
     ER_TRY(covary_rows(j, j->h.n_layers, rows, &s->flops));
     s->seconds = er_now() - start;
@@ -115,8 +106,13 @@ er_status job_run_values(job *j) {
     er_status rc = ER_OK;
     er_values_stats stats = {0};
     job_stage *s = begin(j, STAGE_VALUES, "values", "facts", j->o.facts);
-    size_t tokens = j->o.batch_tokens ? j->o.batch_tokens : 1024,
-           guess = (size_t)((double)tokens / j->means.suffix) + 1;
+    size_t guess = 0, need = 0, available = 0, total = 0;
+    ER_TRY(er_moment_make_room(j->dev, j->moments, j->h.n_layers,
+        er_values_bytes(&j->m->arch, j->units, &j->h, j->o.batch_tokens ? j->o.batch_tokens : 8192)));
+    ER_TRY(j->dev->op->memory(j->dev, &available, &total));
+    ER_TRY(er_values_batch(
+        &j->o.batch_tokens, &need, j->dev, &j->m->arch, j->units, &j->h, j->o.batch_tokens, available));
+    guess = (size_t)((double)j->o.batch_tokens / j->means.suffix) + 1;
     if (guess > j->o.facts) guess = j->o.facts;
     ER_TRY(optimise(j, &stats, guess, WARM_STEPS, false));
     j->slots = stats.slots, j->batch_tokens = stats.batch_tokens;
@@ -153,8 +149,10 @@ static void fill_values(job *j) {
 
 static er_status spread(job *j, er_spread_report *report, size_t facts) {
     er_units first = *j->units;
+    size_t tokens = 0;
     first.count = facts;
-    return er_spread(report, j->m, &first, j->z, j->moments, &j->h, 0, NULL);
+    er_status rc = er_spread_room(&tokens, j->dev, &j->m->arch, &first, &j->h, j->moments);
+    return rc == ER_OK ? er_spread(report, j->m, &first, j->z, j->moments, &j->h, tokens, NULL) : rc;
 }
 
 er_status job_run_spread(job *j) {

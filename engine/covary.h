@@ -47,6 +47,11 @@ void er_covary_free(
 // warns when the text is shorter.
 er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *const *paths, size_t n_paths,
     size_t tokens, size_t row_tokens, uint64_t seed);
+// The sums of these rows for all layers, out[i] made here: one pass for as many layers as the device holds sums of, which is all of them
+// where memory is not short; finished ones are parked where the next need the room. `done`, if any, sees each as it is finished.
+typedef er_status (*er_covary_done)(void *ctx, size_t i, const er_moment *m);
+er_status er_covary_collect(er_moment **out, er_model *m, const size_t *layers, size_t n_layers, const er_token_rows *rows,
+    size_t batch_tokens, er_covary_done done, void *ctx, double *flops);
 // Runs the rows through layers 0 .. max(layers), the last one just to its key, and adds the keys of each
 // wanted layer.
 er_status er_covary_rows(er_moment *const *moments, er_model *m, const size_t *layers, size_t n_layers,

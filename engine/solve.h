@@ -63,6 +63,9 @@ er_status er_spread(er_spread_report *out, er_model *m, const er_units *units, c
 size_t er_spread_tokens(const er_device *dev);
 // Bytes it takes on the device, when all of it fits there; neither the model nor c is counted, nor what the
 // device's own solvers take.
+// The largest chunk that the device has room for; statistics are parked where they must be. What er_spread takes as max_tokens.
+er_status er_spread_room(size_t *max_tokens, er_device *dev, const er_arch *a, const er_units *units, const er_hparams *h,
+    er_moment *const *c);
 er_status er_spread_bytes(
     size_t *out, const er_arch *a, const er_units *units, const er_hparams *h, size_t max_tokens);
 #endif

@@ -42,6 +42,11 @@ typedef struct er_values_stats {
 // Device bytes that a step of `batch_tokens` takes, what is sized for it once included. Weights are not.
 size_t er_values_bytes(const er_arch *a, const er_units *units, const er_hparams *h, size_t batch_tokens);
 
+// The batch for a device: `wanted`, or where that is 0 the largest that fits the `available` bytes beside a GEMM's workspaces (1,024 on
+// a CPU, where larger ones only leave the cache). *need gets its bytes. ENOMEM when not even the smallest, or not the wanted one, fits.
+er_status er_values_batch(size_t *batch, size_t *need, const er_device *dev, const er_arch *a, const er_units *units,
+    const er_hparams *h, size_t wanted, size_t available);
+
 // Where memory does not suffice the batch is halved, down to the longest unit's, and a warning says so; a deterministic run fails
 // instead. EINTERRUPTED once er_stop_requested(): units already given to the sink are finished.
 er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units *units, const er_hparams *h,

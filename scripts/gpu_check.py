@@ -27,7 +27,9 @@ import gpu_parity
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "build-gpu"
 BUILD = WORK / "build"
-STEPS = ["machine", "build", "ops", "parity", "sanitizer", "bench", "job"]
+STEPS = ["machine", "build", "ops", "engine", "parity", "sanitizer", "bench", "job"]
+# Tests of the engine that take whichever device there is: here the GPU.
+ENGINE = ["test_forward", "test_backward", "test_values", "test_spread", "test_covary", "test_moment", "test_oracle"]
 TOOLS = ["memcheck", "racecheck", "initcheck", "synccheck"]
 
 
@@ -95,7 +97,7 @@ class Check:
         if rc != 0:
             return False, f"cmake: {rc}"
         listed = subprocess.run(["ninja", "-C", BUILD, "-t", "targets", "all"], capture_output=True, text=True).stdout
-        targets = sorted(set(re.findall(r"^((?:tests/cuda/)?test_\w+_gpu|errata|bench_ops|bench_job): ", listed, re.M)))
+        targets = sorted(set(re.findall(r"^((?:tests/cuda/)?test_\w+_gpu|errata|bench_ops|bench_job|" + "|".join(ENGINE) + "): ", listed, re.M)))
         rc = self.run("build", ["ninja", "-C", BUILD, *targets], 240)
         return rc == 0, f"{len(targets)} programs" if rc == 0 else f"ninja: {rc}"
 
@@ -118,8 +120,16 @@ class Check:
     def ops(self):
         return self.summary(self.all_of([(pathlib.Path(p).name, [p], 120, None) for p in self.programs()], 4))
 
+    def engine(self):
+        there = [name for name in ENGINE if (BUILD / name).exists()]
+        return self.summary(self.all_of([(name, [BUILD / name], 150, None) for name in there], 4))
+
     def parity(self):
-        return gpu_parity.compare(self, BUILD / "errata", ROOT / "examples/world", self.options.device)
+        ok, said = gpu_parity.compare(self, BUILD / "errata", ROOT / "examples/world", self.options.device)
+        if self.options.device == "cuda":  # both forms of the solve, both layouts, and weights streamed from the host
+            rc = self.run("edit_parity", ["bash", ROOT / "tests/cuda/edit_parity.sh", BUILD / "errata", BUILD / "errata", ROOT], 90)
+            ok, said = ok and rc == 0, said + f"; edit_parity.sh: {rc}"
+        return ok, said
 
     def sanitizer(self):
         tool_path = shutil.which("compute-sanitizer") or str(pathlib.Path(find_nvcc()).parent / "compute-sanitizer")

@@ -132,63 +132,30 @@ static double now(void) {
 // ---- all of it ----
 
 typedef struct er_missing {
-    er_moment ***place;  // where each goes
     er_moment **moment;
-    size_t *layer;
+    size_t *layer, *place;  // place: in the caller's list
     size_t count;
+    er_model *m;
+    const er_covary_options *o;
+    const char *text;
 } er_missing;
 
-static er_status list_missing(er_missing *w, er_moment **out, const size_t *layers, size_t n_layers) {
-    w->place = calloc(n_layers + 1, sizeof *w->place);
+static er_status list_missing(er_missing *w, er_moment *const *out, const size_t *layers, size_t n_layers) {
     w->moment = calloc(n_layers + 1, sizeof *w->moment);
     w->layer = calloc(n_layers + 1, sizeof *w->layer);
-    if (!w->place || !w->moment || !w->layer) return er_fail(ER_ENOMEM, "%zu layers", n_layers);
+    w->place = calloc(n_layers + 1, sizeof *w->place);
+    if (!w->moment || !w->layer || !w->place) return er_fail(ER_ENOMEM, "%zu layers", n_layers);
     for (size_t i = 0; i < n_layers; i++)
-        if (!out[i]) w->place[w->count] = &out[i], w->layer[w->count++] = layers[i];
+        if (!out[i]) w->place[w->count] = i, w->layer[w->count++] = layers[i];
     return ER_OK;
 }
 
-// How many of the missing sums the device holds beside what a pass needs: all of them, but for large keys on
-// a small card.
-static er_status group_size(size_t *out, const er_missing *w, size_t first, er_model *m) {
-    size_t available = 0, total = 0, left = w->count - first,
-           own = m->arch.inner * m->arch.inner * sizeof(double);
-    er_status rc = m->dev->op->memory(m->dev, &available, &total);
-    if (rc != ER_OK) return rc;
-    size_t beside = own / 2 + total / 8, most = available > beside + own ? (available - beside) / own : 1;
-    *out = !m->dev->runs_behind || most > left ? left : most;
-    return ER_OK;
-}
-
-static er_status keep(
-    const er_missing *w, size_t i, er_model *m, const er_covary_options *o, const char *text) {
+static er_status keep(void *ctx, size_t i, const er_moment *moment) {
+    const er_missing *w = ctx;
     char hex[65];
-    if (!o->cache_dir) return ER_OK;
-    er_status rc = layer_digest(hex, text, w->layer[i]);
-    return rc == ER_OK ? er_moment_cache_put(w->moment[i], m->dev, o->cache_dir, hex) : rc;
-}
-
-// One pass over the text for as many layers as fit, which is all of them where memory is not short.
-static er_status compute(er_missing *w, er_model *m, const er_covary_options *o, const er_token_rows *rows,
-    const char *text, double *flops) {
-    er_status rc = ER_OK;
-    for (size_t first = 0, n = 0; first < w->count; first += n) {
-        double part = 0;
-        ER_TRY(er_moment_make_room(m->dev, w->moment, first, m->arch.inner * m->arch.inner * sizeof(double)));
-        ER_TRY(group_size(&n, w, first, m));
-        for (size_t i = first; i < first + n; i++) {
-            ER_TRY(er_moment_create(w->place[i], m->dev, m->arch.inner));
-            w->moment[i] = *w->place[i];
-        }
-        ER_TRY(er_covary_rows(w->moment + first, m, w->layer + first, n, rows, o->batch_tokens, &part));
-        *flops += part;
-        for (size_t i = first; i < first + n; i++) {
-            ER_TRY(keep(w, i, m, o, text));
-            if (first + n < w->count) ER_TRY(er_moment_park(m->dev, w->moment[i]));
-        }
-    }
-out:
-    return rc;
+    if (!w->o->cache_dir) return ER_OK;
+    er_status rc = layer_digest(hex, w->text, w->layer[i]);
+    return rc == ER_OK ? er_moment_cache_put(moment, w->m->dev, w->o->cache_dir, hex) : rc;
 }
 
 er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n_layers,
@@ -212,7 +179,10 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
         ER_TRY(o.n_corpus ? er_corpus_rows(&rows, m, o.corpus, o.n_corpus, o.tokens, o.row_tokens, o.seed)
                           : sampled_rows(&rows, m, &o, text));
         said.text_seconds = now() - start, start = now();
-        ER_TRY(compute(&want, m, &o, rows, text, &said.flops));
+        want.m = m, want.o = &o, want.text = text;
+        ER_TRY(er_covary_collect(
+            want.moment, m, want.layer, want.count, rows, o.batch_tokens, keep, &want, &said.flops));
+        for (size_t i = 0; i < want.count; i++) out[want.place[i]] = want.moment[i];
         said.pass_seconds = now() - start;
         said.tokens = rows->tokens, said.rows = rows->rows;
     }

@@ -52,9 +52,9 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
         debug_stop("write");
         ER_TRY(er_job_write(&j));
     } else {
-        ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.units, &j.report->hparams,
-            j.batch_tokens, (double)j.report->weight_bytes,
-            j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
+        ER_TRY(
+            er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.units, &j.report->hparams, j.batch_tokens,
+                (double)j.report->weight_bytes, j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
         ER_TRY(er_job_manifest(&j, NULL));
     }
     j.report->seconds = er_job_clock() - j.start;

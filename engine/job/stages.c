@@ -76,25 +76,9 @@ out:
     return rc;
 }
 
-// The largest chunk that the device has room for, statistics parked if they must.
-static er_status solve_tokens(size_t *tokens, er_job *j) {
-    er_status rc = ER_OK;
-    const er_hparams *h = &j->report->hparams;
-    size_t need = 0, available = 0, total = 0, moment = j->arch.inner * j->arch.inner * sizeof(double);
-    *tokens = er_spread_tokens(j->dev);
-    if (!j->dev->runs_behind) return ER_OK;
-    ER_TRY(er_spread_bytes(&need, &j->arch, j->units, h, *tokens));
-    ER_TRY(er_moment_make_room(j->dev, j->moments, h->n_layers, need + moment));
-    ER_TRY(j->dev->op->memory(j->dev, &available, &total));
-    while (need + moment > available && *tokens > 512)
-        ER_TRY(er_spread_bytes(&need, &j->arch, j->units, h, *tokens /= 2));
-out:
-    return rc;
-}
-
 er_status er_job_solve(er_job *j) {
     size_t tokens = 0;
-    er_status rc = solve_tokens(&tokens, j);
+    er_status rc = er_spread_room(&tokens, j->dev, &j->arch, j->units, &j->report->hparams, j->moments);
     if (rc == ER_OK)
         rc = er_spread(
             &j->report->spread, j->m, j->units, j->z, j->moments, &j->report->hparams, tokens, NULL);

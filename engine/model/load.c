@@ -143,8 +143,8 @@ static er_status load_weights(er_loader *l) {
     er_status rc = ER_OK;
     er_model *m = l->m;
     const er_places *p = l->places;
-    // A device that cannot hold all of them keeps those it meets first: the head and the upper layers, which every step of the
-    // value optimisation uses. Lower layers run once per fact.
+    // A device that cannot hold all of them keeps those it meets first: the head and the upper layers, which
+    // every step of the value optimisation uses. Lower layers run once per fact.
     if (p->head) ER_TRY(load_weight(l, &m->head, &p->head, 1, false, false));
     else ER_TRY(load_weight(l, &m->embed, &p->embed, 1, false, false));
     for (size_t i = m->arch.layers; i-- > 0;) ER_TRY(load_block(l, i));

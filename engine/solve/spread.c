@@ -177,3 +177,18 @@ er_status er_spread_bytes(
     er_layout_free(l);
     return ER_OK;
 }
+
+er_status er_spread_room(size_t *max_tokens, er_device *dev, const er_arch *a, const er_units *units,
+    const er_hparams *h, er_moment *const *c) {
+    er_status rc = ER_OK;
+    size_t need = 0, available = 0, total = 0, moment = a->inner * a->inner * sizeof(double);
+    *max_tokens = er_spread_tokens(dev);
+    if (!dev->runs_behind) return ER_OK;
+    ER_TRY(er_spread_bytes(&need, a, units, h, *max_tokens));
+    ER_TRY(er_moment_make_room(dev, c, h->n_layers, need + moment));
+    ER_TRY(dev->op->memory(dev, &available, &total));
+    while (need + moment > available && *max_tokens > 512)
+        ER_TRY(er_spread_bytes(&need, a, units, h, *max_tokens /= 2));
+out:
+    return rc;
+}

@@ -17,3 +17,28 @@ size_t er_values_bytes(const er_arch *a, const er_units *units, const er_hparams
     bytes += z.cap_labels * (a->vocab * f + 3 * row + 8 * f);
     return bytes + (z.cap_tokens + 2 * z.cap_rows) * f;
 }
+
+enum { CPU_BATCH = 1024, GPU_BATCH = 8192, LEAST_BATCH = 128 };
+
+// Beside the batch: a GEMM's 16-bit inputs and converted weights, workspaces, what fragmentation costs.
+static size_t beside(const er_arch *a, size_t batch) {
+    size_t inputs = 2 * batch * (a->inner > a->hidden ? a->inner : a->hidden),
+           logits = batch / 2 * a->vocab;  // labels are few beside tokens: a quarter of them, two bytes each
+    return (inputs > logits ? inputs : logits) + ((size_t)256 << 20);
+}
+
+er_status er_values_batch(size_t *batch, size_t *need, const er_device *dev, const er_arch *a,
+    const er_units *units, const er_hparams *h, size_t wanted, size_t available) {
+    *batch = wanted ? wanted : dev->runs_behind ? GPU_BATCH : CPU_BATCH;
+    *need = er_values_bytes(a, units, h, *batch) + beside(a, *batch);
+    if (!dev->runs_behind) return ER_OK;
+    while (*need > available && !wanted && *batch / 2 >= LEAST_BATCH) {
+        *batch /= 2;
+        *need = er_values_bytes(a, units, h, *batch) + beside(a, *batch);
+    }
+    if (*need <= available) return ER_OK;
+    return er_fail(ER_ENOMEM,
+        "the values stage takes %.2f GB with %zu tokens a step; the device has %.2f GB left beside the "
+        "weights",
+        (double)*need * 1e-9, *batch, (double)available * 1e-9);
+}

@@ -2,7 +2,7 @@
 # The same edit on the CPU and on the CUDA device must give the same weights: dW within 1e-4 of itself, in both profiles'
 # forms of the solve, for both layouts of weights.
 #
-#   test_edit_parity.sh ERRATA ERRATA_WITH_CUDA SOURCE_ROOT
+#   edit_parity.sh ERRATA ERRATA_WITH_CUDA SOURCE_ROOT
 set -euo pipefail
 cpu=$1 cuda=$2 root=$3
 scratch=$(mktemp -d)
