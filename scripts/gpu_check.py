@@ -4,7 +4,7 @@ docs/gpu.md names. Every step runs even when one before it failed, but for the b
 1 when one did not, 69 without a GPU.
 
 Environment: OUT (folder of gpu_check.json and the logs; else build-gpu), PARITY_BOUND (1e-4) and PARITY_BOUND_BF16 (0.05),
-BENCH_PRECISIONS ("bf16 fp32"), BENCH_JOB and TORCH_LOOP (their arguments).
+BENCH_PRECISIONS ("bf16 fp32"), BENCH_JOB and TORCH_LOOP (their arguments), JOB_SECONDS (150).
 """
 
 import argparse
@@ -135,7 +135,7 @@ class Check:
         tool_path = shutil.which("compute-sanitizer") or str(pathlib.Path(find_nvcc()).parent / "compute-sanitizer")
         runs = [(f"{tool}_{pathlib.Path(p).name}", [tool_path, "--tool", tool, "--error-exitcode", "9", p], self.options.tool_seconds,
                  {"ERRATA_TEST_QUICK": "1"}) for p in self.programs() for tool in TOOLS]
-        return self.summary(self.all_of(runs, 4))
+        return self.summary(self.all_of(runs, 8))
 
     def bench(self):
         ok, said = True, []
@@ -156,7 +156,7 @@ class Check:
             return True, "bench_job is not there"
         report, facts = self.logs / "bench_job.json", self.logs / "facts.jsonl"
         arguments = os.environ.get("BENCH_JOB", "--shape gptj-6b --precision bf16 --facts 10000 --batch-tokens 8192").split()
-        seconds = max(30, min(150, int(self.left()) - 70))
+        seconds = max(30, min(int(os.environ.get("JOB_SECONDS", "150")), int(self.left()) - 40))
         rc = self.run("bench_job", [program, "--device", self.options.device, *arguments, "--budget", seconds - 15, "--json", report,
                                     "--dump-facts", facts], seconds)
         ok, said = rc == 0, [f"bench_job: {rc}"]
