@@ -4,7 +4,8 @@ docs/gpu.md names. Every step runs even when one before it failed, but for the b
 1 when one did not, 69 without a GPU.
 
 Environment: OUT (folder of gpu_check.json and the logs; else build-gpu), PARITY_BOUND (1e-4) and PARITY_BOUND_BF16 (0.05),
-BENCH_PRECISIONS ("bf16 fp32"), BENCH_JOB and TORCH_LOOP (their arguments), JOB_SECONDS (150).
+BENCH_PRECISIONS ("bf16 fp32"), BENCH_JOB and TORCH_LOOP (their arguments), JOB_SECONDS (150), COMMIT (where .git
+did not travel).
 """
 
 import argparse
@@ -75,8 +76,8 @@ class Check:
         r, gpu = self.result, say("nvidia-smi", "--query-gpu=name,driver_version,compute_cap,memory.total", "--format=csv,noheader")
         name, driver, cap, memory = ((gpu.splitlines() or ["no GPU"])[0].split(", ") + [""] * 4)[:4]
         release = re.search(r"release ([0-9.]+)", say(find_nvcc(), "--version"))
-        r["commit"] = say("git", "rev-parse", "--short=12", "HEAD") or os.environ.get("COMMIT", "unknown")
-        if say("git", "status", "--porcelain", "--untracked-files=no"):
+        r["commit"] = os.environ.get("COMMIT") or say("git", "rev-parse", "--short=12", "HEAD") or "unknown"
+        if not os.environ.get("COMMIT") and say("git", "status", "--porcelain", "--untracked-files=no"):
             r["commit"] += "+"  # and changes to it
         r.update(gpu=name, driver=driver, cuda=release.group(1) if release else None, capability=cap)
         return True, f"{name}, {memory}, sm_{cap.replace('.', '')}, driver {driver}, nvcc {r['cuda']}, commit {r['commit']}"
