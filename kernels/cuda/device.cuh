@@ -20,6 +20,11 @@ typedef enum er_cuda_slot {
 
 #define ER_BLAS_SPACE ((size_t)32 << 20)  // what cuBLAS asks for on Hopper
 
+typedef struct er_cuda_block {  // an allocation
+    void *at;
+    size_t bytes;
+} er_cuda_block;
+
 enum { ER_STAGES = 4 };
 typedef struct er_cuda_stage {  // pinned memory on the way to the device
     char *at;
@@ -45,8 +50,9 @@ typedef struct er_cuda {
     er_cuda_stage stage[ER_STAGES];
     unsigned stage_now;
     size_t stage_used;
-    cudaStream_t stage_stream;          // that the stage in hand is copied on
-    size_t free_at_open;                // bytes; what is missing from it later is taken as ours
+    cudaStream_t stage_stream;         // that the stage in hand is copied on
+    er_cuda_block *block;              // every allocation, so that memory_limit counts ours and nobody else's
+    size_t blocks, block_room, taken;  // taken: their bytes
     size_t weight_bytes, weight_limit;  // on the device, and how many may be
     er_weight *on_host;                 // list of the weights that live in host memory
     struct er_stream_ring *ring;        // NULL until one of them is used
@@ -117,8 +123,7 @@ er_status er_cuda_norm(er_device *d, er_stream *s, er_norm_kind kind, float *y, 
     const float *w, const float *b, float eps, size_t tokens, size_t hidden);
 er_status er_cuda_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dx, const float *dy,
     const float *x, const float *w, const float *stats, size_t tokens, size_t hidden);
-er_status er_cuda_row_norm(
-    er_device *d, er_stream *s, float *out, const float *x, size_t rows, size_t width);
+er_status er_cuda_row_norm(er_device *d, er_stream *s, float *out, const float *x, size_t rows, size_t width);
 er_status er_cuda_rope(er_device *d, er_stream *s, er_rope_style style, float *x, size_t ld,
     const int32_t *pos, const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim,
     bool inverse);

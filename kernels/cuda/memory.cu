@@ -5,6 +5,7 @@
 // would.
 #include "kernels/cuda/device.cuh"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define STAGE_BYTES ((size_t)4 << 20)
@@ -56,12 +57,12 @@ out:
     return rc;
 }
 
+// Within memory_limit and what the driver still has: other programs may use the card too.
 static er_status free_now(er_cuda *c, size_t *left) {
     er_status rc = ER_OK;
-    size_t free_bytes = 0, total = 0, taken;
+    size_t free_bytes = 0, total = 0;
     ER_CUDA(cudaMemGetInfo(&free_bytes, &total));
-    taken = c->free_at_open > free_bytes ? c->free_at_open - free_bytes : 0;
-    *left = c->base.memory_limit > taken ? c->base.memory_limit - taken : 0;
+    *left = c->base.memory_limit > c->taken ? c->base.memory_limit - c->taken : 0;
     if (*left > free_bytes) *left = free_bytes;
 out:
     return rc;
@@ -72,38 +73,55 @@ er_status er_cuda_memory(er_device *d, size_t *available, size_t *total) {
     return free_now((er_cuda *)d, available);
 }
 
+static er_status note_block(er_cuda *c, void *p, size_t bytes) {
+    if (c->blocks == c->block_room) {
+        size_t room = c->block_room ? 2 * c->block_room : 256;
+        er_cuda_block *more = (er_cuda_block *)realloc(c->block, room * sizeof *more);
+        if (!more) return er_fail(ER_ENOMEM, "a list of %zu allocations", room);
+        c->block = more;
+        c->block_room = room;
+    }
+    c->block[c->blocks].at = p;
+    c->block[c->blocks++].bytes = bytes;
+    c->taken += bytes;
+    return ER_OK;
+}
+
 // A pointer of 0 bytes is still a pointer: NULL means an argument that is absent.
 er_status er_cuda_alloc(er_device *d, void **out, size_t bytes) {
     er_cuda *c = (er_cuda *)d;
     void *p = NULL;
-    size_t left = 0;
-    if (bytes >= (size_t)1 << 20 && c->base.memory_limit < c->free_at_open) {
-        er_status rc = free_now(c, &left);
-        if (rc != ER_OK) return rc;
-        if (bytes > left)
-            return er_fail(ER_ENOMEM, "%zu bytes of device memory; %zu are left of the %zu allowed", bytes,
-                left, c->base.memory_limit);
-    }
+    if (bytes > c->base.memory_limit || c->taken > c->base.memory_limit - bytes)
+        return er_fail(ER_ENOMEM, "%zu bytes of device memory; %zu are in use of the %zu allowed", bytes,
+            c->taken, c->base.memory_limit);
     cudaError_t e = cudaMalloc(&p, bytes ? bytes : 1);
     if (e == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError();
         return er_fail(ER_ENOMEM, "%zu bytes of device memory", bytes);
     }
     er_status rc = er_cuda_status(e, "cudaMalloc", __FILE__, __LINE__);
+    if (rc == ER_OK && (rc = note_block(c, p, bytes)) != ER_OK) (void)cudaFree(p);
     if (rc == ER_OK) *out = p;
     return rc;
 }
 
 void er_cuda_release(er_device *d, void *p) {
-    (void)d;
-    (void)cudaFree(p);
+    er_cuda *c = (er_cuda *)d;
+    if (!p) return;
+    for (size_t i = c->blocks; i-- > 0;)
+        if (c->block[i].at == p) {
+            c->taken -= c->block[i].bytes;
+            c->block[i] = c->block[--c->blocks];
+            break;
+        }
+    (void)cudaFree(p);  // waits for what still uses it
 }
 
 er_status er_cuda_scratch(er_device *d, er_cuda_slot slot, size_t bytes, void **out) {
     er_status rc = ER_OK;
     er_cuda *c = (er_cuda *)d;
     if (bytes > c->scratch[slot].bytes) {
-        (void)cudaFree(c->scratch[slot].at);  // waits for what still reads it
+        er_cuda_release(d, c->scratch[slot].at);
         c->scratch[slot].at = NULL;
         c->scratch[slot].bytes = 0;
         ER_TRY(er_cuda_alloc(d, &c->scratch[slot].at, bytes));

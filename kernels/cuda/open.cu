@@ -15,8 +15,9 @@ static void cuda_close(er_device *d) {
     if (c->solver_params) (void)cusolverDnDestroyParams(c->solver_params);
     if (c->solver) (void)cusolverDnDestroy(c->solver);
     if (c->blas) (void)cublasDestroy(c->blas);
-    for (int i = 0; i < ER_SCRATCH_SLOTS; i++) (void)cudaFree(c->scratch[i].at);
-    (void)cudaFree(c->blas_space);
+    for (int i = 0; i < ER_SCRATCH_SLOTS; i++) er_cuda_release(d, c->scratch[i].at);
+    er_cuda_release(d, c->blas_space);
+    free(c->block);
     free(c->solver_host);
     if (c->stream) (void)cudaStreamDestroy(c->stream);
     free(c);
@@ -127,7 +128,7 @@ static er_status check_capability(const cudaDeviceProp *p, cudaStream_t at) {
 static er_status open_libraries(er_cuda *c) {
     er_status rc = ER_OK;
     ER_BLAS(cublasCreate(&c->blas));
-    ER_CUDA(cudaMalloc(&c->blas_space, ER_BLAS_SPACE));
+    ER_TRY(er_cuda_alloc(&c->base, &c->blas_space, ER_BLAS_SPACE));
     ER_BLAS(cublasSetMathMode(c->blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
     ER_SOLVER(cusolverDnCreate(&c->solver));
     ER_SOLVER(cusolverDnCreateParams(&c->solver_params));
@@ -135,7 +136,8 @@ out:
     return rc;
 }
 
-// Two thirds of the card for weights; the rest is for what they are used on. For tests: ERRATA_DEBUG_WEIGHT_LIMIT, in bytes.
+// Two thirds of the card for weights; the rest is for what they are used on. For tests:
+// ERRATA_DEBUG_WEIGHT_LIMIT, in bytes.
 static size_t weight_limit(size_t memory) {
     const char *debug = getenv("ERRATA_DEBUG_WEIGHT_LIMIT");
     return debug ? (size_t)strtoull(debug, NULL, 10) : memory / 3 * 2;
@@ -145,7 +147,7 @@ er_status er_cuda_open(er_device **out, const er_device_options *options) {
     er_status rc = ER_OK;
     er_cuda *c = NULL;
     int number = 0;
-    size_t total = 0;
+    size_t free_bytes = 0, total = 0;
     cudaDeviceProp prop;
     if (!(c = (er_cuda *)calloc(1, sizeof *c))) ER_FAIL(ER_ENOMEM, "a device");
     ER_TRY(device_number(&number, options->kind ? options->kind : "auto"));
@@ -154,16 +156,15 @@ er_status er_cuda_open(er_device **out, const er_device_options *options) {
     // Non-blocking: work on CUDA's default stream neither waits for ours nor holds it up.
     ER_CUDA(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking));
     ER_TRY(check_capability(&prop, c->stream));
-    ER_CUDA(cudaMemGetInfo(&c->free_at_open, &total));
+    ER_CUDA(cudaMemGetInfo(&free_bytes, &total));
+    c->base.memory_limit =
+        options->memory_limit && options->memory_limit < free_bytes ? options->memory_limit : free_bytes;
     ER_TRY(open_libraries(c));
     ER_TRY(er_cuda_stage_open(c));
     for (int i = 0; i < ER_MARKS; i++) ER_CUDA(cudaEventCreateWithFlags(&c->mark[i], cudaEventDisableTiming));
     c->base.op = &table;
     c->base.precision = options->precision;
     c->base.threads = options->threads > 0 ? options->threads : 1;
-    c->base.memory_limit = options->memory_limit && options->memory_limit < c->free_at_open
-                               ? options->memory_limit
-                               : c->free_at_open;
     c->base.runs_behind = true;
     c->weight_limit = weight_limit(c->base.memory_limit);
     (void)snprintf(c->base.name, sizeof c->base.name, "cuda: %.60s, sm_%d%d, %.0f GB, %s", prop.name,

@@ -26,20 +26,20 @@ struct er_stream_ring {
     bool last_backward;
 };
 
-static void ring_free(er_stream_ring *r) {
+static void ring_free(er_cuda *c, er_stream_ring *r) {
     if (!r) return;
     if (r->copy) (void)cudaStreamSynchronize(r->copy);
     for (int i = 0; i < PLACES; i++) {
         if (r->at[i].filled) (void)cudaEventDestroy(r->at[i].filled);
         if (r->at[i].used) (void)cudaEventDestroy(r->at[i].used);
-        (void)cudaFree(r->at[i].at);
+        er_cuda_release(&c->base, r->at[i].at);
     }
     if (r->copy) (void)cudaStreamDestroy(r->copy);
     free(r);
 }
 
 void er_cuda_ring_close(er_cuda *c) {
-    ring_free(c->ring);
+    ring_free(c, c->ring);
     c->ring = NULL;
 }
 
@@ -55,7 +55,7 @@ static er_status ring_open(er_cuda *c) {
     c->ring = r;
     r = NULL;
 out:
-    ring_free(r);
+    ring_free(c, r);
     return rc;
 }
 
@@ -74,7 +74,7 @@ static er_status start_copy(er_cuda *c, const er_weight *w, const er_weight *kee
         if ((!keep || r->at[i].of != keep) && (!p || r->at[i].when < p->when)) p = &r->at[i];
     p->of = NULL;
     if (p->bytes < w->bytes) {
-        (void)cudaFree(p->at);  // waits for what still reads it
+        er_cuda_release(&c->base, p->at);
         p->at = NULL, p->bytes = 0;
         ER_TRY(er_cuda_alloc(&c->base, &p->at, w->bytes));
         p->bytes = w->bytes;

@@ -75,8 +75,8 @@ void er_cuda_weight_free(er_device *d, er_weight *w) {
             break;
         }
     if (w->stored) c->weight_bytes -= w->bytes;
-    (void)cudaFree(w->stored);
-    (void)cudaFree(w->narrow);
+    er_cuda_release(d, w->stored);
+    er_cuda_release(d, w->narrow);
     if (w->host) (void)cudaFreeHost(w->host);
     free(w);
 }
