@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Build errata from nothing and run every test.
 #
-#   scripts/test.sh           gcc with warnings as errors and ctest, then the same under ASan and UBSan
+#   scripts/test.sh           gcc with warnings as errors and ctest, then the same under ASan and UBSan, then the CUDA ops on
+#                             CPU fibers under TSan
 #   scripts/test.sh --quick   the first half only
 #   scripts/test.sh --clang   and a clang build with warnings as errors
 #   scripts/test.sh --ci      all of it
@@ -56,4 +57,9 @@ if [ "$sanitize" = yes ]; then
     build asan -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DERRATA_SANITIZE=address,undefined
     export UBSAN_OPTIONS=print_stacktrace=1
     run_tests asan
+    echo "== build-test/tsan: the CUDA ops on CPU fibers"
+    cmake -S . -B build-test/tsan "${common[@]}" -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+        -DERRATA_SANITIZE=thread >/dev/null
+    cmake --build build-test/tsan -j "$jobs" --target shim_ops -- --quiet
+    ERRATA_TEST_QUICK=1 ctest --test-dir build-test/tsan -j "$jobs" --output-on-failure -L shim_ops -R '_(7|asc)$'
 fi
