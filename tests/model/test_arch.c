@@ -10,6 +10,16 @@
 #define GPT2                                                                                                 \
     "\"model_type\":\"gpt2\",\"n_embd\":64,\"n_layer\":2,\"n_head\":4,\"vocab_size\":100,\"n_positions\":32"
 
+#define BODY                                                                                                 \
+    "\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"vocab_size\":100,"               \
+    "\"max_position_embeddings\":32"
+#define GPTJ                                                                                                 \
+    "\"model_type\":\"gptj\",\"n_embd\":64,\"n_layer\":2,\"n_head\":4,\"vocab_size\":100,\"n_positions\":32"
+#define NEOX "\"model_type\":\"gpt_neox\",\"intermediate_size\":96," BODY
+#define MISTRAL "\"model_type\":\"mistral\",\"intermediate_size\":96,\"num_key_value_heads\":2," BODY
+#define QWEN2 "\"model_type\":\"qwen2\",\"intermediate_size\":96," BODY
+#define PHI3 "\"model_type\":\"phi3\",\"intermediate_size\":96," BODY
+
 static er_status parse(er_arch *a, const char *json) {
     memset(a, 0, sizeof *a);
     return er_arch_parse(a, json, strlen(json), "config.json");
@@ -98,6 +108,108 @@ static void rope_spellings(void **state) {
     NEAR(a.rope.original_positions, 32, 0);  // max_position_embeddings
 }
 
+static void switches(void **state) {
+    (void)state;
+    er_arch a;
+    OK(parse(&a, "{" GPTJ ",\"rotary_dim\":8}"));
+    assert_true(a.parallel_residual && !a.tied_head && !a.learned_positions && !a.attention_bias);
+    assert_int_equal(a.rope.style, ER_ROPE_PAIRS);
+    assert_int_equal(a.rope.dims, 8);
+    assert_int_equal(a.inner, 256);
+    NEAR(a.rope.base, 10000, 0);
+    OK(parse(&a, "{" NEOX "}"));
+    assert_true(a.parallel_residual && a.attention_bias);
+    assert_int_equal(a.rope.style, ER_ROPE_HALF);
+    assert_int_equal(a.rope.dims, 4);
+    assert_int_equal(a.act, ER_GELU_ERF);
+    OK(parse(&a, "{" NEOX ",\"rotary_pct\":0.5,\"rotary_emb_base\":77,\"use_parallel_residual\":false,"
+                 "\"attention_bias\":false}"));
+    assert_true(!a.parallel_residual && !a.attention_bias);
+    assert_int_equal(a.rope.dims, 8);
+    NEAR(a.rope.base, 77, 0);
+    OK(parse(&a,
+        "{" NEOX ",\"rotary_pct\":1.0,\"rope_parameters\":{\"rope_theta\":9,\"partial_rotary_factor\":"
+        "0.75,\"rope_type\":\"default\"}}"));
+    assert_int_equal(a.rope.dims, 12);
+    NEAR(a.rope.base, 9, 0);
+    OK(parse(&a, "{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96}"));
+    assert_true(a.learned_positions && a.tied_head && a.attention_bias && a.mlp_bias);
+    assert_int_equal(a.position_offset, 2);
+    assert_int_equal(a.act, ER_RELU);
+    OK(parse(&a, "{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"enable_bias\":false}"));
+    assert_true(!a.attention_bias && !a.mlp_bias);
+    OK(parse(&a, "{\"model_type\":\"qwen3\",\"intermediate_size\":96," BODY "}"));
+    assert_true(a.head_norms);
+    assert_int_equal(a.head_dim, 128);
+    OK(parse(&a, "{\"model_type\":\"qwen3\",\"intermediate_size\":96,\"head_dim\":null," BODY "}"));
+    assert_int_equal(a.head_dim, 16);
+    // Code of the checkpoint's own is ignored where its class is the built-in one.
+    OK(parse(&a, "{" PHI3 ",\"auto_map\":{\"AutoModelForCausalLM\":\"modeling_phi3.Phi3ForCausalLM\"}}"));
+    assert_int_equal(a.rope.dims, 16);
+    assert_int_equal(a.window, 0);
+}
+
+static void windows(void **state) {
+    (void)state;
+    static const struct {
+        const char *json;
+        size_t window, from;
+    } cases[] = {
+        {"{" LLAMA ",\"sliding_window\":4}", 0, 0},
+        {"{" MISTRAL "}", 4096, 0},
+        {"{" MISTRAL ",\"sliding_window\":null}", 0, 0},
+        {"{" MISTRAL ",\"sliding_window\":7}", 7, 0},
+        {"{" PHI3 ",\"sliding_window\":9}", 9, 0},
+        {"{" QWEN2 ",\"sliding_window\":9}", 0, 0},
+        {"{" QWEN2 ",\"sliding_window\":9,\"use_sliding_window\":true}", 0, 0},  // from layer 28 on
+        {"{" QWEN2 ",\"sliding_window\":9,\"use_sliding_window\":true,\"max_window_layers\":1}", 9, 1},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0}", 4096, 0},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0,"
+         "\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
+            4096, 1},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"sliding_window\":null,\"max_window_layers\":0}", 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        er_arch a;
+        OK(parse(&a, cases[i].json));
+        assert_int_equal(a.window, cases[i].window);
+        assert_int_equal(a.window_from, cases[i].from);
+    }
+}
+
+static void long_contexts(void **state) {
+    (void)state;
+    er_arch a;
+    OK(parse(&a, "{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"dynamic\",\"factor\":2}}"));
+    assert_int_equal(a.rope.scaling, ER_ROPE_PLAIN);
+    OK(parse(&a, "{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
+                 "\"original_max_position_embeddings\":8}}"));
+    assert_int_equal(a.rope.scaling, ER_ROPE_YARN);
+    NEAR(a.rope.attention, 0.1 * log(4) + 1, 1e-12);
+    NEAR(a.rope.original_positions, 8, 0);
+    NEAR(a.rope.beta_fast, 32, 0);
+    assert_true(a.rope.whole_pairs);
+    OK(parse(&a, "{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"original_max_position_embeddings\":8,"
+                 "\"mscale\":0.5,\"mscale_all_dim\":2,\"truncate\":false}}"));
+    NEAR(a.rope.factor, 4, 0);  // of the contexts
+    NEAR(a.rope.attention, (0.05 * log(4) + 1) / (0.2 * log(4) + 1), 1e-12);
+    assert_false(a.rope.whole_pairs);
+    // Phi-3 has called it three names.
+    static const char *const names[] = {"longrope", "su", "yarn"};
+    for (size_t i = 0; i < 3; i++) {
+        char json[512];
+        (void)snprintf(json, sizeof json,
+            "{%s,\"partial_rotary_factor\":0.25,\"original_max_position_embeddings\":8,\"rope_scaling\":"
+            "{\"type\":\"%s\",\"short_factor\":[1,2.5],\"long_factor\":[4,8]}}",
+            PHI3, names[i]);
+        OK(parse(&a, json));
+        assert_int_equal(a.rope.scaling, ER_ROPE_LONG);
+        assert_int_equal(a.rope.dims, 4);
+        NEAR(a.rope.short_factor[1], 2.5, 0);
+        NEAR(a.rope.attention, sqrt(1 + log(4) / log(8)), 1e-12);
+    }
+}
+
 static void refusals(void **state) {
     (void)state;
     static const struct {
@@ -105,8 +217,25 @@ static void refusals(void **state) {
         er_status code;
         const char *words;
     } cases[] = {
-        {"{\"model_type\":\"qwen2\"}", ER_EUNSUPPORTED,
-            "model_type 'qwen2' is not supported; supported: gpt2, llama"},
+        {"{\"model_type\":\"bloom\"}", ER_EUNSUPPORTED,
+            "model_type 'bloom' is not supported; supported: gpt2, gptj, gpt_neox, opt, llama, mistral, "
+            "qwen2, "
+            "qwen3, phi3"},
+        {"{\"model_type\":\"qwen\",\"auto_map\":{\"AutoModelForCausalLM\":\"modeling_qwen.QWenLMHeadModel\"}"
+         "}",
+            ER_EUNSUPPORTED,
+            "model_type 'qwen' brings code of its own (auto_map: modeling_qwen.QWenLMHeadModel), which is "
+            "never run"},
+        {"{" LLAMA ",\"auto_map\":{\"AutoModel\":[\"who/what--modeling_x.MyModel\",null]}}", ER_EUNSUPPORTED,
+            "auto_map: who/what--modeling_x.MyModel"},
+        {"{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"do_layer_norm_before\":false}", ER_EUNSUPPORTED,
+            "do_layer_norm_before is false (as in OPT-350m)"},
+        {"{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"word_embed_proj_dim\":32}", ER_EUNSUPPORTED,
+            "word_embed_proj_dim is 32, hidden_size 64"},
+        {"{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"_remove_final_layer_norm\":true}",
+            ER_EUNSUPPORTED, "_remove_final_layer_norm is not supported"},
+        {"{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"layer_norm_elementwise_affine\":false}",
+            ER_EUNSUPPORTED, "layer_norm_elementwise_affine"},
         {"{\"model_type\":\"gemma2\"}", ER_EUNSUPPORTED, "normalised before it joins the residual stream"},
         {"{\"model_type\":\"gemma3_text\"}", ER_EUNSUPPORTED, "normalised before"},
         {"{\"model_type\":\"olmo2\"}", ER_EUNSUPPORTED, "model_type 'olmo2': its MLP output is normalised"},
@@ -120,14 +249,40 @@ static void refusals(void **state) {
         {"{" LLAMA ",\"architectures\":[\"LlamaForSequenceClassification\"]}", ER_EUNSUPPORTED,
             "'LlamaForSequenceClassification' is not supported; for llama it is LlamaForCausalLM"},
         {"{" LLAMA ",\"hidden_act\":\"quick_gelu\"}", ER_EUNSUPPORTED, "activation 'quick_gelu'"},
-        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}}", ER_EUNSUPPORTED,
-            "rope type 'yarn' is not supported"},
-        {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"dynamic\",\"factor\":2}}", ER_EUNSUPPORTED,
-            "rope type 'dynamic'"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"mrope\",\"factor\":2}}", ER_EUNSUPPORTED,
+            "rope type 'mrope' is not supported"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"su\",\"factor\":2}}", ER_EUNSUPPORTED, "rope type 'su'"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"beta_fast\":0.5}}", ER_EFORMAT,
+            "beta_fast 0.5 and beta_slow 1"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"attention_factor\":-1}}", ER_EFORMAT,
+            "rope attention factor -1"},
+        {"{" PHI3 ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}}", ER_EFORMAT,
+            "'longrope' without a list short_factor"},
+        {"{" PHI3 ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1],\"long_factor\":[1]}}",
+            ER_EFORMAT, "short_factor has 1 entries for 8 rotated pairs"},
+        {"{" PHI3
+         ",\"partial_rotary_factor\":0.5,\"rope_scaling\":{\"type\":\"su\",\"short_factor\":[1,1,1,0],"
+         "\"long_factor\":[1,1,1,1]}}",
+            ER_EFORMAT, "short_factor: entry 3 is not a factor"},
+        {"{" PHI3 ",\"partial_rotary_factor\":1.5}", ER_EFORMAT, "partial_rotary_factor is 1.5"},
+        {"{" PHI3 ",\"partial_rotary_factor\":0.01}", ER_EFORMAT, "0 rotary dimensions"},
+        {"{" GPTJ ",\"rotary_dim\":18}", ER_EFORMAT, "rotary_dim is 18, a head has 16 dimensions"},
+        {"{" GPTJ "}", ER_EFORMAT, "rotary_dim is 64"},
+        {"{" MISTRAL ",\"sliding_window\":0}", ER_EFORMAT, "sliding_window is 0"},
+        {"{" MISTRAL ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", ER_EUNSUPPORTED,
+            "sliding windows from layer 1 on, sliding_window from layer 0 on"},
+        {"{" LLAMA ",\"layer_types\":[\"full_attention\",\"chunked_attention\"]}", ER_EUNSUPPORTED,
+            "'chunked_attention' in layer 1"},
+        {"{" LLAMA ",\"layer_types\":[\"full_attention\"]}", ER_EFORMAT, "layer_types lists 1 layers of 2"},
+        {"{" LLAMA ",\"layer_types\":7}", ER_EFORMAT, "layer_types is not an array"},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"layer_types\":[\"sliding_attention\",\"full_attention\"]}",
+            ER_EUNSUPPORTED, "full attention in layer 1 above a sliding window in layer 0"},
+        {"{" QWEN2 ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", ER_EUNSUPPORTED,
+            "from layer 1 on, sliding_window from layer 2 on"},
         {"{" LLAMA ",\"rope_parameters\":{\"full_attention\":{\"rope_theta\":2}}}", ER_EUNSUPPORTED,
             "rope_parameters.full_attention"},
         {"{" LLAMA ",\"rope_parameters\":{\"partial_rotary_factor\":0.5}}", ER_EUNSUPPORTED,
-            "partial_rotary_factor 0.5"},
+            "partial_rotary_factor 0.5: a llama rotates whole heads"},
         {"{" GPT2 ",\"scale_attn_by_inverse_layer_idx\":true}", ER_EUNSUPPORTED,
             "scale_attn_by_inverse_layer_idx"},
         {"{" GPT2 ",\"add_cross_attention\":true}", ER_EUNSUPPORTED, "add_cross_attention"},
@@ -143,7 +298,7 @@ static void refusals(void **state) {
         {"{" LLAMA ",\"num_key_value_heads\":3}", ER_EFORMAT,
             "4 attention heads cannot share 3 key-value heads"},
         {"{" LLAMA ",\"head_dim\":1000000}", ER_EFORMAT, "too wide"},
-        {"{" LLAMA ",\"head_dim\":15}", ER_EFORMAT, "15 dimensions"},
+        {"{" LLAMA ",\"head_dim\":15}", ER_EFORMAT, "15 rotary dimensions"},
         {"{" LLAMA ",\"rms_norm_eps\":-1}", ER_EFORMAT, "rms_norm_eps is -1"},
         {"{" LLAMA ",\"rope_theta\":0}", ER_EFORMAT, "rope_theta is 0"},
         {"{" LLAMA ",\"rope_scaling\":[1]}", ER_EFORMAT, "rope_scaling is not an object"},
@@ -178,6 +333,7 @@ static void rotary_tables(void **state) {
     er_rope_config r = {.style = ER_ROPE_HALF,
         .dims = 64,
         .base = 500000,
+        .attention = 1,
         .factor = 8,
         .low_freq_factor = 1,
         .high_freq_factor = 4,
@@ -209,13 +365,46 @@ static void rotary_tables(void **state) {
     free(table);
 }
 
+// The published ramp: pairs below `low` keep their frequency, those above `high` are divided by the factor.
+static void yarn_table(void **state) {
+    (void)state;
+    enum { D = 64 };
+    er_rope_config r = {.style = ER_ROPE_HALF,
+        .dims = D,
+        .base = 10000,
+        .scaling = ER_ROPE_YARN,
+        .factor = 4,
+        .original_positions = 2048,
+        .beta_fast = 32,
+        .beta_slow = 1,
+        .whole_pairs = true,
+        .attention = 1.25};
+    float table[2 * D];
+    er_rope_table(table, &r, 2);
+    double log_base = 2 * log(10000), pi = acos(-1.0);
+    double low = floor(D * log(2048 / (32 * 2 * pi)) / log_base),
+           high = ceil(D * log(2048 / (2 * pi)) / log_base);
+    assert_true(low > 2 && high < D / 2 - 2);
+    for (size_t j = 0; j < D / 2; j++) {
+        double f = pow(10000, -(double)j / (D / 2)), ramp = ((double)j - low) / (high - low);
+        double want = ramp <= 0 ? f : ramp >= 1 ? f / 4 : f * (1 - ramp) + f / 4 * ramp;
+        NEAR(table[j], 1.25, 0);
+        NEAR(table[D + j], 1.25 * cos(want), 3e-7);
+        NEAR(table[D + D / 2 + j], 1.25 * sin(want), 3e-7);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gpt2_keys),
         cmocka_unit_test(llama_keys),
         cmocka_unit_test(rope_spellings),
+        cmocka_unit_test(switches),
+        cmocka_unit_test(windows),
+        cmocka_unit_test(long_contexts),
         cmocka_unit_test(refusals),
         cmocka_unit_test(rotary_tables),
+        cmocka_unit_test(yarn_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
