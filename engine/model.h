@@ -17,7 +17,7 @@ typedef struct er_rope_config {
     double factor, low_freq_factor, high_freq_factor, original_positions;
     double beta_fast, beta_slow;  // yarn: full turns within the original context
     bool whole_pairs;             // yarn: its ramp begins and ends at whole pairs
-    double attention;             // multiplies cosines and sines
+    double attention;             // multiplies cosines and sines; 0 counts as 1
     float short_factor[ER_MAX_ROPE_PAIRS];  // longrope: divisors of the frequencies, for rows within the original context
 } er_rope_config;
 

@@ -47,14 +47,15 @@ static double inverse_frequency(const er_rope_config *r, size_t j) {
 
 void er_rope_table(float *table, const er_rope_config *rope, size_t positions) {
     size_t half = rope->dims / 2;
+    double gain = rope->attention > 0 ? rope->attention : 1;
     for (size_t j = 0; j < half; j++) {
         // fp32 frequency and angle: checkpoints are trained with them, and at position 10,000 the rounding of
         // the angle is 5e-4 rad, so a more exact table would be a different model.
         float f = (float)inverse_frequency(rope, j);
         for (size_t p = 0; p < positions; p++) {
             float angle = (float)p * f;
-            table[p * rope->dims + j] = (float)(rope->attention * cos((double)angle));
-            table[p * rope->dims + half + j] = (float)(rope->attention * sin((double)angle));
+            table[p * rope->dims + j] = (float)(gain * cos((double)angle));
+            table[p * rope->dims + half + j] = (float)(gain * sin((double)angle));
         }
     }
 }
