@@ -184,15 +184,16 @@ MODELS = {
                    "torch_dtype": "bfloat16", "transformers_version": "4.51.0"},
         "dtype": torch.bfloat16, "z": 0,
     },
-    # v4, window, code of its own named although the class is the built-in one.
+    # v5, window, code of its own named although the class is the built-in one.
     "phi3_window": {
         "config": {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-5,
                    "auto_map": {"AutoConfig": "configuration_phi3.Phi3Config", "AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"},
                    "max_position_embeddings": 48, "original_max_position_embeddings": 48, "hidden_size": 24, "num_hidden_layers": 3,
                    "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 31, "vocab_size": 101,
                    "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
-                   "sliding_window": 6, "rope_scaling": None, "rope_theta": 1000.0, "tie_word_embeddings": False,
-                   "torch_dtype": "bfloat16", "transformers_version": "4.40.2"},
+                   "sliding_window": 6, "tie_word_embeddings": False,
+                   "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 1.0},
+                   "dtype": "bfloat16", "transformers_version": "5.0.0"},
         "dtype": torch.bfloat16, "z": 1,
     },
     # v4 longrope, used up to its original context; three quarters of each head turn; two shards.
