@@ -7,6 +7,8 @@ static const char after_mlp[] =
     "act linearly";
 static const char experts[] = "mixture of experts: each token sees its own choice of weights";
 static const char hybrid[] = "not a plain attention decoder";
+static const char several[] =
+    "a wrapper around several models; only text decoders that stand alone are supported";
 static const struct {
     const char *type, *reason;
 } refused[] = {
@@ -28,14 +30,25 @@ static const struct {
     {"llama4", experts},
     {"llama4_text", experts},
     {"dbrx", experts},
+    {"qwen3_5_moe", experts},
     {"mamba", hybrid},
     {"mamba2", hybrid},
     {"rwkv", hybrid},
     {"jamba", hybrid},
     {"qwen3_next", hybrid},
+    {"qwen3_5", hybrid},
+    {"qwen3_5_text", hybrid},
+    {"falcon_mamba", hybrid},
+    {"lfm2", hybrid},
     {"recurrent_gemma", hybrid},
     {"bert", hybrid},
     {"t5", hybrid},
+    {"llava", several},
+    {"mllama", several},
+    {"mistral3", several},
+    {"qwen2_vl", several},
+    {"qwen2_5_vl", several},
+    {"qwen3_vl", several},
 };
 
 const char *er_family_refusal(const char *type) {
