@@ -19,6 +19,9 @@ er_status er_moment_update(
     er_device *dev, er_stream *s, er_moment *m, const float *keys, float *scratch, size_t tokens);
 // Fills in what stands above the diagonal; call once after the last update, before anything else reads the sum.
 er_status er_moment_finish(er_device *dev, er_stream *s, er_moment *m);
+// Dimensions that no key ever used are given the mean of the others' second moments, so that the sum has a factor: an edit may
+// use them at the usual price. *idle: how many. For sums that are neither exported nor cached afterwards. Waits.
+er_status er_moment_fill_idle(er_device *dev, er_moment *m, size_t *idle);
 // A finished sum leaves the device for host memory, where others need the room, and comes back. Each does nothing when there
 // is nothing to do; both wait.
 er_status er_moment_park(er_device *dev, er_moment *m);

@@ -8,12 +8,17 @@
 #include "io/tokenizer.h"
 #include "kernels/device.h"
 
+#define ER_MAX_ROPE_PAIRS 256
 typedef struct er_rope_config {
     er_rope_style style;
     size_t dims;           // rotary dimensions of each head
     double base;
-    enum { ER_ROPE_PLAIN, ER_ROPE_LINEAR, ER_ROPE_LLAMA3 } scaling;
+    enum { ER_ROPE_PLAIN, ER_ROPE_LINEAR, ER_ROPE_LLAMA3, ER_ROPE_YARN, ER_ROPE_LONG } scaling;
     double factor, low_freq_factor, high_freq_factor, original_positions;
+    double beta_fast, beta_slow;  // yarn: full turns within the original context
+    bool whole_pairs;             // yarn: its ramp begins and ends at whole pairs
+    double attention;             // multiplies cosines and sines; 0 counts as 1
+    float short_factor[ER_MAX_ROPE_PAIRS];  // longrope: divisors of the frequencies, for rows within the original context
 } er_rope_config;
 
 typedef struct er_arch {
@@ -23,9 +28,10 @@ typedef struct er_arch {
     float norm_eps;
     er_act_kind act;
     bool gated, parallel_residual, learned_positions, tied_head;
+    bool head_norms;                // RMS norm of every q and k head, before rotation
     int32_t position_offset;
     float attention_scale;
-    size_t window;
+    size_t window, window_from;     // layers from window_from on see that many tokens back; window 0: all see everything
     er_rope_config rope;
     bool attention_bias, mlp_bias;  // of config.json; only families that make biases optional look at them
     int32_t eos;                    // eos_token_id (the first of a list), -1 when absent
@@ -36,6 +42,7 @@ typedef struct er_block {  // weights of one layer; [dev]. Absent ones are NULL
     float *norm1_w, *norm1_b, *norm2_w, *norm2_b;  // no norm2: the MLP reads norm1's output (parallel residual only)
     er_weight *qkv;         // [(heads + 2 kv_heads) * head_dim, hidden]: q, k, v rows fused at load
     float *qkv_b;
+    float *q_norm_w, *k_norm_w;  // [head_dim]
     er_weight *out;         // [hidden, heads * head_dim]
     float *out_b;
     er_weight *up;          // [inner, hidden], or gate | up fused [2 inner, hidden] when gated
@@ -56,7 +63,7 @@ typedef struct er_model {
     float *head_b;
     float *final_w, *final_b;
     float *rope_table;         // [dev] [positions used, rope.dims]; NULL without rotary
-    size_t rope_positions;     // min(positions, 32,768): longer rows are refused by er_run_begin
+    size_t rope_positions;     // min(positions, 32,768), and the original context under longrope: longer rows are refused by er_run_begin
     int32_t eos;               // -1 when unknown
     size_t weight_bytes;
 } er_model;

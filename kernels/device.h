@@ -132,6 +132,12 @@ typedef struct er_device_ops {
     // dx += d norm / dx * dy, from the saved x and stats.
     er_status (*norm_backward)(er_device *, er_stream *, er_norm_kind, float *dx, const float *dy, const float *x, const float *w,
         const float *stats, size_t tokens, size_t hidden);
+    // In place on x [tokens, ld]: RMS norm of each of the first `heads` heads of head_dim, times w [head_dim].
+    er_status (*head_norm)(er_device *, er_stream *, float *x, size_t ld, const float *w, float eps, size_t tokens, size_t heads,
+        size_t head_dim);
+    // In place: d [tokens, ld] in: gradient of its output, out: of its input x [tokens, ld].
+    er_status (*head_norm_backward)(er_device *, er_stream *, float *d, const float *x, size_t ld, const float *w, float eps,
+        size_t tokens, size_t heads, size_t head_dim);
     er_status (*row_norm)(er_device *, er_stream *, float *out, const float *x, size_t rows, size_t width);  // out[r] = |x_r|
     // y [m, d_out] = beta*y + x [m, d_in] W^T + bias; bias [dev] or NULL; beta is 0 or 1.
     er_status (*linear)(er_device *, er_stream *, float *y, const float *x, const er_weight *, const float *bias, size_t m, float beta);

@@ -13,7 +13,7 @@ names), read back by transformers in fp32 with eager attention, and run on packe
     loss, grad                 sum of weight * loss, and its gradient with respect to delta
     parallel.*, shared.*       logits, loss and grad of the same weights wired as parallel residual blocks
 
-Usage: make_golden_models.py OUT_DIR        (needs torch, transformers and safetensors)
+Usage: make_golden_models.py OUT_DIR [NAME...]        (needs torch, transformers and safetensors; all models by default)
 """
 
 import json
@@ -76,6 +76,137 @@ MODELS = {
         "stored": {".k_proj.weight": torch.float16, ".v_proj.weight": torch.float64, ".o_proj.weight": torch.float64,
                    "layers.1.mlp.down_proj.weight": torch.float64, "layers.1.mlp.down_proj.bias": torch.float64},
     },
+    # v5, grouped, q, k and v biased and the output not, one row of the vocabulary that no tokenizer has.
+    "qwen2_gqa": {
+        "config": {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-6,
+                   "max_position_embeddings": 64, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+                   "num_key_value_heads": 2, "intermediate_size": 35, "vocab_size": 101, "tie_word_embeddings": False,
+                   "use_sliding_window": False, "sliding_window": None, "max_window_layers": 28,
+                   "layer_types": ["full_attention"] * 3,
+                   "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "dtype": "float32",
+                   "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 0,
+    },
+    # v4: the upper two of four layers look six tokens back; yarn; tied; heads wider than hidden/heads; two shards.
+    "qwen2_window_yarn": {
+        "config": {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-6,
+                   "max_position_embeddings": 64, "hidden_size": 20, "num_hidden_layers": 4, "num_attention_heads": 4,
+                   "num_key_value_heads": 1, "head_dim": 12, "intermediate_size": 27, "vocab_size": 103, "tie_word_embeddings": True,
+                   "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 2, "rope_theta": 100.0,
+                   "rope_scaling": {"type": "yarn", "factor": 3.0, "original_max_position_embeddings": 16, "beta_fast": 4.0,
+                                    "beta_slow": 0.25},
+                   "torch_dtype": "bfloat16", "transformers_version": "4.43.0"},
+        "dtype": torch.bfloat16, "z": 1, "shards": 2,
+    },
+    "mistral_window": {
+        "config": {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-5,
+                   "max_position_embeddings": 64, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+                   "num_key_value_heads": 2, "intermediate_size": 33, "vocab_size": 107, "tie_word_embeddings": False,
+                   "sliding_window": 5, "rope_theta": 1000.0, "torch_dtype": "float32", "transformers_version": "4.34.0"},
+        "dtype": torch.float32, "z": 0, "shards": 2,
+    },
+    # No window, heads wider than hidden/heads, dynamic scaling, which nothing shorter than the context feels.
+    "mistral_wide_heads": {
+        "config": {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-5,
+                   "max_position_embeddings": 48, "hidden_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4,
+                   "num_key_value_heads": 4, "head_dim": 8, "intermediate_size": 29, "vocab_size": 101, "tie_word_embeddings": False,
+                   "sliding_window": None, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 400.0, "factor": 4.0},
+                   "dtype": "bfloat16", "transformers_version": "5.0.0"},
+        "dtype": torch.bfloat16, "z": 1,
+    },
+    # Four of eight dimensions turn; mask buffers kept; sizes under their general names.
+    "gptj_f16": {
+        "config": {"model_type": "gptj", "architectures": ["GPTJForCausalLM"], "activation_function": "gelu_new", "n_embd": 24,
+                   "n_layer": 3, "n_head": 3, "n_positions": 40, "rotary_dim": 4, "n_inner": None, "vocab_size": 103,
+                   "layer_norm_epsilon": 1e-5, "tie_word_embeddings": False, "scale_attn_weights": True,
+                   "transformers_version": "4.18.0", "torch_dtype": "float16"},
+        "dtype": torch.float16, "z": 0, "buffers": "transformer.h.{}.attn",
+    },
+    "gptj_sharded": {
+        "config": {"model_type": "gptj", "architectures": ["GPTJForCausalLM"], "activation_function": "gelu_new",
+                   "hidden_size": 20, "num_hidden_layers": 3, "num_attention_heads": 2, "max_position_embeddings": 32,
+                   "rotary_dim": 10, "n_inner": 37, "vocab_size": 101, "layer_norm_epsilon": 1e-3, "tie_word_embeddings": False,
+                   "dtype": "float32", "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 2,
+    },
+    # v4 with the family's own words for the rotation and the head; mask and frequency buffers of old files.
+    "neox_parallel": {
+        "config": {"model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"], "hidden_act": "gelu", "hidden_size": 24,
+                   "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 43, "max_position_embeddings": 40,
+                   "rotary_pct": 0.5, "rotary_emb_base": 200, "use_parallel_residual": True, "layer_norm_eps": 1e-5,
+                   "vocab_size": 104, "tie_word_embeddings": False, "torch_dtype": "float16", "transformers_version": "4.24.0"},
+        "dtype": torch.float16, "z": 0, "buffers": "gpt_neox.layers.{}.attention", "head_name": "embed_out.weight",
+    },
+    # v5, sequential, attention without biases, linear scaling, three shards, two of ten dimensions turn.
+    "neox_sequential": {
+        "config": {"model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"], "hidden_act": "gelu_fast", "hidden_size": 20,
+                   "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 33, "max_position_embeddings": 40,
+                   "use_parallel_residual": False, "layer_norm_eps": 1e-4, "attention_bias": False,
+                   "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0, "partial_rotary_factor": 0.6},
+                   "vocab_size": 101, "tie_word_embeddings": False, "dtype": "float32", "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 3,
+    },
+    "opt_f16": {
+        "config": {"model_type": "opt", "architectures": ["OPTForCausalLM"], "activation_function": "relu", "hidden_size": 24,
+                   "num_hidden_layers": 3, "num_attention_heads": 3, "ffn_dim": 41, "max_position_embeddings": 40,
+                   "word_embed_proj_dim": 24, "do_layer_norm_before": True, "_remove_final_layer_norm": False, "vocab_size": 103,
+                   "prefix": "</s>", "bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 1, "torch_dtype": "float16",
+                   "transformers_version": "4.21.0"},
+        "dtype": torch.float16, "z": 0, "head_copy": True,
+    },
+    # No biases, a head of its own, two shards.
+    "opt_unbiased": {
+        "config": {"model_type": "opt", "architectures": ["OPTForCausalLM"], "activation_function": "gelu", "hidden_size": 20,
+                   "num_hidden_layers": 3, "num_attention_heads": 2, "ffn_dim": 33, "max_position_embeddings": 32,
+                   "enable_bias": False, "vocab_size": 101, "tie_word_embeddings": False, "pad_token_id": 1, "dtype": "float32",
+                   "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 2,
+    },
+    # v5, heads twice as wide as hidden/heads, grouped.
+    "qwen3_gqa": {
+        "config": {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-6,
+                   "max_position_embeddings": 64, "hidden_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4,
+                   "num_key_value_heads": 2, "head_dim": 10, "intermediate_size": 31, "vocab_size": 101, "tie_word_embeddings": False,
+                   "attention_bias": False, "use_sliding_window": False, "sliding_window": None, "max_window_layers": 3,
+                   "layer_types": ["full_attention"] * 3,
+                   "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "dtype": "float32",
+                   "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 0, "shards": 2,
+    },
+    # v4, tied, biased, windows from layer 1 on, as many key-value heads as heads.
+    "qwen3_tied_bias": {
+        "config": {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-5,
+                   "max_position_embeddings": 64, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3,
+                   "num_key_value_heads": 3, "head_dim": 6, "intermediate_size": 29, "vocab_size": 103, "tie_word_embeddings": True,
+                   "attention_bias": True, "use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1,
+                   "rope_theta": 100.0, "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16,
+                                                         "attention_factor": 1.3},
+                   "torch_dtype": "bfloat16", "transformers_version": "4.51.0"},
+        "dtype": torch.bfloat16, "z": 0,
+    },
+    # v5, window, code of its own named although the class is the built-in one.
+    "phi3_window": {
+        "config": {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-5,
+                   "auto_map": {"AutoConfig": "configuration_phi3.Phi3Config", "AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"},
+                   "max_position_embeddings": 48, "original_max_position_embeddings": 48, "hidden_size": 24, "num_hidden_layers": 3,
+                   "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 31, "vocab_size": 101,
+                   "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
+                   "sliding_window": 6, "tie_word_embeddings": False,
+                   "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 1.0},
+                   "dtype": "bfloat16", "transformers_version": "5.0.0"},
+        "dtype": torch.bfloat16, "z": 1,
+    },
+    # v4 longrope, used up to its original context; three quarters of each head turn; two shards.
+    "phi3_longrope": {
+        "config": {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-5,
+                   "max_position_embeddings": 80, "original_max_position_embeddings": 20, "hidden_size": 24, "num_hidden_layers": 3,
+                   "num_attention_heads": 3, "num_key_value_heads": 1, "intermediate_size": 31, "vocab_size": 101,
+                   "bos_token_id": 1, "eos_token_id": [2, 5], "pad_token_id": 2,
+                   "partial_rotary_factor": 0.75, "sliding_window": None, "rope_theta": 100.0, "tie_word_embeddings": True,
+                   "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.25, 1.5], "long_factor": [2.0, 4.0, 8.0]},
+                   "torch_dtype": "float32", "transformers_version": "4.43.0"},
+        "dtype": torch.float32, "z": 0, "shards": 2,
+    },
 }
 
 
@@ -91,7 +222,7 @@ def random_state(model, gen):
             out[name] = noise * 0.3 + (0.0 if name.endswith("bias") else 1.0)
         elif name.endswith("bias"):
             out[name] = noise * 0.2
-        elif "embed" in name or ".wte." in name or ".wpe." in name:
+        elif "embed_out" not in name and "embed" in name or ".wte." in name or ".wpe." in name:
             out[name] = noise * 0.5
         else:
             out[name] = noise * 0.22
@@ -106,12 +237,20 @@ def write_checkpoint(folder, spec, gen):
     for end, dtype in spec.get("stored", {}).items():
         state |= {k: v.to(dtype) for k, v in state.items() if k.endswith(end)}
     if spec.get("head_copy"):
-        state["lm_head.weight"] = state["model.embed_tokens.weight"].clone()
+        state["lm_head.weight"] = next(v for k, v in state.items() if k.endswith("embed_tokens.weight")).clone()
     if spec.get("bare"):
         state = {k.removeprefix("transformer."): v for k, v in state.items()}
         n = spec["config"]["max_position_embeddings"]
         state["h.0.attn.bias"] = torch.tril(torch.ones(n, n, dtype=torch.uint8)).view(1, 1, n, n)
         state["h.0.attn.masked_bias"] = torch.tensor(-1e4)
+    if spec.get("head_name"):
+        state[spec["head_name"]] = state.pop("lm_head.weight")
+    if spec.get("buffers"):
+        n, at = spec["config"].get("n_positions", spec["config"].get("max_position_embeddings")), spec["buffers"].format(0)
+        state[at + ".bias"] = torch.tril(torch.ones(n, n, dtype=torch.uint8)).view(1, 1, n, n)
+        state[at + ".masked_bias"] = torch.tensor(-1e9)
+        if spec["config"]["model_type"] == "gpt_neox":
+            state[at + ".rotary_emb.inv_freq"] = torch.ones(2)
     shards = spec.get("shards", 1)
     if shards == 1:
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
@@ -128,11 +267,14 @@ def write_checkpoint(folder, spec, gen):
 
 
 def blocks(model):
-    return model.transformer.h if model.config.model_type == "gpt2" else model.model.layers
+    return {"gpt2": lambda m: m.transformer.h, "gptj": lambda m: m.transformer.h, "gpt_neox": lambda m: m.gpt_neox.layers,
+            "opt": lambda m: m.model.decoder.layers}.get(model.config.model_type, lambda m: m.model.layers)(model)
 
 
 def down(block):
-    return block.mlp.c_proj if hasattr(block.mlp, "c_proj") else block.mlp.down_proj
+    if hasattr(block, "fc2"):
+        return block.fc2
+    return next(getattr(block.mlp, n) for n in ("c_proj", "fc_out", "dense_4h_to_h", "down_proj") if hasattr(block.mlp, n))
 
 
 def make_parallel(model, shared):
@@ -155,7 +297,7 @@ def run_rows(model, rows, hooks_on=(), z=None, delta=None, at=None):
             b = blocks(model)[l]
             first = lambda o: o[0] if isinstance(o, tuple) else o
             handles.append(b.register_forward_hook(lambda m, i, o, l=l: state[l].append(first(o)[0].detach())))
-            handles.append(down(b).register_forward_pre_hook(lambda m, i, l=l: key[l].append(i[0][0].detach())))
+            handles.append(down(b).register_forward_pre_hook(lambda m, i, l=l: key[l].append(i[0].detach().flatten(0, -2))))
         if delta is not None:
             def add(m, i, o, r=r):
                 x = (o[0] if isinstance(o, tuple) else o).clone()
@@ -236,6 +378,8 @@ def main():
     root = pathlib.Path(sys.argv[1])
     torch.set_num_threads(2)
     for i, (name, spec) in enumerate(MODELS.items()):
+        if sys.argv[2:] and name not in sys.argv[2:]:
+            continue
         gen = torch.Generator().manual_seed(1000 + i)
         shutil.rmtree(root / name, ignore_errors=True)
         write_checkpoint(root / name, spec, gen)

@@ -39,6 +39,37 @@ static er_status rotate(er_run *r, float *qkv, bool inverse) {
         r->tokens, a->heads + a->kv_heads, a->head_dim, inverse);
 }
 
+// Head norms, then rotation: what attention reads, from what the projection gave.
+static er_status prepare_heads(er_run *r, size_t layer, float *qkv) {
+    er_status rc = ER_OK;
+    const er_arch *a = &r->model->arch;
+    const er_block *b = &r->model->block[layer];
+    size_t ld = er_arch_qkv_rows(a), hd = a->head_dim;
+    if (a->head_norms) {
+        ER_TRY(OPS(r)->head_norm(AT(r), qkv, ld, b->q_norm_w, a->norm_eps, r->tokens, a->heads, hd));
+        ER_TRY(OPS(r)->head_norm(
+            AT(r), qkv + a->heads * hd, ld, b->k_norm_w, a->norm_eps, r->tokens, a->kv_heads, hd));
+    }
+    ER_TRY(rotate(r, qkv, false));
+out:
+    return rc;
+}
+
+// The way back, in place on d, from `raw`, what the projection gave.
+static er_status prepare_heads_backward(er_run *r, size_t layer, float *d, const float *raw) {
+    er_status rc = ER_OK;
+    const er_arch *a = &r->model->arch;
+    const er_block *b = &r->model->block[layer];
+    size_t ld = er_arch_qkv_rows(a), hd = a->head_dim, k_at = a->heads * hd;
+    ER_TRY(rotate(r, d, true));
+    if (!a->head_norms) goto out;
+    ER_TRY(OPS(r)->head_norm_backward(AT(r), d, raw, ld, b->q_norm_w, a->norm_eps, r->tokens, a->heads, hd));
+    ER_TRY(OPS(r)->head_norm_backward(
+        AT(r), d + k_at, raw + k_at, ld, b->k_norm_w, a->norm_eps, r->tokens, a->kv_heads, hd));
+out:
+    return rc;
+}
+
 // The cached keys and values of `layer`, or NULL when the cache does not cover it.
 static void cached(const er_run *r, size_t layer, float **k, float **v) {
     const er_kv *kv = r->kv;
@@ -64,7 +95,7 @@ static er_status attention_of(er_attention *out, const er_run *r, size_t layer, 
         .qkv = qkv,
         .row_start = r->row_start,
         .scale = a->attention_scale,
-        .window = a->window,
+        .window = layer < a->window_from ? 0 : a->window,
         .longest = r->longest,
         .longest_prefix = r->longest_prefix};
     if (r->has_prefix)
@@ -73,17 +104,19 @@ static er_status attention_of(er_attention *out, const er_run *r, size_t layer, 
 }
 
 // qkv from h, rotated and stored to the cache; then attn [tokens, heads * head_dim]. Storing comes first, so
-// that a row may continue a prefix that this very batch computes.
-static er_status attend(er_run *r, size_t layer, float *qkv, float *attn, float *lse) {
+// that a row may continue a prefix that this very batch computes. `keep` is where the tape wants qkv, NULL
+// without one.
+static er_status attend(er_run *r, size_t layer, float *keep, float *attn, float *lse) {
     er_status rc = ER_OK;
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
     size_t ld = er_arch_qkv_rows(a), kv_dim = a->kv_heads * a->head_dim;
-    float *k, *v;
+    float *k, *v, *qkv = keep && !a->head_norms ? keep : r->qkv;
     er_attention at;
     ER_TRY(attention_of(&at, r, layer, qkv));
     ER_TRY(linear(r, qkv, r->h, b->qkv, b->qkv_b, r->tokens, ld, a->hidden, 0));
-    ER_TRY(rotate(r, qkv, false));
+    if (keep && qkv != keep) ER_TRY(OPS(r)->copy(AT(r), keep, qkv, r->tokens * ld * sizeof(float)));
+    ER_TRY(prepare_heads(r, layer, qkv));
     cached(r, layer, &k, &v);
     if (r->has_store && k)
         ER_TRY(
@@ -110,11 +143,11 @@ er_status er_run_layer_to_key(er_run *r, size_t layer, float *x, er_tape *tape) 
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
     size_t T = r->tokens, q = a->heads * a->head_dim, stream = T * a->hidden * sizeof(float);
-    float *qkv = tape ? tape->qkv : r->qkv, *attn = tape ? tape->attn : r->attn, *u = tape ? tape->u : r->u;
+    float *attn = tape ? tape->attn : r->attn, *u = tape ? tape->u : r->u;
     float *stats1 = tape ? tape->stats1 : r->stats, *stats2 = tape ? tape->stats2 : r->stats;
     if (tape) ER_TRY(OPS(r)->copy(AT(r), tape->x_in, x, stream));
     ER_TRY(norm(r, r->h, stats1, x, b->norm1_w, b->norm1_b));
-    ER_TRY(attend(r, layer, qkv, attn, tape ? tape->lse : r->lse));
+    ER_TRY(attend(r, layer, tape ? tape->qkv : NULL, attn, tape ? tape->lse : r->lse));
     if (a->parallel_residual) {
         if (b->norm2_w) ER_TRY(norm(r, r->h, stats2, x, b->norm2_w, b->norm2_b));
         ER_TRY(linear(r, x, attn, b->out, b->out_b, T, a->hidden, q, 1));
@@ -159,11 +192,16 @@ static er_status attention_backward(
     er_status rc = ER_OK;
     const er_arch *a = &r->model->arch;
     er_attention at;
-    ER_TRY(attention_of(&at, r, layer, tape->qkv));
+    size_t ld = er_arch_qkv_rows(a);
+    const float *qkv = a->head_norms ? r->qkv : tape->qkv;
+    if (a->head_norms) {
+        ER_TRY(OPS(r)->copy(AT(r), r->qkv, tape->qkv, r->tokens * ld * sizeof(float)));
+        ER_TRY(prepare_heads(r, layer, r->qkv));
+    }
+    ER_TRY(attention_of(&at, r, layer, qkv));
     ER_TRY(OPS(r)->attention_backward(AT(r), &at, r->dqkv, dout, tape->attn, tape->lse));
-    ER_TRY(rotate(r, r->dqkv, true));
-    ER_TRY(linear_back(
-        r, r->dh, r->dqkv, r->model->block[layer].qkv, r->tokens, er_arch_qkv_rows(a), a->hidden, beta));
+    ER_TRY(prepare_heads_backward(r, layer, r->dqkv, tape->qkv));
+    ER_TRY(linear_back(r, r->dh, r->dqkv, r->model->block[layer].qkv, r->tokens, ld, a->hidden, beta));
 out:
     return rc;
 }

@@ -19,6 +19,19 @@ static void describe(er_job *j) {
             j->report->hparams.seed);
 }
 
+// Without ReLU this finds nothing.
+static er_status fill_idle(er_job *j, const er_hparams *h) {
+    for (size_t i = 0; i < h->n_layers; i++) {
+        size_t idle = 0;
+        er_status rc = er_moment_fill_idle(j->m->dev, j->moments[i], &idle);
+        if (rc != ER_OK) return rc;
+        if (idle)
+            er_info("covary      layer %zu: %zu of %zu key dimensions were never active", h->layers[i], idle,
+                j->moments[i]->dim);
+    }
+    return ER_OK;
+}
+
 er_status er_job_covary(er_job *j) {
     er_status rc = ER_OK;
     const er_hparams *h = &j->report->hparams;
@@ -39,6 +52,7 @@ er_status er_job_covary(er_job *j) {
         ER_FAIL(rc, "interrupted in covary: %s", where);
     }
     if (rc != ER_OK) goto out;
+    ER_TRY(fill_idle(j, h));
     describe(j);
     j->report->covary_seconds = er_job_clock() - start;
     er_info("covary      %zu layers %s (%zu from the cache), %.1f s", h->n_layers, j->text_source, r.cached,

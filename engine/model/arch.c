@@ -55,13 +55,19 @@ static er_status read_sizes(er_arch *a, const cJSON *config, const char *name) {
     ER_TRY(need_size(&a->heads, config, &f->heads, MAX_WIDTH, name));
     ER_TRY(need_size(&a->vocab, config, &vocab, MAX_VOCAB, name));
     ER_TRY(need_size(&a->positions, config, &f->positions, (uint64_t)1 << 30, name));
-    a->kv_heads = a->heads;
+    // Absent is not null here: a family's default counts where the key is left out.
+    const char *kv_key = f->kv_heads.name[0], *dim_key = f->head_dim.name[0];
+    a->kv_heads = f->default_kv_heads && !cJSON_GetObjectItemCaseSensitive(config, kv_key)
+                      ? f->default_kv_heads
+                      : a->heads;
     ER_TRY(get_size(&a->kv_heads, &found, config, &f->kv_heads, MAX_WIDTH, name));
     if (a->heads % a->kv_heads)
         ER_FAIL(ER_EFORMAT, "%s: %zu attention heads cannot share %zu key-value heads", name, a->heads,
             a->kv_heads);
     ER_TRY(get_size(&a->head_dim, &found, config, &f->head_dim, MAX_WIDTH, name));
-    if (!found) {
+    if (!found && f->default_head_dim && !cJSON_GetObjectItemCaseSensitive(config, dim_key))
+        a->head_dim = f->default_head_dim;
+    else if (!found) {
         if (a->hidden % a->heads)
             ER_FAIL(
                 ER_EFORMAT, "%s: hidden size %zu is not a multiple of %zu heads", name, a->hidden, a->heads);
@@ -103,7 +109,10 @@ static er_status read_switches(er_arch *a, const cJSON *config, const char *name
     a->gated = f->gated;
     a->parallel_residual = f->parallel_residual;
     a->learned_positions = f->rope == ER_ROPE_NONE;
+    a->position_offset = f->position_offset;
     a->tied_head = f->default_tied;
+    a->head_norms = f->slot[SLOT_Q_NORM].module != NULL;
+    a->attention_bias = f->default_attention_bias;
     ER_TRY(er_json_get_bool(&a->tied_head, config, "tie_word_embeddings", name));
     ER_TRY(er_json_get_bool(&a->attention_bias, config, "attention_bias", name));
     ER_TRY(er_json_get_bool(&a->mlp_bias, config, "mlp_bias", name));
@@ -113,7 +122,8 @@ static er_status read_switches(er_arch *a, const cJSON *config, const char *name
     a->norm_eps = (float)eps;
     a->attention_scale = (float)(1.0 / sqrt((double)a->head_dim));
     ER_TRY(read_activation(a, config, name));
-    if (f->rope != ER_ROPE_NONE) ER_TRY(er_rope_read(&a->rope, config, name, a, f->default_rope_base));
+    if (f->rope != ER_ROPE_NONE) ER_TRY(er_rope_read(&a->rope, config, name, a));
+    ER_TRY(er_window_read(a, config, name));
     if (f->check) ER_TRY(f->check(config, name, a));
 out:
     return rc;
@@ -154,6 +164,25 @@ static er_status refuse_features(const cJSON *config, const char *name) {
     return ER_OK;
 }
 
+// "module.Class", possibly behind "repository--", of the first class that config.json would load from the
+// checkpoint's own code.
+static const char *remote_class(const cJSON *config) {
+    static const char *const keys[] = {"AutoModelForCausalLM", "AutoModel"};
+    const cJSON *map = cJSON_GetObjectItemCaseSensitive(config, "auto_map");
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(map, keys[i]);
+        if (cJSON_IsArray(item)) item = item->child;
+        if (cJSON_IsString(item)) return item->valuestring;
+    }
+    return NULL;
+}
+
+static bool row_has_class(const er_family *f, const char *class) {
+    for (size_t i = 0; i < sizeof f->classes / sizeof f->classes[0] && f->classes[i]; i++)
+        if (!strcmp(f->classes[i], class)) return true;
+    return false;
+}
+
 static er_status choose_family(er_arch *a, const cJSON *config, const char *name) {
     er_status rc = ER_OK;
     const char *type = NULL;
@@ -162,6 +191,11 @@ static er_status choose_family(er_arch *a, const cJSON *config, const char *name
     const char *why = er_family_refusal(type);
     if (why) ER_FAIL(ER_EUNSUPPORTED, "%s: model_type '%.60s': %s", name, type, why);
     a->row = er_family_find(type);
+    const char *remote = remote_class(config), *dot = remote ? strrchr(remote, '.') : NULL;
+    if (remote && (!a->row || !row_has_class(a->row, dot ? dot + 1 : remote)))
+        ER_FAIL(ER_EUNSUPPORTED,
+            "%s: model_type '%.60s' brings code of its own (auto_map: %.80s), which is never run", name, type,
+            remote);
     if (!a->row) {
         char list[256];
         er_family_list(list, sizeof list);
@@ -171,8 +205,7 @@ static er_status choose_family(er_arch *a, const cJSON *config, const char *name
     const cJSON *classes = cJSON_GetObjectItemCaseSensitive(config, "architectures");
     const cJSON *first = cJSON_IsArray(classes) ? classes->child : NULL;
     if (!first || !cJSON_IsString(first)) goto out;
-    for (size_t i = 0; i < sizeof a->row->classes / sizeof a->row->classes[0] && a->row->classes[i]; i++)
-        if (!strcmp(a->row->classes[i], first->valuestring)) goto out;
+    if (row_has_class(a->row, first->valuestring)) goto out;
     ER_FAIL(ER_EUNSUPPORTED, "%s: architecture '%.60s' is not supported; for %s it is %s", name,
         first->valuestring, type, a->row->classes[0]);
 out:

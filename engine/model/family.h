@@ -16,6 +16,8 @@ typedef enum er_slot {
     SLOT_Q,
     SLOT_K,
     SLOT_V,
+    SLOT_Q_NORM,
+    SLOT_K_NORM,
     SLOT_OUT,
     SLOT_GATE,
     SLOT_UP,
@@ -40,6 +42,9 @@ typedef struct er_config_key {
     const char *name[ER_MAX_ALIASES];  // any of them; two with different values are an error
 } er_config_key;
 
+// Who looks back `sliding_window` tokens only: no layer, every layer, or the upper ones.
+typedef enum er_window_rule { WINDOW_NONE, WINDOW_ALL, WINDOW_UPPER } er_window_rule;
+
 typedef struct er_family {
     const char *type;        // model_type
     const char *classes[3];  // accepted architectures[0]
@@ -47,12 +52,24 @@ typedef struct er_family {
     er_config_key layers, hidden, heads, kv_heads, head_dim, inner, positions, act,
         eps;  // an empty key: derived
     const char *default_act;
-    double default_eps, default_rope_base;
+    double default_eps;
+    size_t default_kv_heads, default_head_dim;  // 0: as many as heads; hidden / heads
     er_norm_kind norm;
     bool norm_bias, conv1d, gated, parallel_residual, default_tied,
-        inner_is_4h;                                   // inner_is_4h: unless config.json says
+        inner_is_4h,                                   // inner_is_4h: unless config.json says
+        default_attention_bias, fused_by_head;         // fused_by_head: SLOT_QKV's rows are [heads, q|k|v, head_dim]
+    er_window_rule window;
+    size_t default_window;
     er_rope_style rope;                                // ER_ROPE_NONE: learned positions
-    const char *embed, *position, *final_norm, *head;  // module names; the head stands outside the prefix
+    double default_rope_base;
+    // Where config.json has base and rotated part of a head; NULL: "rope_theta", and no part. rope_dims counts
+    // dimensions instead.
+    const char *rope_base, *rope_part, *rope_dims;
+    double default_rope_part;
+    size_t default_rope_dims;
+    int32_t position_offset;                           // of learned positions
+    const char *embed, *position, *final_norm;         // module names
+    const char *head[2];                               // either name; the head stands outside the prefix
     bool head_bias;
     const char *layer;  // "h" or "layers": layer i is "<prefix><layer>.<i>."
     er_slot_name slot[SLOT_COUNT];
@@ -66,13 +83,15 @@ const er_family *er_family_find(const char *type);  // NULL when there is no suc
 const char *er_family_refusal(const char *type);
 void er_family_list(char *out, size_t size);  // "gpt2, llama"
 
-// [d_out, d_in] of a slot as computed (not as stored); norms are [hidden, 1].
+// [d_out, d_in] of a slot as computed (not as stored); vectors are [n, 1].
 void er_slot_dims(const er_arch *a, er_slot slot, size_t *d_out, size_t *d_in);
+bool er_slot_is_vector(er_slot slot);
 bool er_slot_has_bias(const er_arch *a, er_slot slot);
 
 // config.json: rotary settings of transformers v4 and v5.
-er_status er_rope_read(
-    er_rope_config *out, const cJSON *config, const char *name, const er_arch *a, double default_base);
+er_status er_rope_read(er_rope_config *out, const cJSON *config, const char *name, const er_arch *a);
+// Which layers look back how far.
+er_status er_window_read(er_arch *a, const cJSON *config, const char *name);
 
 // Where everything lies in the checkpoint, verified: names, shapes, types. Borrowed from the checkpoint.
 typedef struct er_block_places {

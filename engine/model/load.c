@@ -31,29 +31,49 @@ out:
     return rc;
 }
 
+// Rows [heads, 3, head_dim] to [3, heads, head_dim], `row` bytes each.
+static er_status sort_heads(char **bytes, const er_arch *a, size_t row) {
+    size_t head = a->head_dim * row;
+    char *sorted = malloc(3 * a->heads * head);
+    if (!sorted) return er_fail(ER_ENOMEM, "%zu bytes", 3 * a->heads * head);
+    for (size_t h = 0; h < a->heads; h++)
+        for (size_t part = 0; part < 3; part++)
+            memcpy(sorted + (part * a->heads + h) * head, *bytes + (3 * h + part) * head, head);
+    free(*bytes);
+    *bytes = sorted;
+    return ER_OK;
+}
+
 // The vectors of up to three parts, one behind the other; NULL when the parts have none.
-static er_status load_vector(er_loader *l, float **out, const er_tensor *const *part, size_t parts) {
+static er_status load_vector(
+    er_loader *l, float **out, const er_tensor *const *part, size_t parts, bool by_head) {
     er_status rc = ER_OK;
-    float *host = NULL;
+    char *host = NULL;
     size_t n = 0, at = 0;
     for (size_t i = 0; i < parts; i++) n += part[i] ? (size_t)part[i]->elements : 0;
     if (!n) return ER_OK;
-    if (!(host = malloc(n * sizeof *host))) ER_FAIL(ER_ENOMEM, "%zu floats", n);
+    if (!(host = malloc(n * sizeof(float)))) ER_FAIL(ER_ENOMEM, "%zu floats", n);
     for (size_t i = 0; i < parts; i++) {
-        ER_TRY(er_checkpoint_read_f32(l->m->checkpoint, part[i], host + at));
+        ER_TRY(er_checkpoint_read_f32(l->m->checkpoint, part[i], (float *)(void *)host + at));
         at += (size_t)part[i]->elements;
     }
-    ER_TRY(upload_f32(l, out, host, n));
+    if (by_head) ER_TRY(sort_heads(&host, &l->m->arch, sizeof(float)));
+    ER_TRY(upload_f32(l, out, (const float *)(const void *)host, n));
 out:
     free(host);
     return rc;
 }
 
+typedef struct er_layout {
+    bool conv1d;   // of a single part only: stacking outputs would interleave its columns
+    bool by_head;  // rows are [heads, q|k|v, head_dim]
+    bool editable;
+} er_layout;
+
 // Rows of the parts stacked into one weight. Parts of different types meet in F32, which holds all of them
-// exactly; F64 is narrowed. `conv1d` holds for a single part only: stacking outputs would interleave its
-// columns.
+// exactly; F64 is narrowed.
 static er_status load_weight(
-    er_loader *l, er_weight **out, const er_tensor *const *part, size_t parts, bool conv1d, bool editable) {
+    er_loader *l, er_weight **out, const er_tensor *const *part, size_t parts, er_layout layout) {
     er_status rc = ER_OK;
     er_model *m = l->m;
     assert(parts && part[0]);  // er_places_find has found every part of the family
@@ -72,12 +92,13 @@ static er_status load_weight(
         else ER_TRY(er_checkpoint_read_f32(m->checkpoint, part[i], (float *)(void *)(host + at)));
         at += (size_t)part[i]->elements * element;
     }
+    if (layout.by_head) ER_TRY(sort_heads(&host, &m->arch, cols * element));
     er_weight_spec spec = {.bytes = host,
         .dtype = type,
-        .d_out = conv1d ? cols : rows,
-        .d_in = conv1d ? rows : cols,
-        .conv1d = conv1d,
-        .editable = editable};
+        .d_out = layout.conv1d ? cols : rows,
+        .d_in = layout.conv1d ? rows : cols,
+        .conv1d = layout.conv1d,
+        .editable = layout.editable};
     ER_TRY(m->dev->op->weight_create(m->dev, out, &spec));
     m->weight_bytes += rows * cols * element;
 out:
@@ -93,8 +114,11 @@ static er_status load_map(er_loader *l, er_weight **w, float **b, const er_block
     size_t n = 0;
     for (size_t i = 0; i < slots; i++)
         if (p->weight[slot[i]]) weight[n] = p->weight[slot[i]], bias[n++] = p->bias[slot[i]];
-    ER_TRY(load_weight(l, w, weight, n, l->m->arch.row->conv1d, editable));
-    ER_TRY(load_vector(l, b, bias, n));
+    const er_family *f = l->m->arch.row;
+    er_layout layout = {
+        .conv1d = f->conv1d, .by_head = f->fused_by_head && slot[0] == SLOT_QKV, .editable = editable};
+    ER_TRY(load_weight(l, w, weight, n, layout));
+    ER_TRY(load_vector(l, b, bias, n, layout.by_head));
 out:
     return rc;
 }
@@ -112,10 +136,12 @@ static er_status load_block(er_loader *l, size_t layer) {
     er_status rc = ER_OK;
     er_block *b = &l->m->block[layer];
     const er_block_places *p = &l->places->block[layer];
-    ER_TRY(load_vector(l, &b->norm1_w, &p->weight[SLOT_NORM1], 1));
-    ER_TRY(load_vector(l, &b->norm1_b, &p->bias[SLOT_NORM1], 1));
-    ER_TRY(load_vector(l, &b->norm2_w, &p->weight[SLOT_NORM2], 1));
-    ER_TRY(load_vector(l, &b->norm2_b, &p->bias[SLOT_NORM2], 1));
+    ER_TRY(load_vector(l, &b->norm1_w, &p->weight[SLOT_NORM1], 1, false));
+    ER_TRY(load_vector(l, &b->norm1_b, &p->bias[SLOT_NORM1], 1, false));
+    ER_TRY(load_vector(l, &b->norm2_w, &p->weight[SLOT_NORM2], 1, false));
+    ER_TRY(load_vector(l, &b->norm2_b, &p->bias[SLOT_NORM2], 1, false));
+    ER_TRY(load_vector(l, &b->q_norm_w, &p->weight[SLOT_Q_NORM], 1, false));
+    ER_TRY(load_vector(l, &b->k_norm_w, &p->weight[SLOT_K_NORM], 1, false));
     ER_TRY(load_map(l, &b->qkv, &b->qkv_b, p, qkv, 4, false));
     ER_TRY(load_map(l, &b->out, &b->out_b, p, out_slot, 1, false));
     ER_TRY(load_map(l, &b->up, &b->up_b, p, up, 3, false));
@@ -129,7 +155,6 @@ static er_status load_rope(er_loader *l) {
     er_status rc = ER_OK;
     float *table = NULL;
     if (m->arch.rope.style == ER_ROPE_NONE) return ER_OK;
-    m->rope_positions = m->arch.positions < MAX_ROPE_POSITIONS ? m->arch.positions : MAX_ROPE_POSITIONS;
     size_t n = m->rope_positions * m->arch.rope.dims;
     if (!(table = malloc(n * sizeof *table))) ER_FAIL(ER_ENOMEM, "%zu floats", n);
     er_rope_table(table, &m->arch.rope, m->rope_positions);
@@ -145,18 +170,27 @@ static er_status load_weights(er_loader *l) {
     const er_places *p = l->places;
     // A device that cannot hold all of them keeps those it meets first: the head and the upper layers, which
     // every step of the value optimisation uses. Lower layers run once per fact.
-    if (p->head) ER_TRY(load_weight(l, &m->head, &p->head, 1, false, false));
-    else ER_TRY(load_weight(l, &m->embed, &p->embed, 1, false, false));
+    const er_layout plain = {0};
+    if (p->head) ER_TRY(load_weight(l, &m->head, &p->head, 1, plain));
+    else ER_TRY(load_weight(l, &m->embed, &p->embed, 1, plain));
     for (size_t i = m->arch.layers; i-- > 0;) ER_TRY(load_block(l, i));
-    if (p->position) ER_TRY(load_weight(l, &m->position, &p->position, 1, false, false));
-    if (p->head) ER_TRY(load_weight(l, &m->embed, &p->embed, 1, false, false));
+    if (p->position) ER_TRY(load_weight(l, &m->position, &p->position, 1, plain));
+    if (p->head) ER_TRY(load_weight(l, &m->embed, &p->embed, 1, plain));
     else m->head = m->embed;
-    ER_TRY(load_vector(l, &m->final_w, &p->final_w, 1));
-    ER_TRY(load_vector(l, &m->final_b, &p->final_b, 1));
-    ER_TRY(load_vector(l, &m->head_b, &p->head_bias, 1));
+    ER_TRY(load_vector(l, &m->final_w, &p->final_w, 1, false));
+    ER_TRY(load_vector(l, &m->final_b, &p->final_b, 1, false));
+    ER_TRY(load_vector(l, &m->head_b, &p->head_bias, 1, false));
     ER_TRY(load_rope(l));
 out:
     return rc;
+}
+
+static size_t usable_positions(const er_arch *a) {
+    size_t n = a->positions < MAX_ROPE_POSITIONS ? a->positions : MAX_ROPE_POSITIONS;
+    if (a->rope.style == ER_ROPE_NONE) return 0;
+    return a->rope.scaling == ER_ROPE_LONG && a->rope.original_positions < (double)n
+               ? (size_t)a->rope.original_positions
+               : n;
 }
 
 static er_status check_editable(const er_model *m, const er_places *p, const er_model_options *o) {
@@ -190,6 +224,7 @@ static er_status open_checked(
     if (!config) ER_FAIL(ER_ENOMEM, "a path in %s", dir);
     ER_TRY(er_arch_read(&m->arch, config));
     m->eos = m->arch.eos;
+    m->rope_positions = usable_positions(&m->arch);
     ER_TRY(er_checkpoint_open(&m->checkpoint, dir));
     ER_TRY(er_places_find(places, &m->arch, m->checkpoint));
     ER_TRY(check_editable(m, places, options));
@@ -253,8 +288,8 @@ void er_model_free(er_model *m) {
     for (size_t i = 0; m->block && i < m->arch.layers; i++) {
         er_block *b = &m->block[i];
         free(b->down_name);
-        float *vectors[] = {
-            b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b, b->qkv_b, b->out_b, b->up_b, b->down_b};
+        float *vectors[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b, b->q_norm_w, b->k_norm_w,
+            b->qkv_b, b->out_b, b->up_b, b->down_b};
         er_weight *weights[] = {b->qkv, b->out, b->up, b->down};
         for (size_t j = 0; j < sizeof vectors / sizeof vectors[0]; j++) free_vector(d, vectors[j]);
         for (size_t j = 0; j < sizeof weights / sizeof weights[0]; j++) free_weight(d, weights[j]);

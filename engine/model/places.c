@@ -57,8 +57,7 @@ static er_status find_block(
         size_t d_out, d_in;
         if (!module) continue;
         er_slot_dims(a, slot, &d_out, &d_in);
-        if (slot == SLOT_NORM1 || slot == SLOT_NORM2)
-            ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_out, 0));
+        if (er_slot_is_vector(slot)) ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_out, 0));
         else if (a->row->conv1d) ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_in, d_out));
         else ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_out, d_in));
         if (er_slot_has_bias(a, slot)) ER_TRY(find_part(&b->bias[slot], c, at, module, ".bias", d_out, 0));
@@ -100,16 +99,26 @@ out:
     return rc;
 }
 
+// The family's name of the head that the checkpoint has; the usual one when it has none.
+static const char *head_name(const er_arch *a, const er_checkpoint *c) {
+    char name[MAX_NAME];
+    const char *const *head = a->row->head;
+    if (!head[1]) return head[0];
+    snprintf(name, sizeof name, "%s.weight", head[1]);
+    return er_checkpoint_find(c, name) ? head[1] : head[0];
+}
+
 static er_status find_head(er_places *p, const er_arch *a, const er_checkpoint *c) {
     er_status rc = ER_OK;
+    const char *head = head_name(a, c);
+    if (a->row->head_bias) ER_TRY(find_part(&p->head_bias, c, "", head, ".bias", a->vocab, 0));
     if (!a->tied_head) {
-        ER_TRY(find_part(&p->head, c, "", a->row->head, ".weight", a->vocab, a->hidden));
-        if (a->row->head_bias) ER_TRY(find_part(&p->head_bias, c, "", a->row->head, ".bias", a->vocab, 0));
+        ER_TRY(find_part(&p->head, c, "", head, ".weight", a->vocab, a->hidden));
         goto out;
     }
     char name[MAX_NAME];
     const er_tensor *copy = NULL;
-    snprintf(name, sizeof name, "%s.weight", a->row->head);
+    snprintf(name, sizeof name, "%s.weight", head);
     const er_tensor *stored = er_checkpoint_find(c, name);
     if (!stored) goto out;
     ER_TRY(find(&copy, c, name, a->vocab, a->hidden));
@@ -122,14 +131,15 @@ static int by_name(const void *x, const void *y) {
     return strcmp((*(const er_tensor *const *)x)->name, (*(const er_tensor *const *)y)->name);
 }
 
-static bool ignorable(const er_arch *a, const char *name) {
+static bool ignorable(const er_arch *a, const er_checkpoint *c, const char *name) {
     const er_family *f = a->row;
-    size_t len = strlen(name), head = strlen(f->head);
+    const char *head = head_name(a, c);
+    size_t len = strlen(name), n = strlen(head);
     for (size_t i = 0; i < sizeof f->ignored / sizeof f->ignored[0] && f->ignored[i]; i++) {
         size_t end = strlen(f->ignored[i]);
         if (len >= end && !strcmp(name + len - end, f->ignored[i])) return true;
     }
-    return a->tied_head && !strncmp(name, f->head, head) && !strcmp(name + head, ".weight");
+    return a->tied_head && !strncmp(name, head, n) && !strcmp(name + n, ".weight");
 }
 
 // Every tensor of the checkpoint is placed or known to carry no weights.
@@ -149,7 +159,7 @@ static er_status check_no_strays(const er_places *p, const er_arch *a, const er_
     qsort(placed, n, sizeof(const er_tensor *), by_name);
     for (size_t i = 0; i < er_checkpoint_count(c); i++) {
         const er_tensor *t = er_checkpoint_at(c, i);
-        if (bsearch(&t, placed, n, sizeof(const er_tensor *), by_name) || ignorable(a, t->name)) continue;
+        if (bsearch(&t, placed, n, sizeof(const er_tensor *), by_name) || ignorable(a, c, t->name)) continue;
         ER_FAIL(ER_EUNSUPPORTED,
             "%s: tensor '%.200s' has no place in a %s of %zu layers with the biases config.json names",
             er_checkpoint_shard_name(c, t->shard), t->name, a->family, a->layers);

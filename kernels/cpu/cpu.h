@@ -85,6 +85,10 @@ er_status er_cpu_norm(er_device *d, er_stream *s, er_norm_kind kind, float *y, f
     const float *w, const float *b, float eps, size_t tokens, size_t hidden);
 er_status er_cpu_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dx, const float *dy,
     const float *x, const float *w, const float *stats, size_t tokens, size_t hidden);
+er_status er_cpu_head_norm(er_device *d, er_stream *s, float *x, size_t ld, const float *w, float eps,
+    size_t tokens, size_t heads, size_t head_dim);
+er_status er_cpu_head_norm_backward(er_device *d, er_stream *s, float *dy, const float *x, size_t ld,
+    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim);
 er_status er_cpu_row_norm(er_device *d, er_stream *s, float *out, const float *x, size_t rows, size_t width);
 er_status er_cpu_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
     const float *bias, size_t m, float beta);

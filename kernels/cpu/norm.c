@@ -73,6 +73,42 @@ er_status er_cpu_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, fl
     return ER_OK;
 }
 
+er_status er_cpu_head_norm(er_device *d, er_stream *s, float *x, size_t ld, const float *w, float eps,
+    size_t tokens, size_t heads, size_t head_dim) {
+    (void)s;
+#pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t h = 0; h < heads; h++) {
+            float *at = x + t * ld + h * head_dim;
+            norm_row(ER_RMS_NORM, at, NULL, at, w, NULL, eps, head_dim);
+        }
+    return ER_OK;
+}
+
+// The statistics are taken anew: a head is short, and keeping two numbers for each costs more.
+ER_CLONES static void head_backward(float *d, const float *x, const float *w, float eps, size_t n) {
+    float square = 0, product = 0;
+#pragma omp simd reduction(+ : square, product)
+    for (size_t i = 0; i < n; i++) {
+        square += x[i] * x[i];
+        product += d[i] * w[i] * x[i];
+    }
+    float r = (float)(1 / sqrt((double)square / (double)n + (double)eps)), slope = product / (float)n * r * r;
+    for (size_t i = 0; i < n; i++) d[i] = r * (d[i] * w[i] - x[i] * slope);
+}
+
+er_status er_cpu_head_norm_backward(er_device *d, er_stream *s, float *dy, const float *x, size_t ld,
+    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
+    (void)s;
+#pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t h = 0; h < heads; h++) {
+            size_t at = t * ld + h * head_dim;
+            head_backward(dy + at, x + at, w, eps, head_dim);
+        }
+    return ER_OK;
+}
+
 er_status er_cpu_row_norm(er_device *d, er_stream *s, float *out, const float *x, size_t rows, size_t width) {
     (void)s;
 #pragma omp parallel for num_threads(d->threads) if (rows * width > 1 << 14)

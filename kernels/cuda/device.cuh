@@ -123,6 +123,10 @@ er_status er_cuda_norm(er_device *d, er_stream *s, er_norm_kind kind, float *y, 
     const float *w, const float *b, float eps, size_t tokens, size_t hidden);
 er_status er_cuda_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dx, const float *dy,
     const float *x, const float *w, const float *stats, size_t tokens, size_t hidden);
+er_status er_cuda_head_norm(er_device *d, er_stream *s, float *x, size_t ld, const float *w, float eps,
+    size_t tokens, size_t heads, size_t head_dim);
+er_status er_cuda_head_norm_backward(er_device *d, er_stream *s, float *dy, const float *x, size_t ld,
+    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim);
 er_status er_cuda_row_norm(er_device *d, er_stream *s, float *out, const float *x, size_t rows, size_t width);
 er_status er_cuda_rope(er_device *d, er_stream *s, er_rope_style style, float *x, size_t ld,
     const int32_t *pos, const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim,

@@ -47,6 +47,8 @@ static constexpr er_device_ops make_table(void) {
     t.embed = er_cuda_embed;
     t.norm = er_cuda_norm;
     t.norm_backward = er_cuda_norm_backward;
+    t.head_norm = er_cuda_head_norm;
+    t.head_norm_backward = er_cuda_head_norm_backward;
     t.row_norm = er_cuda_row_norm;
     t.linear = er_cuda_linear;
     t.linear_backward = er_cuda_linear_backward;

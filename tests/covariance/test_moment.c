@@ -122,8 +122,50 @@ static void test_sizes(void **state) {
     er_moment_free(dev, NULL);
 }
 
+// Two of five dimensions are never used: they get the mean of the others, and nothing else changes.
+static void test_idle_dimensions(void **state) {
+    (void)state;
+    enum { D = 5, ROWS = 9 };
+    uint64_t seed = 4;
+    float host[ROWS * D], *keys = dev_floats(ROWS * D), *scratch = dev_floats(D * D);
+    double before[D * D], after[D * D], mean = 0;
+    for (size_t i = 0; i < ROWS * D; i++)
+        host[i] = i % D == 1 || i % D == 4 ? 0.0f : (float)test_uniform(&seed) + 0.25f;
+    er_moment *m = NULL;
+    size_t idle = 9;
+    OK(er_moment_create(&m, dev, D));
+    OK(er_moment_fill_idle(dev, m, &idle));  // all of them: nothing to go by
+    assert_int_equal(idle, 0);
+    OK(dev->op->upload(dev, NULL, keys, host, sizeof host));
+    OK(er_moment_update(dev, NULL, m, keys, scratch, ROWS));
+    OK(er_moment_finish(dev, NULL, m));
+    OK(dev->op->download(dev, NULL, before, m->sum, sizeof before));
+    for (size_t i = 0; i < D; i++) mean += before[i * D + i] / 3;
+    for (int parked = 0; parked < 2; parked++) {
+        if (parked) {  // as it was, then away from the device and back
+            OK(dev->op->upload(dev, NULL, m->sum, before, sizeof before));
+            OK(er_moment_park(dev, m));
+        }
+        OK(er_moment_fill_idle(dev, m, &idle));
+        assert_int_equal(idle, 2);
+        OK(er_moment_fetch(dev, m));
+        OK(dev->op->download(dev, NULL, after, m->sum, sizeof after));
+        for (size_t i = 0; i < D * D; i++) {
+            bool filled = i == 1 * D + 1 || i == 4 * D + 4;
+            if (filled) NEAR(after[i], mean, 1e-6 * mean);
+            else assert_true(after[i] == before[i]);
+        }
+    }
+    OK(er_moment_fill_idle(dev, m, &idle));
+    assert_int_equal(idle, 0);
+    dev->op->release(dev, keys);
+    dev->op->release(dev, scratch);
+    er_moment_free(dev, m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_idle_dimensions),
         cmocka_unit_test(test_against_double_loop),
         cmocka_unit_test(test_small_keys_behind_a_large_one),
         cmocka_unit_test(test_long_constant_text),

@@ -66,6 +66,37 @@ static void test_norm(void **state) {
         }
 }
 
+// Heads of rows that go on behind them, against the norm of each head as a row of its own.
+static void test_head_norm(void **state) {
+    (void)state;
+    static const size_t shapes[][4] = {// tokens, heads, head_dim, columns behind the heads
+        {0, 2, 8, 0}, {3, 1, 3, 0}, {2, 3, 5, 7}, {5, 4, 10, 20}, {7, 2, 64, 64}, {3, 5, 128, 256},
+        {2, 2, 132, 3}, {9, 1, 256, 4}, {70, 33, 20, 40}};
+    for (size_t i = 0; i < N_CASES(shapes); i++) {
+        size_t tokens = shapes[i][0], heads = shapes[i][1], hd = shapes[i][2], ld = heads * hd + shapes[i][3];
+        size_t n = tokens * ld;
+        uint64_t seed = i + 5;
+        double *x = test_doubles(&seed, n, 2), *w = test_doubles(&seed, hd, 1),
+               *d = test_doubles(&seed, n, 1), *y = test_doubles(&seed, n, 0),
+               *dx = test_doubles(&seed, n, 0);
+        memcpy(y, x, n * sizeof *x), memcpy(dx, d, n * sizeof *d);
+        for (size_t t = 0; t < tokens; t++)
+            for (size_t h = 0; h < heads; h++) {
+                size_t at = t * ld + h * hd;
+                ref_norm(ER_RMS_NORM, y + at, x + at, w, NULL, (double)1e-5f, 1, hd);
+                ref_norm_backward(ER_RMS_NORM, dx + at, d + at, x + at, w, (double)1e-5f, 1, hd);
+            }
+        float *dev_x = guard_put_narrow(dev, x, n), *dev_w = guard_put_narrow(dev, w, hd),
+              *dev_d = guard_put_narrow(dev, d, n);
+        OK(dev->op->head_norm_backward(dev, NULL, dev_d, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
+        BELOW(guard_error(dev, dev_d, dx, n), 16);
+        OK(dev->op->head_norm(dev, NULL, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
+        BELOW(guard_error(dev, dev_x, y, n), 8);
+        guard_end(dev);
+        free(x), free(w), free(d), free(y), free(dx);
+    }
+}
+
 static void test_norm_oracle(void **state) {
     (void)state;
     enum { N = 9 };
@@ -257,6 +288,7 @@ static int close_device(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_head_norm),
         cmocka_unit_test(test_norm_oracle),
         cmocka_unit_test(test_activation),
         cmocka_unit_test(test_activation_range),

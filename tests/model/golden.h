@@ -8,6 +8,12 @@
 #define GOLDEN_DIR TEST_DATA "/golden/models/"
 #define MAX_KEPT 256
 
+static const char *const models[] = {"gpt2_prefixed", "gpt2_bare_f16", "llama_gqa", "llama_tied_bf16",
+    "llama_bias_sharded", "qwen2_gqa", "qwen2_window_yarn", "mistral_window", "mistral_wide_heads",
+    "gptj_f16", "gptj_sharded", "neox_parallel", "neox_sequential", "opt_f16", "opt_unbiased", "qwen3_gqa",
+    "qwen3_tied_bias", "phi3_window", "phi3_longrope"};
+enum { MODELS = sizeof models / sizeof models[0] };
+
 static er_device *golden_dev;
 static void *kept_dev[MAX_KEPT], *kept_host[MAX_KEPT];
 static size_t n_kept_dev, n_kept_host;

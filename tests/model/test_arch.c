@@ -1,19 +1,6 @@
 // config.json: what is read in either spelling, what is refused and with which words; rotary tables against
 // the formulas.
-#include "engine/model.h"
-#include "tests/test.h"
-
-#define LLAMA                                                                                                \
-    "\"model_type\":\"llama\",\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"vocab_" \
-    "size\":100,"                                                                                            \
-    "\"max_position_embeddings\":32,\"intermediate_size\":96"
-#define GPT2                                                                                                 \
-    "\"model_type\":\"gpt2\",\"n_embd\":64,\"n_layer\":2,\"n_head\":4,\"vocab_size\":100,\"n_positions\":32"
-
-static er_status parse(er_arch *a, const char *json) {
-    memset(a, 0, sizeof *a);
-    return er_arch_parse(a, json, strlen(json), "config.json");
-}
+#include "tests/model/configs.h"
 
 static void gpt2_keys(void **state) {
     (void)state;
@@ -105,12 +92,32 @@ static void refusals(void **state) {
         er_status code;
         const char *words;
     } cases[] = {
-        {"{\"model_type\":\"qwen2\"}", ER_EUNSUPPORTED,
-            "model_type 'qwen2' is not supported; supported: gpt2, llama"},
+        {"{\"model_type\":\"bloom\"}", ER_EUNSUPPORTED,
+            "model_type 'bloom' is not supported; supported: gpt2, gptj, gpt_neox, opt, llama, mistral, "
+            "qwen2, "
+            "qwen3, phi3"},
+        {"{\"model_type\":\"qwen\",\"auto_map\":{\"AutoModelForCausalLM\":\"modeling_qwen.QWenLMHeadModel\"}"
+         "}",
+            ER_EUNSUPPORTED,
+            "model_type 'qwen' brings code of its own (auto_map: modeling_qwen.QWenLMHeadModel), which is "
+            "never run"},
+        {"{" LLAMA ",\"auto_map\":{\"AutoModel\":[\"who/what--modeling_x.MyModel\",null]}}", ER_EUNSUPPORTED,
+            "auto_map: who/what--modeling_x.MyModel"},
+        {"{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"do_layer_norm_before\":false}", ER_EUNSUPPORTED,
+            "do_layer_norm_before is false (as in OPT-350m)"},
+        {"{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"word_embed_proj_dim\":32}", ER_EUNSUPPORTED,
+            "word_embed_proj_dim is 32, hidden_size 64"},
+        {"{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"_remove_final_layer_norm\":true}",
+            ER_EUNSUPPORTED, "_remove_final_layer_norm is not supported"},
+        {"{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"layer_norm_elementwise_affine\":false}",
+            ER_EUNSUPPORTED, "layer_norm_elementwise_affine"},
         {"{\"model_type\":\"gemma2\"}", ER_EUNSUPPORTED, "normalised before it joins the residual stream"},
         {"{\"model_type\":\"gemma3_text\"}", ER_EUNSUPPORTED, "normalised before"},
         {"{\"model_type\":\"olmo2\"}", ER_EUNSUPPORTED, "model_type 'olmo2': its MLP output is normalised"},
         {"{\"model_type\":\"mixtral\"}", ER_EUNSUPPORTED, "mixture of experts"},
+        {"{\"model_type\":\"qwen3_moe\"}", ER_EUNSUPPORTED, "mixture of experts"},
+        {"{\"model_type\":\"qwen2_vl\"}", ER_EUNSUPPORTED, "wrapper around several models"},
+        {"{" QWEN2 ",\"hidden_act\":\"relu2\"}", ER_EUNSUPPORTED, "activation 'relu2'"},
         {"{\"model_type\":\"mamba\"}", ER_EUNSUPPORTED, "not a plain attention decoder"},
         {"{" LLAMA ",\"num_local_experts\":8}", ER_EUNSUPPORTED,
             "num_local_experts is 8: mixture of experts"},
@@ -120,14 +127,40 @@ static void refusals(void **state) {
         {"{" LLAMA ",\"architectures\":[\"LlamaForSequenceClassification\"]}", ER_EUNSUPPORTED,
             "'LlamaForSequenceClassification' is not supported; for llama it is LlamaForCausalLM"},
         {"{" LLAMA ",\"hidden_act\":\"quick_gelu\"}", ER_EUNSUPPORTED, "activation 'quick_gelu'"},
-        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}}", ER_EUNSUPPORTED,
-            "rope type 'yarn' is not supported"},
-        {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"dynamic\",\"factor\":2}}", ER_EUNSUPPORTED,
-            "rope type 'dynamic'"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"mrope\",\"factor\":2}}", ER_EUNSUPPORTED,
+            "rope type 'mrope' is not supported"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"su\",\"factor\":2}}", ER_EUNSUPPORTED, "rope type 'su'"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"beta_fast\":0.5}}", ER_EFORMAT,
+            "beta_fast 0.5 and beta_slow 1"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"attention_factor\":-1}}", ER_EFORMAT,
+            "rope attention factor -1"},
+        {"{" PHI3 ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}}", ER_EFORMAT,
+            "'longrope' without a list short_factor"},
+        {"{" PHI3 ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1],\"long_factor\":[1]}}",
+            ER_EFORMAT, "short_factor has 1 entries for 8 rotated pairs"},
+        {"{" PHI3
+         ",\"partial_rotary_factor\":0.5,\"rope_scaling\":{\"type\":\"su\",\"short_factor\":[1,1,1,0],"
+         "\"long_factor\":[1,1,1,1]}}",
+            ER_EFORMAT, "short_factor: entry 3 is not a factor"},
+        {"{" PHI3 ",\"partial_rotary_factor\":1.5}", ER_EFORMAT, "partial_rotary_factor is 1.5"},
+        {"{" PHI3 ",\"partial_rotary_factor\":0.01}", ER_EFORMAT, "0 rotary dimensions"},
+        {"{" GPTJ ",\"rotary_dim\":18}", ER_EFORMAT, "rotary_dim is 18, a head has 16 dimensions"},
+        {"{" GPTJ "}", ER_EFORMAT, "rotary_dim is 64"},
+        {"{" MISTRAL ",\"sliding_window\":0}", ER_EFORMAT, "sliding_window is 0"},
+        {"{" MISTRAL ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", ER_EUNSUPPORTED,
+            "sliding windows from layer 1 on, sliding_window from layer 0 on"},
+        {"{" LLAMA ",\"layer_types\":[\"full_attention\",\"chunked_attention\"]}", ER_EUNSUPPORTED,
+            "'chunked_attention' in layer 1"},
+        {"{" LLAMA ",\"layer_types\":[\"full_attention\"]}", ER_EFORMAT, "layer_types lists 1 layers of 2"},
+        {"{" LLAMA ",\"layer_types\":7}", ER_EFORMAT, "layer_types is not an array"},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"layer_types\":[\"sliding_attention\",\"full_attention\"]}",
+            ER_EUNSUPPORTED, "full attention in layer 1 above a sliding window in layer 0"},
+        {"{" QWEN2 ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", ER_EUNSUPPORTED,
+            "from layer 1 on, sliding_window from layer 2 on"},
         {"{" LLAMA ",\"rope_parameters\":{\"full_attention\":{\"rope_theta\":2}}}", ER_EUNSUPPORTED,
             "rope_parameters.full_attention"},
         {"{" LLAMA ",\"rope_parameters\":{\"partial_rotary_factor\":0.5}}", ER_EUNSUPPORTED,
-            "partial_rotary_factor 0.5"},
+            "partial_rotary_factor 0.5: a llama rotates whole heads"},
         {"{" GPT2 ",\"scale_attn_by_inverse_layer_idx\":true}", ER_EUNSUPPORTED,
             "scale_attn_by_inverse_layer_idx"},
         {"{" GPT2 ",\"add_cross_attention\":true}", ER_EUNSUPPORTED, "add_cross_attention"},
@@ -143,7 +176,7 @@ static void refusals(void **state) {
         {"{" LLAMA ",\"num_key_value_heads\":3}", ER_EFORMAT,
             "4 attention heads cannot share 3 key-value heads"},
         {"{" LLAMA ",\"head_dim\":1000000}", ER_EFORMAT, "too wide"},
-        {"{" LLAMA ",\"head_dim\":15}", ER_EFORMAT, "15 dimensions"},
+        {"{" LLAMA ",\"head_dim\":15}", ER_EFORMAT, "15 rotary dimensions"},
         {"{" LLAMA ",\"rms_norm_eps\":-1}", ER_EFORMAT, "rms_norm_eps is -1"},
         {"{" LLAMA ",\"rope_theta\":0}", ER_EFORMAT, "rope_theta is 0"},
         {"{" LLAMA ",\"rope_scaling\":[1]}", ER_EFORMAT, "rope_scaling is not an object"},
@@ -178,6 +211,7 @@ static void rotary_tables(void **state) {
     er_rope_config r = {.style = ER_ROPE_HALF,
         .dims = 64,
         .base = 500000,
+        .attention = 1,
         .factor = 8,
         .low_freq_factor = 1,
         .high_freq_factor = 4,

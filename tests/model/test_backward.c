@@ -3,10 +3,6 @@
 // differences of our own forward.
 #include "tests/model/golden.h"
 
-static const char *const models[] = {
-    "gpt2_prefixed", "gpt2_bare_f16", "llama_gqa", "llama_tied_bf16", "llama_bias_sharded"};
-enum { MODELS = sizeof models / sizeof models[0] };
-
 typedef struct problem {
     golden g;
     size_t z, n, n_kl;  // loss rows, KL rows among them
@@ -127,8 +123,7 @@ static void whole_rows(void **state) {
     }
 }
 
-// The same weights wired as parallel residual blocks, with two norms and with one. No family of the table is,
-// yet.
+// The same weights wired as parallel residual blocks, with two norms and with one.
 static void parallel_residual(void **state) {
     (void)state;
     for (int shared = 0; shared < 2; shared++) {

@@ -38,6 +38,16 @@ static er_status f_norm_backward(er_device *d, er_stream *s, er_norm_kind k, flo
     COUNTED;
     return real->norm_backward(d, s, k, dx, dy, x, w, stats, tokens, hidden);
 }
+static er_status f_head_norm(er_device *d, er_stream *s, float *x, size_t ld, const float *w, float eps,
+    size_t tokens, size_t heads, size_t head_dim) {
+    COUNTED;
+    return real->head_norm(d, s, x, ld, w, eps, tokens, heads, head_dim);
+}
+static er_status f_head_norm_backward(er_device *d, er_stream *s, float *dy, const float *x, size_t ld,
+    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
+    COUNTED;
+    return real->head_norm_backward(d, s, dy, x, ld, w, eps, tokens, heads, head_dim);
+}
 static er_status f_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
     const float *b, size_t m, float beta) {
     COUNTED;
@@ -89,6 +99,7 @@ static int setup(void **state) {
     faulty = *real;
     faulty.alloc = f_alloc, faulty.upload = f_upload, faulty.sync = f_sync, faulty.copy = f_copy;
     faulty.weight_create = f_weight_create, faulty.norm = f_norm, faulty.norm_backward = f_norm_backward;
+    faulty.head_norm = f_head_norm, faulty.head_norm_backward = f_head_norm_backward;
     faulty.linear = f_linear, faulty.linear_backward = f_linear_backward, faulty.rope = f_rope;
     faulty.attention = f_attention, faulty.attention_backward = f_attention_backward,
     faulty.kv_store = f_kv_store;
@@ -164,10 +175,10 @@ static er_status there_and_back(void *arg) {
     return rc == ER_OK ? er_run_layer_backward(p->r, 1, p->x, &p->tape) : rc;
 }
 
-static void one_block(void **state) {
-    (void)state;
+// Layer 1 of `model` there and back, as wired by `parallel`.
+static size_t calls_of_block(const char *model, bool parallel) {
     golden g;
-    golden_open(&g, "llama_gqa");
+    golden_open(&g, model);
     er_kv *kv = NULL;
     pass p = {
         .r = golden_run(&g, g.tokens, g.rows, true), .x = keep_dev(g.tokens * g.hidden * sizeof(float))};
@@ -177,15 +188,22 @@ static void one_block(void **state) {
     er_tape_carve(&p.tape, &g.m->arch, g.tokens, keep_dev(er_tape_bytes(&g.m->arch, g.tokens)));
     OK(er_run_begin(p.r, &rows, kv));
     OK(er_run_embed(p.r, p.x));
-    for (int parallel = 0; parallel < 2; parallel++) {
-        g.m->arch.parallel_residual = parallel != 0;
-        // Forward: copies of x and x_mid, 2 norms, 4 products, rotation, store, attention, activation.
-        // Backward: 4 products, activation, attention, rotation, 2 norms.
-        assert_int_equal(walk(there_and_back, &p), (parallel ? 11 : 12) + 9);
-    }
+    g.m->arch.parallel_residual = parallel;
+    size_t n = walk(there_and_back, &p);
     er_run_free(p.r);
     er_kv_free(g.m, kv);
     golden_close(&g);
+    return n;
+}
+
+static void one_block(void **state) {
+    (void)state;
+    // Forward: copies of x and x_mid, 2 norms, 4 products, rotation, store, attention, activation.
+    // Backward: 4 products, activation, attention, rotation, 2 norms.
+    assert_int_equal(calls_of_block("llama_gqa", false), 12 + 9);
+    assert_int_equal(calls_of_block("llama_gqa", true), 11 + 9);
+    // Head norms: a copy and 2 norms forward; those and a rotation again on the way back, and 2 gradients.
+    assert_int_equal(calls_of_block("qwen3_gqa", false), 12 + 3 + 9 + 4 + 2);
 }
 
 int main(void) {

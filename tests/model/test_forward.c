@@ -3,9 +3,6 @@
 #include "tests/model/golden.h"
 
 #define BOUND 2e-5
-static const char *const models[] = {
-    "gpt2_prefixed", "gpt2_bare_f16", "llama_gqa", "llama_tied_bf16", "llama_bias_sharded"};
-enum { MODELS = sizeof models / sizeof models[0] };
 
 static void packed_rows(void **state) {
     (void)state;

@@ -61,6 +61,26 @@ static void wrong_tensors(void **state) {
         {"gpt2_bare_f16", "h.0.attn.masked_bias", "h.0.attn.maskad_bias", ER_EUNSUPPORTED,
             "tensor 'h.0.attn.maskad_bias' has no place"},
         {"gpt2_bare_f16", "\"F16\"", "\"F16\"", ER_OK, ""},
+        {"gptj_f16", "lm_head.bias", "lm_head.bixs", ER_EFORMAT, "tensor 'lm_head.bias' is missing"},
+        {"gptj_f16", "h.1.mlp.fc_out.bias", "h.1.mlp.fc_oxt.bias", ER_EFORMAT,
+            "tensor 'transformer.h.1.mlp.fc_out.bias' is missing"},
+        {"gptj_f16", "[24,96]", "[96,24]", ER_EFORMAT,
+            "'transformer.h.0.mlp.fc_out.weight' is [96, 24], expected [24, 96]"},
+        {"neox_parallel", "embed_out", "embed_oxt", ER_EFORMAT, "tensor 'embed_out.weight' is missing"},
+        {"neox_parallel", "embed_out", "lm_head__", ER_EFORMAT, "tensor 'embed_out.weight' is missing"},
+        {"neox_parallel", "[72,24]", "[24,72]", ER_EFORMAT,
+            "'gpt_neox.layers.0.attention.query_key_value.weight' is [24, 72], expected [72, 24]"},
+        {"neox_parallel", ".masked_bias", ".masked_bixs", ER_EUNSUPPORTED, "has no place in a gpt_neox"},
+        {"opt_f16", "[42,24]", "[24,42]", ER_EFORMAT,
+            "'model.decoder.embed_positions.weight' is [24, 42], expected [42, 24]"},
+        {"phi3_window", "[62,24]", "[24,62]", ER_EFORMAT,
+            "'model.layers.0.mlp.gate_up_proj.weight' is [24, 62], expected [62, 24]"},
+        {"qwen2_gqa", "2.self_attn.v_proj.bias", "2.self_attn.o_proj.bias", ER_EFORMAT,
+            "'model.layers.2.self_attn.v_proj.bias' is missing"},
+        {"qwen3_tied_bias", "0.self_attn.k_norm", "0.self_attn.x_norm", ER_EFORMAT,
+            "'model.layers.0.self_attn.k_norm.weight' is missing"},
+        {"mistral_wide_heads", "[32,20]", "[20,32]", ER_EFORMAT,
+            "'model.layers.0.self_attn.q_proj.weight' is [20, 32], expected [32, 20]"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         er_model *m = NULL;
@@ -161,6 +181,27 @@ static void whole_folder(void **state) {
     assert_null(m);
 }
 
+// Held to the original context, whichever way it is opened.
+static void longrope_ends(void **state) {
+    (void)state;
+    golden g;
+    golden_open(&g, "phi3_longrope");
+    assert_int_equal(g.m->arch.positions, 80);
+    assert_int_equal(g.m->rope_positions, 20);
+    er_run *r = golden_run(&g, 1, 1, false);
+    int32_t token = 3, pos = 19, start[2] = {0, 1};
+    er_rows b = {.rows = 1, .tokens = 1, .token = &token, .pos = &pos, .row_start = start};
+    OK(er_run_begin(r, &b, NULL));
+    pos = 20;
+    FAILS(er_run_begin(r, &b, NULL), ER_EARG, "position 20; the model has 20");
+    er_run_free(r);
+    golden_close(&g);
+    er_model *m = NULL;
+    OK(er_model_load(&m, NULL, GOLDEN_DIR "phi3_longrope", &(er_model_options){.check_only = true}));
+    assert_int_equal(m->rope_positions, 20);
+    er_model_free(m);
+}
+
 static int setup(void **state) { return scratch_make(state) || golden_setup(state); }
 static int teardown(void **state) { return scratch_remove(state) || golden_teardown(state); }
 
@@ -169,6 +210,7 @@ int main(void) {
         cmocka_unit_test(wrong_tensors),
         cmocka_unit_test(config_against_tensors),
         cmocka_unit_test(downs),
+        cmocka_unit_test(longrope_ends),
         cmocka_unit_test(whole_folder),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,0 +1,143 @@
+// config.json, family by family: switches of the block, windows, and contexts stretched by rotary scaling.
+#include "tests/model/configs.h"
+
+static void switches(void **state) {
+    (void)state;
+    er_arch a;
+    OK(parse(&a, "{" GPTJ ",\"rotary_dim\":8}"));
+    assert_true(a.parallel_residual && !a.tied_head && !a.learned_positions && !a.attention_bias);
+    assert_int_equal(a.rope.style, ER_ROPE_PAIRS);
+    assert_int_equal(a.rope.dims, 8);
+    assert_int_equal(a.inner, 256);
+    NEAR(a.rope.base, 10000, 0);
+    OK(parse(&a, "{" NEOX "}"));
+    assert_true(a.parallel_residual && a.attention_bias);
+    assert_int_equal(a.rope.style, ER_ROPE_HALF);
+    assert_int_equal(a.rope.dims, 4);
+    assert_int_equal(a.act, ER_GELU_ERF);
+    OK(parse(&a, "{" NEOX ",\"rotary_pct\":0.5,\"rotary_emb_base\":77,\"use_parallel_residual\":false,"
+                 "\"attention_bias\":false}"));
+    assert_true(!a.parallel_residual && !a.attention_bias);
+    assert_int_equal(a.rope.dims, 8);
+    NEAR(a.rope.base, 77, 0);
+    OK(parse(&a,
+        "{" NEOX ",\"rotary_pct\":1.0,\"rope_parameters\":{\"rope_theta\":9,\"partial_rotary_factor\":"
+        "0.75,\"rope_type\":\"default\"}}"));
+    assert_int_equal(a.rope.dims, 12);
+    NEAR(a.rope.base, 9, 0);
+    OK(parse(&a, "{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96}"));
+    assert_true(a.learned_positions && a.tied_head && a.attention_bias && a.mlp_bias);
+    assert_int_equal(a.position_offset, 2);
+    assert_int_equal(a.act, ER_RELU);
+    OK(parse(&a, "{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"enable_bias\":false}"));
+    assert_true(!a.attention_bias && !a.mlp_bias);
+    OK(parse(&a, "{\"model_type\":\"qwen3\",\"intermediate_size\":96," BODY "}"));
+    assert_true(a.head_norms);
+    assert_int_equal(a.head_dim, 128);
+    OK(parse(&a, "{\"model_type\":\"qwen3\",\"intermediate_size\":96,\"head_dim\":null," BODY "}"));
+    assert_int_equal(a.head_dim, 16);
+    // Code of the checkpoint's own is ignored where its class is the built-in one.
+    OK(parse(&a, "{" PHI3 ",\"auto_map\":{\"AutoModelForCausalLM\":\"modeling_phi3.Phi3ForCausalLM\"}}"));
+    assert_int_equal(a.rope.dims, 16);
+    assert_int_equal(a.window, 0);
+}
+
+static void windows(void **state) {
+    (void)state;
+    static const struct {
+        const char *json;
+        size_t window, from;
+    } cases[] = {
+        {"{" LLAMA ",\"sliding_window\":4}", 0, 0},
+        {"{" MISTRAL "}", 4096, 0},
+        {"{" MISTRAL ",\"sliding_window\":null}", 0, 0},
+        {"{" MISTRAL ",\"sliding_window\":7}", 7, 0},
+        {"{" PHI3 ",\"sliding_window\":9}", 9, 0},
+        {"{" QWEN2 ",\"sliding_window\":9}", 0, 0},
+        {"{" QWEN2 ",\"sliding_window\":9,\"use_sliding_window\":true}", 0, 0},  // from layer 28 on
+        {"{" QWEN2 ",\"sliding_window\":9,\"use_sliding_window\":true,\"max_window_layers\":1}", 9, 1},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0}", 4096, 0},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0,"
+         "\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
+            4096, 1},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"sliding_window\":null,\"max_window_layers\":0}", 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        er_arch a;
+        OK(parse(&a, cases[i].json));
+        assert_int_equal(a.window, cases[i].window);
+        assert_int_equal(a.window_from, cases[i].from);
+    }
+}
+
+static void long_contexts(void **state) {
+    (void)state;
+    er_arch a;
+    OK(parse(&a, "{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"dynamic\",\"factor\":2}}"));
+    assert_int_equal(a.rope.scaling, ER_ROPE_PLAIN);
+    OK(parse(&a, "{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
+                 "\"original_max_position_embeddings\":8}}"));
+    assert_int_equal(a.rope.scaling, ER_ROPE_YARN);
+    NEAR(a.rope.attention, 0.1 * log(4) + 1, 1e-12);
+    NEAR(a.rope.original_positions, 8, 0);
+    NEAR(a.rope.beta_fast, 32, 0);
+    assert_true(a.rope.whole_pairs);
+    OK(parse(&a, "{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"original_max_position_embeddings\":8,"
+                 "\"mscale\":0.5,\"mscale_all_dim\":2,\"truncate\":false}}"));
+    NEAR(a.rope.factor, 4, 0);  // of the contexts
+    NEAR(a.rope.attention, (0.05 * log(4) + 1) / (0.2 * log(4) + 1), 1e-12);
+    assert_false(a.rope.whole_pairs);
+    // Phi-3 has called it three names.
+    static const char *const names[] = {"longrope", "su", "yarn"};
+    for (size_t i = 0; i < 3; i++) {
+        char json[512];
+        (void)snprintf(json, sizeof json,
+            "{%s,\"partial_rotary_factor\":0.25,\"original_max_position_embeddings\":8,\"rope_scaling\":"
+            "{\"type\":\"%s\",\"short_factor\":[1,2.5],\"long_factor\":[4,8]}}",
+            PHI3, names[i]);
+        OK(parse(&a, json));
+        assert_int_equal(a.rope.scaling, ER_ROPE_LONG);
+        assert_int_equal(a.rope.dims, 4);
+        NEAR(a.rope.short_factor[1], 2.5, 0);
+        NEAR(a.rope.attention, sqrt(1 + log(4) / log(8)), 1e-12);
+    }
+}
+
+// The published ramp: pairs below `low` keep their frequency, those above `high` are divided by the factor.
+static void yarn_table(void **state) {
+    (void)state;
+    enum { D = 64 };
+    er_rope_config r = {.style = ER_ROPE_HALF,
+        .dims = D,
+        .base = 10000,
+        .scaling = ER_ROPE_YARN,
+        .factor = 4,
+        .original_positions = 2048,
+        .beta_fast = 32,
+        .beta_slow = 1,
+        .whole_pairs = true,
+        .attention = 1.25};
+    float table[2 * D];
+    er_rope_table(table, &r, 2);
+    double log_base = 2 * log(10000), pi = acos(-1.0);
+    double low = floor(D * log(2048 / (32 * 2 * pi)) / log_base),
+           high = ceil(D * log(2048 / (2 * pi)) / log_base);
+    assert_true(low > 2 && high < D / 2 - 2);
+    for (size_t j = 0; j < D / 2; j++) {
+        double f = pow(10000, -(double)j / (D / 2)), ramp = ((double)j - low) / (high - low);
+        double want = ramp <= 0 ? f : ramp >= 1 ? f / 4 : f * (1 - ramp) + f / 4 * ramp;
+        NEAR(table[j], 1.25, 0);
+        NEAR(table[D + j], 1.25 * cos(want), 3e-7);
+        NEAR(table[D + D / 2 + j], 1.25 * sin(want), 3e-7);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(switches),
+        cmocka_unit_test(windows),
+        cmocka_unit_test(long_contexts),
+        cmocka_unit_test(yarn_table),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
