@@ -98,12 +98,52 @@ out:
     return rc;
 }
 
+static bool falls_back(const er_tokenizer *t, const char *bytes, size_t n) {
+    bool all = t->byte_fallback;
+    for (size_t i = 0; i < n && all; i++) all = t->byte_token[(unsigned char)bytes[i]] >= 0;
+    return all;
+}
+
+// A word's characters as symbols. One without a token becomes its bytes' tokens, or an unknown token, or
+// nothing. As in the reference bytes do not end a run of unknown characters: the run's token comes behind
+// them, and since places are counted in lengths, the spans are exchanged with it.
+static er_status char_symbols(er_run *r, const char *bytes, size_t len, size_t *count) {
+    const er_tokenizer *t = r->t;
+    er_symbol *symbols = r->s->symbols;
+    size_t n = 0, unknown = 0;
+    for (size_t at = 0, next; at < len; at = next) {
+        size_t width = er_uc_width((unsigned char)bytes[at]);
+        next = at + width;
+        int32_t id =
+            width == 1 ? t->byte_id[(unsigned char)bytes[at]] : er_vocab_find(&t->vocab, bytes + at, width);
+        if (id >= 0 && (t->vocab.by_id[id].flags & ID_MODEL)) {
+            if (unknown) symbols[n++] = (er_symbol){t->unk_id, (uint32_t)unknown}, unknown = 0;
+            symbols[n++] = (er_symbol){id, (uint32_t)width};
+        } else if (falls_back(t, bytes + at, width)) {
+            for (size_t i = at; i < next; i++)
+                symbols[n++] = (er_symbol){t->byte_token[(unsigned char)bytes[i]], 1};
+        } else if (t->has_unk) {
+            if (t->unk_id < 0)
+                return er_fail(ER_EFORMAT,
+                    "character '%.*s' has no token and the unk_token is not in the vocabulary", (int)width,
+                    bytes + at);
+            if (unknown && !t->fuse_unk)
+                symbols[n++] = (er_symbol){t->unk_id, (uint32_t)unknown}, unknown = 0;
+            unknown += width;
+        }
+    }
+    if (unknown) symbols[n++] = (er_symbol){t->unk_id, (uint32_t)unknown};
+    *count = n;
+    return ER_OK;
+}
+
 static er_status whole_word(er_run *r, const char *bytes, size_t len, int32_t *id) {
     char small[2 * ER_CACHE_KEY], *mapped = small;
     *id = -1;
     if (len > ER_CACHE_KEY && !(mapped = malloc(2 * len)))
         return er_fail(ER_ENOMEM, "a word of %zu bytes", len);
-    int32_t found = er_vocab_find(&r->t->vocab, mapped, er_byte_map(mapped, bytes, len));
+    int32_t found = r->t->byte_level ? er_vocab_find(&r->t->vocab, mapped, er_byte_map(mapped, bytes, len))
+                                     : er_vocab_find(&r->t->vocab, bytes, len);
     if (found >= 0 && (r->t->vocab.by_id[found].flags & ID_MODEL)) *id = found;
     if (mapped != small) free(mapped);
     return ER_OK;
@@ -130,6 +170,9 @@ static er_status word(er_run *r, const er_view *v, er_span w) {
     if (t->ignore_merges) ER_TRY(whole_word(r, bytes, len, &whole));
     if (whole >= 0) {
         s->symbols[n++] = (er_symbol){whole, (uint32_t)len};
+    } else if (!t->byte_level) {
+        ER_TRY(char_symbols(r, bytes, len, &n));
+        ER_TRY(er_bpe_merge(&t->merges, &s->heap, s->symbols, &n));
     } else {
         bool gaps = false;
         for (size_t i = 0; i < len; i++) {
@@ -159,7 +202,7 @@ static er_status put_added(er_run *r, const er_view *v, er_span piece, const er_
 
 static er_status plain_text(er_run *r, er_view view) {
     er_status rc = ER_OK;
-    if (r->t->nfc) ER_TRY(er_nfc(r->s, &view, &view));
+    ER_TRY(er_normalize(r->t, r->s, &view));
     er_cutter c = {.m = &r->t->normalized, .text = view.bytes, .len = view.len};
     er_span piece;
     const er_added *token;
