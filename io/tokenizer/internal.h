@@ -215,6 +215,7 @@ typedef struct er_decoder {
 typedef enum er_match {
     MATCH_GPT2,
     MATCH_WORDS,
+    MATCH_CASED,
     MATCH_NUMERIC,
     MATCH_PATTERN,
     MATCH_PREFIX,
@@ -232,13 +233,16 @@ typedef struct er_step {
     er_match match;
     er_behavior behavior;
     bool invert;
-    unsigned digits;     // MATCH_WORDS: most digits in a word
+    unsigned digits;     // MATCH_WORDS, MATCH_CASED: most digits in a word
+    bool contractions;   // MATCH_CASED: 's and the like end the word they follow
     er_pattern pattern;  // MATCH_METASPACE: its literal stands for a space
     er_scheme scheme;
 } er_step;
 // The end of the word that begins at `at`, in text[at, end).
 size_t er_scan_gpt2(const uint8_t *classes, const char *text, size_t at, size_t end);
 size_t er_scan_words(const uint8_t *classes, const char *text, size_t at, size_t end, unsigned digits);
+size_t er_scan_cased(
+    const uint8_t *classes, const char *text, size_t at, size_t end, unsigned digits, bool contractions);
 bool er_scan_known(const char *regex, er_step *step);  // the regular expressions that have a scanner
 // Cuts the view into s->words; *view may be replaced by one in s->prefixed.
 er_status er_split(const er_tokenizer *t, er_scratch *s, er_view *view);

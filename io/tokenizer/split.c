@@ -20,8 +20,9 @@ out:
 }
 
 static size_t scan(const er_step *step, const uint8_t *classes, const char *text, size_t at, size_t end) {
-    return step->match == MATCH_GPT2 ? er_scan_gpt2(classes, text, at, end)
-                                     : er_scan_words(classes, text, at, end, step->digits);
+    if (step->match == MATCH_GPT2) return er_scan_gpt2(classes, text, at, end);
+    if (step->match == MATCH_WORDS) return er_scan_words(classes, text, at, end, step->digits);
+    return er_scan_cased(classes, text, at, end, step->digits, step->contractions);
 }
 
 static er_status cut(const er_step *step, er_scratch *s, const char *text, er_span w) {
@@ -76,7 +77,7 @@ out:
 
 static er_status split_step(const er_step *step, er_scratch *s, const char *text) {
     er_status rc = ER_OK;
-    bool scanned = step->match == MATCH_GPT2 || step->match == MATCH_WORDS;
+    bool scanned = step->match == MATCH_GPT2 || step->match == MATCH_WORDS || step->match == MATCH_CASED;
     // Scanners leave no gaps, so isolating their matches and removing what is not a match are the same plain
     // loop.
     bool plain =

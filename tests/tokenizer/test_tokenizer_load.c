@@ -111,7 +111,8 @@ static void test_model_refused(void **state) {
     (void)state;
     refused((parts){.model = "\"type\":\"Unigram\","}, ER_EUNSUPPORTED, "model 'Unigram' is not supported");
     refused((parts){.model = "\"dropout\":0.1,"}, ER_EUNSUPPORTED, "dropout 0.1");
-    refused((parts){.model = "\"byte_fallback\":true,"}, ER_EUNSUPPORTED, "byte_fallback");
+    refused((parts){.model = "\"byte_fallback\":true,"}, ER_EUNSUPPORTED,
+        "model BPE with byte_fallback behind ByteLevel and without a token for every byte");
     refused(
         (parts){.model = "\"end_of_word_suffix\":\"</w>\","}, ER_EUNSUPPORTED, "end_of_word_suffix '</w>'");
     refused((parts){.model = "\"continuing_subword_prefix\":\"##\","}, ER_EUNSUPPORTED,
@@ -132,6 +133,49 @@ static void test_model_refused(void **state) {
     FAILS(er_tokenizer_parse(&t, "{", 1, "t"), ER_EFORMAT, "t");
 }
 
+#define META(replacement, scheme)                                                                            \
+    "{\"type\":\"Metaspace\",\"replacement\":\"" replacement "\",\"prepend_scheme\":\"" scheme               \
+    "\",\"split\":false}"
+
+// Pieces behind Metaspace: characters, bytes where there is none, one unknown token where there are no bytes
+// either; and back to text. Spans of what was put in front, or stands for a part of a character, are shared.
+static void test_pieces(void **state) {
+    (void)state;
+    const char *vocab = "\"?\":0,\"_\":1,\"a\":2,\"_a\":3,\"<0xC3>\":4,\"<0xA9>\":5,\"<0xE6>\":6,\"b\":7";
+    const char *decoder =
+        "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"_\"},"
+        "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\","
+        "\"content\":\" \",\"start\":1,\"stop\":0}]}";
+    parts p = {.vocab = vocab,
+        .merges = "\"_ a\"",
+        .pre = META("_", "first"),
+        .decoder = decoder,
+        .model = "\"byte_fallback\":true,\"fuse_unk\":true,\"unk_token\":\"?\","};
+    er_tokenizer *t = make(p);
+    encodes(t, "a a", "3[0,1) 3[1,3)");
+    encodes(t, " a", "3[0,2)");  // no second mark
+    encodes(t, "\u00e9b", "1[0,2) 4[0,2) 5[0,2) 7[2,3)");
+    encodes(t, "b", "1[0,1) 7[0,1)");
+    // No bytes for these: one unknown token, which comes behind the bytes of the \u00e9, as in the reference.
+    encodes(t, "\u65e5x\u00e9", "1[0,3) 4[0,3) 5[0,3) 0[0,6)");
+    char *text = NULL;
+    const int32_t ids[] = {1, 3, 4, 5, 4, 7, 6, 5, 1};
+    OK(er_tokenizer_decode(t, &text, ids, 9, false));
+    assert_string_equal(text, " a\ufffd\ufffd\ufffdb\ufffd\ufffd ");
+    free(text);
+    er_tokenizer_free(t);
+    p.model = NULL;  // what has no token vanishes, and what follows moves left
+    t = make(p);
+    encodes(t, "xab", "3[0,1) 7[1,2)");
+    er_tokenizer_free(t);
+    p.pre = "null";
+    p.normalizer = "{\"type\":\"Prepend\",\"prepend\":\"_\"}";
+    t = make(p);
+    encodes(t, "a_a", "3[0,1) 3[1,3)");
+    encodes(t, "", "");
+    er_tokenizer_free(t);
+}
+
 static void test_parts_refused(void **state) {
     (void)state;
     refused((parts){.normalizer = "{\"type\":\"Lowercase\"}"}, ER_EUNSUPPORTED,
@@ -140,11 +184,31 @@ static void test_parts_refused(void **state) {
                         "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"NFKC\"}]}"},
         ER_EUNSUPPORTED, "normalizer 'NFKC' is not supported");
     refused((parts){.normalizer = "{}"}, ER_EFORMAT, "normalizer has no type");
-    refused((parts){.pre = "{\"type\":\"Metaspace\"}"}, ER_EUNSUPPORTED,
-        "pre_tokenizer 'Metaspace' is not supported");
-    refused((parts){.pre = "null"}, ER_EUNSUPPORTED, "no pre_tokenizer 'ByteLevel'");
-    refused((parts){.pre = "{\"type\":\"Digits\",\"individual_digits\":true}"}, ER_EUNSUPPORTED,
-        "no pre_tokenizer 'ByteLevel'");
+    refused((parts){.pre = "{\"type\":\"Whitespace\"}"}, ER_EUNSUPPORTED,
+        "pre_tokenizer 'Whitespace' is not supported");
+    refused((parts){.normalizer = "{\"type\":\"Prepend\"}"}, ER_EFORMAT, "'Prepend' has no 'prepend'");
+    refused((parts){.normalizer = "{\"type\":\"Replace\",\"content\":\"\"}"}, ER_EFORMAT,
+        "'Replace' has no pattern of either Regex or String");
+    refused((parts){.normalizer = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}"},
+        ER_EUNSUPPORTED, "'Replace' with an empty String");
+    refused((parts){.normalizer = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"}}"}, ER_EFORMAT,
+        "'Replace' has no 'content'");
+    refused((parts){.normalizer = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"<e>\"},\"content\":\"\"}",
+                .added = "{\"id\":7,\"content\":\"<e>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":"
+                         "false,\"normalized\":true,\"special\":false}"},
+        ER_EFORMAT, "the normalizer leaves nothing of the added token '<e>'");
+    refused((parts){.pre = META("__", "always")}, ER_EFORMAT, "'__' of Metaspace is not one character");
+    refused((parts){.pre = META("", "always")}, ER_EFORMAT, "'' of Metaspace is not one character");
+    refused((parts){.pre = "{\"type\":\"Metaspace\"}"}, ER_EFORMAT, "'Metaspace' has no 'replacement'");
+    refused((parts){.pre = META("_", "often")}, ER_EFORMAT, "unknown prepend_scheme 'often'");
+    refused((parts){.pre = META("_", "first\",\"add_prefix_space\":false,\"x\":\"")}, ER_EFORMAT,
+        "add_prefix_space false and prepend_scheme 'first'");
+    refused((parts){.decoder = "{\"type\":\"Strip\",\"content\":\"  \",\"start\":1,\"stop\":0}"}, ER_EFORMAT,
+        "'  ' of Strip is not one character");
+    refused((parts){.decoder = "{\"type\":\"Strip\",\"content\":\" \",\"start\":-1,\"stop\":0}"}, ER_EFORMAT,
+        "start");
+    refused((parts){.decoder = "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"CTC\"}]}"}, ER_EUNSUPPORTED,
+        "decoder 'CTC' is not supported");
     refused((parts){.pre = "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}"}, ER_EFORMAT,
         "no true or false 'trim_offsets'");
     refused((parts){.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL "," BYTE_LEVEL "]}"},
@@ -538,6 +602,7 @@ int main(void) {
         cmocka_unit_test(test_merges),
         cmocka_unit_test(test_missing_bytes),
         cmocka_unit_test(test_model_refused),
+        cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_parts_refused),
         cmocka_unit_test(test_template),
         cmocka_unit_test(test_added),
