@@ -264,6 +264,12 @@ er_status er_tokenizer_encode(
     return encode_valid(t, out, text, len, add_special);
 }
 
+er_status er_tokenizer_encode_open(const er_tokenizer *t, er_tokens *out, const char *text, size_t len) {
+    er_status rc = er_tokenizer_encode(t, out, text, len, true);
+    if (rc == ER_OK) out->count -= t->after_count;
+    return rc;
+}
+
 // The text with each ill-formed part read as U+FFFD, and for each byte of it (and its end) the byte of `text`
 // it comes from.
 static er_status mend(const char *text, size_t len, char **clean, uint32_t **from, size_t *clean_len) {

@@ -277,7 +277,7 @@ struct er_tokenizer {
     int32_t eos;
 };
 
-// ---- load.c, parts.c, pre.c, legacy.c, open.c ----
+// ---- load.c, parts.c, pre.c, legacy.c, config.c, open.c ----
 er_status er_tokenizer_new(er_tokenizer **out);
 er_status er_load_model(er_tokenizer *t, const cJSON *model, const char *name);
 er_status er_load_vocab(er_tokenizer *t, const cJSON *vocab, size_t extra, const char *name);
@@ -316,5 +316,6 @@ typedef struct er_added_spec {
 er_status er_add_token(er_tokenizer *t, const er_added_spec *spec, const char *name);
 er_status er_add_done(er_tokenizer *t, const char *name);
 er_status er_load_legacy(er_tokenizer *t, const char *dir);
+er_status er_config_template(er_tokenizer *t, const cJSON *config, const char *name);
 er_status er_config_string(const char **out, const cJSON *config, const char *key, const char *name);
 #endif

@@ -16,7 +16,8 @@ er_status er_config_string(const char **out, const cJSON *config, const char *ke
     return er_json_get_str(out, config, key, name);
 }
 
-static er_status eos_from(er_tokenizer *t, const char *dir, const char *file) {
+// The end of a text from a file of the folder, and with `overrides` what its configuration puts around one.
+static er_status config_from(er_tokenizer *t, const char *dir, const char *file, bool overrides) {
     er_status rc = ER_OK;
     cJSON *config = NULL;
     const char *eos = NULL;
@@ -24,6 +25,7 @@ static er_status eos_from(er_tokenizer *t, const char *dir, const char *file) {
     if (!path) ER_FAIL(ER_ENOMEM, "the path of %s", file);
     if (!er_file_exists(path)) goto out;
     ER_TRY(er_json_read(&config, path, MAX_FILE));
+    if (overrides) ER_TRY(er_config_template(t, config, path));
     ER_TRY(er_config_string(&eos, config, "eos_token", path));
     if (eos && (t->eos = er_vocab_find(&t->vocab, eos, strlen(eos))) < 0)
         ER_FAIL(ER_EFORMAT, "%s: eos_token '%.60s' is not in the vocabulary", path, eos);
@@ -58,8 +60,8 @@ er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
     if (!json || !vocab) ER_FAIL(ER_ENOMEM, "the path of a tokenizer");
     if (er_file_exists(json)) {
         ER_TRY(open_json(&t, json));
-        ER_TRY(eos_from(t, model_dir, "tokenizer_config.json"));
-        if (t->eos < 0) ER_TRY(eos_from(t, model_dir, "special_tokens_map.json"));
+        ER_TRY(config_from(t, model_dir, "tokenizer_config.json", true));
+        if (t->eos < 0) ER_TRY(config_from(t, model_dir, "special_tokens_map.json", false));
     } else if (er_file_exists(vocab)) {
         ER_TRY(open_legacy(&t, model_dir));
     } else {
@@ -80,4 +82,5 @@ int32_t er_tokenizer_id(const er_tokenizer *t, const char *token) {
 }
 int32_t er_tokenizer_eos(const er_tokenizer *t) { return t->eos; }
 int32_t er_tokenizer_bos(const er_tokenizer *t) { return t->before_count ? t->before[0] : -1; }
+bool er_tokenizer_marks_start(const er_tokenizer *t) { return t->marks_start; }
 const char *er_tokenizer_digest(const er_tokenizer *t) { return t->digest; }
