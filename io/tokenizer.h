@@ -25,6 +25,10 @@ void er_tokens_free(er_tokens *t);
 typedef struct er_tokenizer er_tokenizer;
 er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir);
 er_status er_tokenizer_parse(er_tokenizer **out, const char *json, size_t len, const char *name);  // a tokenizer.json; fuzz entry
+er_status er_tokenizer_parse_legacy(er_tokenizer **out, const char *vocab, size_t vocab_len, const char *merges, size_t merges_len,
+    const char *config, size_t config_len);  // vocab.json, merges.txt and, unless of no bytes, tokenizer_config.json; fuzz entry
+er_status er_tokenizer_configure(
+    er_tokenizer *t, const char *json, size_t len, const char *name);  // a tokenizer_config.json, right behind er_tokenizer_parse
 void er_tokenizer_free(er_tokenizer *t);
 
 // Replaces out's content. add_special: run the post-processor's template (BOS and the like). Invalid UTF-8 in `text` is EFORMAT,

@@ -7,12 +7,14 @@
 
 typedef struct er_strings {
     char *at;
-    size_t len, room;
+    size_t len, room, most;
     size_t *end;  // of each string
     size_t count, capacity;
 } er_strings;
 
 static er_status put(er_strings *l, const char *s, size_t n) {
+    if (l->len + n > l->most)
+        return er_fail(ER_EUNSUPPORTED, "the tokenizer decodes to more than %zu bytes", l->most);
     if (l->room - l->len < n || !l->at) {
         size_t room = (l->room + n) * 2 + 64;
         char *more = realloc(l->at, room);
@@ -62,7 +64,7 @@ static er_status put_mapped(er_strings *b, const char *s, size_t len) {
 // ByteLevel: all tokens become one string; ill-formed parts of it become U+FFFD.
 static er_status bytes_step(const er_strings *in, er_strings *out) {
     er_status rc = ER_OK;
-    er_strings raw = {0};
+    er_strings raw = {.most = SIZE_MAX};
     for (size_t i = 0; i < in->count; i++) {
         er_span w = string_at(in, i);
         ER_TRY(put_mapped(&raw, in->at + w.begin, w.end - w.begin));
@@ -116,7 +118,7 @@ out:
 
 static er_status fallback_step(const er_strings *in, er_strings *out) {
     er_status rc = ER_OK;
-    er_strings run = {0};
+    er_strings run = {.most = SIZE_MAX};
     for (size_t i = 0; i <= in->count; i++) {
         er_span w = i < in->count ? string_at(in, i) : (er_span){0, 0};
         int byte = i < in->count ? byte_of(in->at + w.begin, w.end - w.begin) : -1;
@@ -246,16 +248,18 @@ out:
 er_status er_tokenizer_decode(
     const er_tokenizer *t, char **out, const int32_t *ids, size_t n, bool skip_special) {
     er_status rc = ER_OK;
-    er_strings a = {0}, b = {0};
+    er_strings a = {.most = UINT32_MAX}, b = {0};
     ER_TRY(strings_of(t, &a, ids, n, skip_special));
+    size_t most = er_text_most(a.len);
     for (size_t i = 0; i < t->decoder_count; i++) {
-        if (a.len > UINT32_MAX) ER_FAIL(ER_EARG, "%zu bytes of text to decode", a.len);
         b.len = b.count = 0;
+        b.most = most;
         ER_TRY(run_step(t, &t->decoders[i], &a, &b));
         er_strings swap = a;
         a = b;
         b = swap;
     }
+    a.most = SIZE_MAX;
     ER_TRY(put(&a, "", 1));
     *out = a.at;
     a.at = NULL;

@@ -102,8 +102,11 @@ void er_cache_put(
 typedef struct er_text {
     char *bytes;
     er_span *from;  // per byte: the input bytes of the character it belongs to
-    size_t len, room;
+    size_t len, room, most;
 } er_text;
+// How long a file's normalizers, pre-tokenizers and decoders may make `len` bytes: a chain of replacements
+// could otherwise grow without bounds. Real ones treble a text at most.
+size_t er_text_most(size_t len);
 typedef struct er_view {
     const char *bytes;
     size_t len;
@@ -316,6 +319,9 @@ typedef struct er_added_spec {
 er_status er_add_token(er_tokenizer *t, const er_added_spec *spec, const char *name);
 er_status er_add_done(er_tokenizer *t, const char *name);
 er_status er_load_legacy(er_tokenizer *t, const char *dir);
+er_status er_load_legacy_texts(er_tokenizer *t, const char *vocab, size_t vocab_len, const char *merges,
+    size_t merges_len, const char *config, size_t config_len);
 er_status er_config_template(er_tokenizer *t, const cJSON *config, const char *name);
+er_status er_config_read(er_tokenizer *t, const char *json, size_t len, bool overrides, const char *name);
 er_status er_config_string(const char **out, const cJSON *config, const char *key, const char *name);
 #endif

@@ -175,6 +175,22 @@ out:
     return rc;
 }
 
+er_status er_load_legacy_texts(er_tokenizer *t, const char *vocab, size_t vocab_len, const char *merges,
+    size_t merges_len, const char *config, size_t config_len) {
+    er_status rc = ER_OK;
+    er_legacy f = {.merges_len = merges_len};
+    ER_TRY(er_json_parse(&f.vocab, vocab, vocab_len, "vocab.json"));
+    if (config_len) ER_TRY(er_json_parse(&f.config, config, config_len, "tokenizer_config.json"));
+    if (!(f.merges = malloc(merges_len + 1))) ER_FAIL(ER_ENOMEM, "%zu bytes of merges", merges_len);
+    if (merges_len) memcpy(f.merges, merges, merges_len);
+    ER_TRY(assemble(t, &f));
+out:
+    cJSON_Delete(f.vocab);
+    cJSON_Delete(f.config);
+    free(f.merges);
+    return rc;
+}
+
 er_status er_load_legacy(er_tokenizer *t, const char *dir) {
     er_status rc = ER_OK;
     er_legacy f = {0};

@@ -36,6 +36,7 @@ out:
 
 er_status er_normalize(const er_tokenizer *t, er_scratch *s, er_view *view) {
     er_status rc = ER_OK;
+    s->normal[0].most = s->normal[1].most = er_text_most(view->len);
     for (size_t i = 0; i < t->norm_count; i++) {
         const er_norm *n = &t->norms[i];
         er_text *room = &s->normal[!s->normal_turn];

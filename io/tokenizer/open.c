@@ -16,21 +16,35 @@ er_status er_config_string(const char **out, const cJSON *config, const char *ke
     return er_json_get_str(out, config, key, name);
 }
 
-// The end of a text from a file of the folder, and with `overrides` what its configuration puts around one.
-static er_status config_from(er_tokenizer *t, const char *dir, const char *file, bool overrides) {
+// The end of a text, and with `overrides` what a configuration puts around one.
+er_status er_config_read(er_tokenizer *t, const char *json, size_t len, bool overrides, const char *name) {
     er_status rc = ER_OK;
     cJSON *config = NULL;
     const char *eos = NULL;
-    char *path = er_path_join(dir, file);
-    if (!path) ER_FAIL(ER_ENOMEM, "the path of %s", file);
-    if (!er_file_exists(path)) goto out;
-    ER_TRY(er_json_read(&config, path, MAX_FILE));
-    if (overrides) ER_TRY(er_config_template(t, config, path));
-    ER_TRY(er_config_string(&eos, config, "eos_token", path));
+    ER_TRY(er_json_parse(&config, json, len, name));
+    if (overrides) ER_TRY(er_config_template(t, config, name));
+    ER_TRY(er_config_string(&eos, config, "eos_token", name));
     if (eos && (t->eos = er_vocab_find(&t->vocab, eos, strlen(eos))) < 0)
-        ER_FAIL(ER_EFORMAT, "%s: eos_token '%.60s' is not in the vocabulary", path, eos);
+        ER_FAIL(ER_EFORMAT, "%s: eos_token '%.60s' is not in the vocabulary", name, eos);
 out:
     cJSON_Delete(config);
+    return rc;
+}
+
+er_status er_tokenizer_configure(er_tokenizer *t, const char *json, size_t len, const char *name) {
+    return er_config_read(t, json, len, true, name);
+}
+
+static er_status config_from(er_tokenizer *t, const char *dir, const char *file, bool overrides) {
+    char *path = er_path_join(dir, file), *text = NULL;
+    size_t len = 0;
+    if (!path) return er_fail(ER_ENOMEM, "the path of %s", file);
+    er_status rc = ER_OK;
+    if (er_file_exists(path)) {
+        rc = er_file_read(&text, &len, path, MAX_FILE);
+        if (rc == ER_OK) rc = er_config_read(t, text, len, overrides, path);
+    }
+    free(text);
     free(path);
     return rc;
 }
@@ -41,6 +55,16 @@ static er_status open_json(er_tokenizer **out, const char *path) {
     er_status rc = er_file_read(&text, &len, path, MAX_FILE);
     if (rc == ER_OK) rc = er_tokenizer_parse(out, text, len, path);
     free(text);
+    return rc;
+}
+
+er_status er_tokenizer_parse_legacy(er_tokenizer **out, const char *vocab, size_t vocab_len,
+    const char *merges, size_t merges_len, const char *config, size_t config_len) {
+    er_tokenizer *t = NULL;
+    er_status rc = er_tokenizer_new(&t);
+    if (rc == ER_OK) rc = er_load_legacy_texts(t, vocab, vocab_len, merges, merges_len, config, config_len);
+    if (rc == ER_OK) *out = t;
+    else er_tokenizer_free(t);
     return rc;
 }
 

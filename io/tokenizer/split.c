@@ -106,6 +106,7 @@ out:
 er_status er_split(const er_tokenizer *t, er_scratch *s, er_view *view) {
     er_status rc = ER_OK;
     s->words.count = 0;
+    s->prefixed[0].most = s->prefixed[1].most = er_text_most(view->len);
     if (view->len) ER_TRY(er_spans_put(&s->words, 0, view->len));
     for (size_t i = 0; i < t->step_count; i++) {
         if (t->steps[i].match == MATCH_PREFIX) ER_TRY(er_step_prefix(s, view));

@@ -14,11 +14,16 @@ er_view er_view_part(const er_view *v, size_t begin, size_t end) {
     return (er_view){v->bytes + begin, end - begin, v->from ? v->from + begin : NULL, v->base + begin};
 }
 
+size_t er_text_most(size_t len) {
+    size_t most = 64 * len + 65536;
+    return most < UINT32_MAX ? most : UINT32_MAX;  // spans are 32 bits
+}
+
 static er_status text_room(er_text *t, size_t n) {
+    if (t->len + n > t->most)
+        return er_fail(ER_EUNSUPPORTED, "the tokenizer makes more than %zu bytes of a text", t->most);
     if (t->room - t->len >= n) return ER_OK;
     size_t room = (t->room + n) * 2 + 256;
-    if (t->len + n > UINT32_MAX)  // spans are 32 bits
-        return er_fail(ER_EARG, "a text that the tokenizer makes longer than %u bytes", UINT32_MAX);
     char *more = realloc(t->bytes, room);
     if (!more) return er_fail(ER_ENOMEM, "%zu bytes of text", room);
     t->bytes = more;
