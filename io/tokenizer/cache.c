@@ -56,6 +56,7 @@ static void scratch_free(void *p) {
     free(s->heap.next);
     free(s->symbols);
     free(s->raw_of);
+    free(s->spelling);
     free(s->words.at);
     free(s->next.at);
     free(s->cuts.at);

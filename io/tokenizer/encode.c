@@ -61,43 +61,6 @@ static er_status symbols_room(er_scratch *s, size_t n) {
     return ER_OK;
 }
 
-// A word some of whose bytes have no token: they become the unknown token, or vanish when there is none. The
-// reference counts lengths in bytes of the *mapped* text and lets a vanished byte pull what follows it to the
-// left; spans must show the same.
-static er_status word_with_gaps(er_run *r, const er_view *v, er_span w) {
-    er_status rc = ER_OK;
-    const er_tokenizer *t = r->t;
-    er_scratch *s = r->s;
-    size_t n = 0, mapped = 0, gap = 0, len = w.end - w.begin;
-    if (s->raw_room < 2 * len) {
-        uint32_t *more = realloc(s->raw_of, 4 * len * sizeof *more);
-        if (!more) ER_FAIL(ER_ENOMEM, "a word of %zu bytes", len);
-        s->raw_of = more;
-        s->raw_room = 4 * len;
-    }
-    for (uint32_t i = w.begin; i < w.end; i++) {
-        unsigned char b = (unsigned char)v->bytes[i];
-        uint32_t width = b > 0x20 && b < 0x7f ? 1 : 2;
-        for (uint32_t k = 0; k < width; k++) s->raw_of[mapped++] = i;
-        if (t->byte_id[b] >= 0) {
-            if (gap) s->symbols[n++] = (er_symbol){t->unk_id, (uint32_t)gap}, gap = 0;
-            s->symbols[n++] = (er_symbol){t->byte_id[b], width};
-            continue;
-        }
-        if (!t->has_unk) continue;
-        if (t->unk_id < 0)
-            ER_FAIL(ER_EFORMAT, "byte 0x%02x has no token and the unk_token is not in the vocabulary", b);
-        if (gap && !t->fuse_unk) s->symbols[n++] = (er_symbol){t->unk_id, (uint32_t)gap}, gap = 0;
-        gap += width;
-    }
-    if (gap) s->symbols[n++] = (er_symbol){t->unk_id, (uint32_t)gap};
-    ER_TRY(er_bpe_merge(&t->merges, &s->heap, s->symbols, &n));
-    for (size_t i = 0, at = 0; i < n; at += s->symbols[i++].len)
-        put_bpe(r, v, s->raw_of[at], (size_t)s->raw_of[at + s->symbols[i].len - 1] + 1, s->symbols[i].id);
-out:
-    return rc;
-}
-
 static bool falls_back(const er_tokenizer *t, const char *bytes, size_t n) {
     bool all = t->byte_fallback;
     for (size_t i = 0; i < n && all; i++) all = t->byte_token[(unsigned char)bytes[i]] >= 0;
@@ -135,6 +98,35 @@ static er_status char_symbols(er_run *r, const char *bytes, size_t len, size_t *
     if (unknown) symbols[n++] = (er_symbol){t->unk_id, (uint32_t)unknown};
     *count = n;
     return ER_OK;
+}
+
+// A word some of whose bytes have no token, spelled in the byte alphabet and read as characters. The
+// reference counts lengths in bytes of the spelling and lets a vanished byte pull what follows it to the
+// left; spans must show the same.
+static er_status word_with_gaps(er_run *r, const er_view *v, er_span w) {
+    er_status rc = ER_OK;
+    er_scratch *s = r->s;
+    size_t n = 0, mapped = 0, len = w.end - w.begin;
+    ER_TRY(symbols_room(s, 2 * len));
+    ER_TRY(tokens_room(r->out, 2 * len));
+    if (s->raw_room < 2 * len) {
+        uint32_t *more = realloc(s->raw_of, 4 * len * sizeof *more);
+        if (more) s->raw_of = more;
+        char *spelling = realloc(s->spelling, 4 * len);
+        if (spelling) s->spelling = spelling;
+        if (!more || !spelling) ER_FAIL(ER_ENOMEM, "a word of %zu bytes", len);
+        s->raw_room = 4 * len;
+    }
+    for (uint32_t i = w.begin; i < w.end; i++) {
+        size_t width = er_byte_map(s->spelling + mapped, v->bytes + i, 1);
+        while (width-- > 0) s->raw_of[mapped++] = i;
+    }
+    ER_TRY(char_symbols(r, s->spelling, mapped, &n));
+    ER_TRY(er_bpe_merge(&r->t->merges, &s->heap, s->symbols, &n));
+    for (size_t i = 0, at = 0; i < n; at += s->symbols[i++].len)
+        put_bpe(r, v, s->raw_of[at], (size_t)s->raw_of[at + s->symbols[i].len - 1] + 1, s->symbols[i].id);
+out:
+    return rc;
 }
 
 static er_status whole_word(er_run *r, const char *bytes, size_t len, int32_t *id) {

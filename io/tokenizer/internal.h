@@ -131,6 +131,7 @@ typedef struct er_scratch {
     er_heap heap;
     er_symbol *symbols;
     size_t symbol_room;
+    char *spelling;  // a word in the byte alphabet, and the byte of the word each of its bytes is from
     uint32_t *raw_of;
     size_t raw_room;
     er_spans words, next;
@@ -286,7 +287,7 @@ er_status er_load_model(er_tokenizer *t, const cJSON *model, const char *name);
 er_status er_load_vocab(er_tokenizer *t, const cJSON *vocab, size_t extra, const char *name);
 er_status er_load_merge(er_tokenizer *t, const char *left, size_t left_len, const char *right,
     size_t right_len, size_t rank, const char *name);
-er_status er_load_bytes(er_tokenizer *t, const char *name);
+void er_load_bytes(er_tokenizer *t);
 er_status er_load_added(er_tokenizer *t, const cJSON *list, const char *name);
 er_status er_load_normalizer(er_tokenizer *t, const cJSON *node, const char *name);
 er_status er_load_pre_tokenizer(er_tokenizer *t, const cJSON *node, const char *name);

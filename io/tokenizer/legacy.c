@@ -160,7 +160,7 @@ static er_status assemble(er_tokenizer *t, const er_legacy *f) {
         ER_TRY(er_json_get_bool(&add_bos, f->config, "add_bos_token", "tokenizer_config.json"));
     }
     ER_TRY(er_load_byte_level(t, prefix, true));
-    ER_TRY(er_load_bytes(t, "vocab.json"));
+    er_load_bytes(t);
     ER_TRY(add_listed(t, f));
     ER_TRY(add_special(t, f, "bos_token", usual, &bos));
     ER_TRY(add_special(t, f, "eos_token", usual, &other));

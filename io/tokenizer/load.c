@@ -83,22 +83,14 @@ out:
     return rc;
 }
 
-// What one byte, or one ASCII character, is in the vocabulary. Behind ByteLevel byte_fallback would fall back
-// to the bytes of the byte alphabet's characters; where every byte has a token it never does.
-er_status er_load_bytes(er_tokenizer *t, const char *name) {
-    bool all = true;
+// What one byte, or one ASCII character, is in the vocabulary.
+void er_load_bytes(er_tokenizer *t) {
     for (unsigned b = 0; b < 256; b++) {
         char utf8[4], code[8];
         size_t n = er_uc_put(utf8, t->byte_level ? er_byte_char(b) : b);
         t->byte_id[b] = b < 0x80 || t->byte_level ? er_vocab_find(&t->vocab, utf8, n) : -1;
         t->byte_token[b] = er_vocab_find(&t->vocab, code, (size_t)snprintf(code, sizeof code, "<0x%02X>", b));
-        all = all && t->byte_id[b] >= 0;
     }
-    if (!t->byte_level || !t->byte_fallback || all) return ER_OK;
-    return er_fail(ER_EUNSUPPORTED,
-        "%s: model BPE with byte_fallback behind ByteLevel and without a token for every byte is not "
-        "supported",
-        name);
 }
 
 // Both spellings: "left right" (tokens without spaces; lines that start with #version do not count) and
@@ -242,7 +234,7 @@ er_status er_tokenizer_parse(er_tokenizer **out, const char *json, size_t len, c
     ER_TRY(er_load_model(t, cJSON_GetObjectItemCaseSensitive(root, "model"), name));
     ER_TRY(er_load_normalizer(t, cJSON_GetObjectItemCaseSensitive(root, "normalizer"), name));
     ER_TRY(er_load_pre_tokenizer(t, cJSON_GetObjectItemCaseSensitive(root, "pre_tokenizer"), name));
-    ER_TRY(er_load_bytes(t, name));
+    er_load_bytes(t);
     ER_TRY(er_load_added(t, cJSON_GetObjectItemCaseSensitive(root, "added_tokens"), name));
     ER_TRY(er_load_post_processor(t, cJSON_GetObjectItemCaseSensitive(root, "post_processor"), name));
     ER_TRY(er_load_decoder(t, cJSON_GetObjectItemCaseSensitive(root, "decoder"), name));

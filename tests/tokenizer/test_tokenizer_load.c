@@ -100,9 +100,14 @@ static void test_missing_bytes(void **state) {
     t = make((parts){.vocab = VOCAB ",\"?\":7", .model = "\"unk_token\":\"?\",\"fuse_unk\":true,"});
     encodes(t, "axyb", "1[0,1) 7[1,3) 2[3,4)");
     er_tokenizer_free(t);
+    // byte_fallback falls back to the bytes of the byte alphabet's characters: the space is U+0120.
+    t = make((parts){.vocab = "\"a\":0,\"<0xC4>\":1,\"<0xA0>\":2", .model = "\"byte_fallback\":true,"});
+    encodes(t, "a a", "0[0,1) 1[1,2) 2[1,2) 0[2,3)");
+    er_tokenizer_free(t);
     t = make((parts){.model = "\"unk_token\":\"?\","});
     er_tokens out = {0};
-    FAILS(er_tokenizer_encode(t, &out, "ax", 2, false), ER_EFORMAT, "byte 0x78 has no token");
+    FAILS(er_tokenizer_encode(t, &out, "ax", 2, false), ER_EFORMAT,
+        "character 'x' has no token and the unk_token");
     er_tokens_free(&out);
     er_tokenizer_free(t);
 }
@@ -111,8 +116,6 @@ static void test_model_refused(void **state) {
     (void)state;
     refused((parts){.model = "\"type\":\"Unigram\","}, ER_EUNSUPPORTED, "model 'Unigram' is not supported");
     refused((parts){.model = "\"dropout\":0.1,"}, ER_EUNSUPPORTED, "dropout 0.1");
-    refused((parts){.model = "\"byte_fallback\":true,"}, ER_EUNSUPPORTED,
-        "model BPE with byte_fallback behind ByteLevel and without a token for every byte");
     refused(
         (parts){.model = "\"end_of_word_suffix\":\"</w>\","}, ER_EUNSUPPORTED, "end_of_word_suffix '</w>'");
     refused((parts){.model = "\"continuing_subword_prefix\":\"##\","}, ER_EUNSUPPORTED,
