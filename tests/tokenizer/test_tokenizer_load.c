@@ -288,6 +288,17 @@ static void test_added(void **state) {
     assert_string_equal(text, "aa日b c");
     free(text);
     er_tokenizer_free(t);
+    // A space that the one before it has swallowed is no token, on whichever side it swallows itself.
+    t = make(
+        (parts){.added = "{\"id\":7,\"content\":\" \",\"single_word\":false,\"lstrip\":true,\"rstrip\":true,"
+                         "\"normalized\":false,\"special\":false}"});
+    encodes(t, "a   b", "1[0,1) 7[1,4) 2[4,5)");
+    er_tokenizer_free(t);
+    t = make(
+        (parts){.added = "{\"id\":7,\"content\":\" \",\"single_word\":false,\"lstrip\":false,\"rstrip\":true,"
+                         "\"normalized\":false,\"special\":false}"});
+    encodes(t, "a   b", "1[0,1) 7[1,4) 7[2,4) 7[3,4) 2[4,5)");
+    er_tokenizer_free(t);
     refused((parts){.added = "{\"id\":9,\"content\":\"<e>\"," FLAGS "}"}, ER_EFORMAT,
         "added token '<e>' declares id 9, but its place in the vocabulary is 7");
     refused((parts){.added = "{\"id\":1,\"content\":\"abc\"," FLAGS "}"}, ER_EFORMAT,
