@@ -1,6 +1,8 @@
 // Facts as token rows. Each row is encoded once, as text, with byte offsets; the subject's last token is the
 // last token that overlaps the subject's bytes. Row kinds of a fact: the bare prompt (row 0), context
-// templates ("prefix sentence. {}"), sibling phrasings, and one KL row "{subject} is a".
+// templates ("prefix sentence. {}"), sibling phrasings, and one KL row "{subject} is a". Two conventions in
+// use elsewhere are kept in sight: rows whose target had to be encoded apart from its prompt, and rows where
+// encoding the text up to the subject's end counts another last token, are marked and counted.
 #ifndef ER_PROMPTS_H
 #define ER_PROMPTS_H
 #include "engine/hparams.h"
@@ -14,9 +16,12 @@ typedef struct er_row {
     const int32_t *label;  // [n_labels] target ids, behind token[length-1] in its allocation; n_labels 0 for
                            // the KL row, whose loss sits at subject_last
     size_t n_labels;
-    float key_weight;  // share in the fact's key; bare 1/2, the others share the rest (reference); 0 for the
-                       // KL row
-    float nll_weight;  // share in the fact's loss
+    float key_weight;   // share in the fact's key; bare 1/2, the others share the rest (reference); 0 for the
+                        // KL row
+    float nll_weight;   // share in the fact's loss
+    bool target_alone;  // the labels are the target's own encoding: the prompt's ids are no prefix of the
+                        // whole's
+    bool prefix_differs;     // the text cut behind the subject, encoded by itself, ends at another index
     int32_t template_index;  // which context template it stands behind; -1: none. Rows of one template share
                              // their first tokens
 } er_row;
@@ -35,6 +40,7 @@ typedef struct er_units {
     size_t count;
     size_t max_row_tokens, max_suffix_tokens, max_prefix_tokens, max_labels;  // per unit: sums over its rows
     size_t max_rows;
+    size_t n_rows, n_target_alone, n_prefix_differs;  // over all units, the KL rows among them
 } er_units;
 
 typedef struct er_templates {  // context templates, each with one "{}", the bare "{}" not among them

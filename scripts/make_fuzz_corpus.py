@@ -57,3 +57,54 @@ for folder in (golden, os.path.join(golden, "bad")):
     for name in sorted(os.listdir(folder)):
         if name.endswith(".npz") and os.path.getsize(os.path.join(folder, name)) < 1500:
             put("npz", name[:-4], open(os.path.join(folder, name), "rb").read())
+
+# Tokenizers small enough to mutate: SentencePiece's way with every component, and the older files.
+PIECES = {"?": 0, "<s>": 1, "</s>": 2, "▁": 3, "a": 4, "b": 5, "▁a": 6, "ab": 7, "<0xC3>": 8, "<0xA9>": 9, "<0x41>": 10, "_": 11, "▁▁": 12}
+MERGES = [["▁", "a"], ["a", "b"], ["▁", "▁"]]
+
+
+def token(i, content, **flags):
+    return dict({"id": i, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}, **flags)
+
+
+def metaspace(scheme, split, mark="▁"):
+    return {"type": "Metaspace", "replacement": mark, "prepend_scheme": scheme, "split": split}
+
+
+def replace(kind, pattern, content):
+    return {"type": "Replace", "pattern": {kind: pattern}, "content": content}
+
+
+def pieces(normalizer=None, pre=None, post=None, decoder=None, tokens=None, **model):
+    return json.dumps({"version": "1.0", "added_tokens": tokens or [token(1, "<s>"), token(2, "</s>", normalized=True, rstrip=True)], "normalizer": normalizer,
+                       "pre_tokenizer": pre, "post_processor": post, "decoder": decoder,
+                       "model": dict({"type": "BPE", "unk_token": "?", "fuse_unk": True, "byte_fallback": True, "vocab": PIECES, "merges": MERGES}, **model)},
+                      ensure_ascii=False, separators=(",", ":"))
+
+
+CHAIN = {"type": "Sequence", "decoders": [replace("String", "▁", " "), {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 1}]}
+AROUND = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                                                   {"SpecialToken": {"id": "</s>", "type_id": 0}}], "pair": [],
+          "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}}}
+LLAMA = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace("String", " ", "▁")]}
+put("tokenizer", "llama2.json", pieces(LLAMA, None, AROUND, CHAIN))
+put("tokenizer", "mistral.json", pieces(None, metaspace("first", False), AROUND, CHAIN))
+put("tokenizer", "gemma.json", pieces(replace("String", " ", "▁"), {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}))
+put("tokenizer", "metaspaces.json", pieces({"type": "NFC"}, {"type": "Sequence", "pretokenizers": [metaspace("always", True), metaspace("never", True, "_")]},
+                                           None, metaspace("first", True), byte_fallback=False, fuse_unk=False))
+put("tokenizer", "regexes.json", pieces({"type": "Sequence", "normalizers": [replace("Regex", "[0-9]+|(?=x)", "é"), {"type": "NFC"}, replace("String", "a", "")]},
+                                        None, None, {"type": "Sequence", "decoders": [replace("Regex", "a|^", "--"), {"type": "ByteLevel"}]}, unk_token=None, ignore_merges=True))
+put("tokenizer", "growing.json", pieces({"type": "Sequence", "normalizers": [replace("String", "a", "aaaaaaaa")] * 9}, None, None,
+                                        {"type": "Sequence", "decoders": [replace("String", "a", "aaaaaaaa")] * 9}))
+CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+%s|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*%s|\p{N}%s"
+         r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+for name, end, digits in (("o200k", "(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "{1,3}"), ("tekken", "", "")):
+    put("tokenizer", name + ".json", pieces(None, {"type": "Split", "pattern": {"Regex": CASED % (end, end, digits)}, "behavior": "Isolated", "invert": False}))
+put("tokenizer", "configured", pieces(LLAMA, None, AROUND, CHAIN) + "\0" + json.dumps({"tokenizer_class": "LlamaTokenizerFast", "add_bos_token": True, "add_eos_token": False,
+                                                                                      "bos_token": {"content": "<s>"}, "eos_token": "</s>"}))
+OLD = json.dumps({"</s>": 0, "Ġ": 1, "a": 2, "b": 3, "ab": 4, "t": 5, "h": 6, "th": 7}, ensure_ascii=False)
+put("merges", "opt", OLD + "\0#version: 0.2\na b\nt h\n\0" + json.dumps({"add_bos_token": True, "bos_token": {"content": "</s>", "lstrip": True}, "eos_token": "</s>"}))
+put("merges", "no_config", OLD + "\0a b\r\nt h")
+put("merges", "listed", OLD + "\0\0" + json.dumps({"added_tokens_decoder": {"9": {"content": "<y>", "lstrip": True}, "8": {"content": "ab", "special": False}}, "add_prefix_space": True}))
+put("merges", "three", OLD + "\0a b h\n")
+put("merges", "empty", "")

@@ -4,7 +4,7 @@
 The tokenizers are trained here, on the sources of Python's standard library and the sentences below; nothing is fetched.
 
     NAME.json    a tokenizer
-    strings.bin  u32 count, then per string: varint bytes, the bytes (not always UTF-8: they are read as Python's "replace" does)
+    strings.bin  (family_strings.bin for the families of FAMILIES) u32 count, then per string: varint bytes, the bytes (not always UTF-8: they are read as Python's "replace" does)
     NAME.bin     varint strings used (the first so many); varint count and ids that the template puts before, the same after;
                  then per string: varint tokens, per token varint id and varint length << 1 where it begins at the end before
                  (bytes of the string), else length << 1 | 1 and a zigzag varint of begin - the end before; then the decoded text, all and without special tokens: varint 0 when it is the string
@@ -198,6 +198,200 @@ def splits():
                          pre_tokenizers.Digits(individual_digits=True)]
 
 
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+META_DECODER = {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+                                                 {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+META_NORMALIZER = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}
+
+
+def added(token_id, content, **flags):
+    return {"id": token_id, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True, **flags}
+
+
+def pieces(size, byte_tokens=range(256), extra=("▁▁", "▁▁▁▁", "▁▁▁▁▁▁▁▁"), texts=None):
+    """The vocabulary and merges of a SentencePiece-like model: <unk> <s> </s>, bytes, pieces with ▁ in front, runs of ▁."""
+    tok = Tokenizer(models.BPE(unk_token="<unk>"))
+    tok.pre_tokenizer = pre_tokenizers.Metaspace()
+    specials = ["<unk>", "<s>", "</s>"] + ["<0x%02X>" % b for b in byte_tokens]
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=specials, limit_alphabet=160, show_progress=False, max_token_length=16)
+    tok.train_from_iterator(texts or TEXTS, trainer)
+    model = json.loads(tok.to_str())["model"]
+    for run in extra:
+        model["vocab"][run] = len(model["vocab"])
+        model["merges"].append([run[: len(run) // 2]] * 2)
+    return model
+
+
+def spec(model, tokens, normalizer=None, pre=None, post=None, decoder=None, **flags):
+    model.update({"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True, **flags})
+    whole = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": tokens, "normalizer": normalizer, "pre_tokenizer": pre,
+             "post_processor": post, "decoder": decoder, "model": model}
+    return Tokenizer.from_str(json.dumps(whole))
+
+
+def template(*names, ids):
+    part = [{"Sequence": {"id": "A", "type_id": 0}} if n == "A" else {"SpecialToken": {"id": n, "type_id": 0}} for n in names]
+    return {"type": "TemplateProcessing", "single": part, "pair": part + [{"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {n: {"id": n, "ids": [ids[n]], "tokens": [n]} for n in names if n != "A"}}
+
+
+def three(**flags):
+    return [added(0, "<unk>", **flags), added(1, "<s>", **flags), added(2, "</s>", **flags)]
+
+
+def llama2():
+    return spec(pieces(700), three(), META_NORMALIZER, None, template("<s>", "A", ids={"<s>": 1}), META_DECODER)
+
+
+def llama2_old():
+    """As the first files had it: the special tokens are looked for behind the normalizer, in its spelling."""
+    return spec(pieces(420), three(normalized=True), META_NORMALIZER, None, template("<s>", "A", "</s>", ids={"<s>": 1, "</s>": 2}), META_DECODER)
+
+
+def mistral():
+    pre = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+    return spec(pieces(700), three(), None, pre, template("<s>", "A", ids={"<s>": 1}), META_DECODER)
+
+
+def phi3():
+    model = pieces(600)
+    n = len(model["vocab"])
+    names = ["<|endoftext|>", "<|assistant|>", "<|placeholder1|>", "<|system|>", "<|end|>", "<|user|>"]
+    tokens = three()[:2] + [added(2, "</s>", rstrip=True, special=False)] + [added(n + i, name, rstrip=i > 0) for i, name in enumerate(names)]
+    return spec(model, tokens, META_NORMALIZER, None, template("<s>", "A", ids={"<s>": 1}), META_DECODER)
+
+
+def gemma():
+    pre = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+    decoder = {"type": "Sequence", "decoders": META_DECODER["decoders"][:3]}
+    return spec(pieces(600), three(), {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}, pre, template("<s>", "A", ids={"<s>": 1}), decoder)
+
+
+def meta_split():
+    """Metaspace that marks every piece and splits, its own decoder, and characters without a token one by one unknown."""
+    pre = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    tokens = three() + [added(500 + i, t, special=False) for i, t in enumerate(("<m>", "▁q"))]
+    model = pieces(500, (), ())
+    for t, i in zip(tokens[3:], range(len(model["vocab"]), 1000)):
+        t["id"] = i
+    return spec(model, tokens, {"type": "NFC"}, pre, None, dict(pre, type="Metaspace"), byte_fallback=False, fuse_unk=False)
+
+
+def meta_never():
+    """Digits and Metaspace that marks nothing, in front of a list of decoders that knows no Fuse; what has no token vanishes."""
+    meta = {"type": "Metaspace", "replacement": "_", "add_prefix_space": False, "prepend_scheme": "never", "split": True}
+    pre = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": False}, meta]}
+    model = json.loads(json.dumps(pieces(420, (), ())).replace("\\u2581", "_"))
+    decoder = {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"Regex": "e|_"}, "content": "-"}, {"type": "Strip", "content": "-", "start": 2, "stop": 0}]}
+    return spec(model, three(), None, pre, None, decoder, byte_fallback=False, unk_token=None, ignore_merges=True)
+
+
+def odd_meta():
+    """Bytes that have no token, regular expressions in the normalizer, normalized tokens of every flag, two Metaspaces."""
+    normalizer = {"type": "Sequence", "normalizers": [
+        {"type": "Replace", "pattern": {"Regex": "[0-9]+"}, "content": ""}, {"type": "NFC"},
+        {"type": "Prepend", "prepend": "ab"}, {"type": "Replace", "pattern": {"String": "don"}, "content": "日本"}, {"type": "NFC"}, {"type": "Replace", "pattern": {"Regex": "(?=[x-z])"}, "content": "é_"}]}
+    meta = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True}
+    pre = {"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": "[aeiou]"}, "behavior": "Contiguous", "invert": False}, meta, dict(meta, replacement="e", prepend_scheme="always", split=False)]}
+    model = pieces(420, list(range(0x20, 0xC0)) + [0xC3, 0xE2, 0xE3], ("▁▁",))
+    n, tokens = len(model["vocab"]), three(normalized=True)
+    tokens[1]["normalized"] = False
+    for i, t in enumerate(ODD):
+        if t.content not in model["vocab"]:
+            tokens.append(added(n, t.content, lstrip=t.lstrip, rstrip=t.rstrip, single_word=t.single_word, special=t.special, normalized=i % 3 != 0))
+            n += 1
+    post = {"type": "Sequence", "processors": [{"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}, template("</s>", "A", ids={"</s>": 2})]}
+    decoder = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Replace", "pattern": {"String": "▁"}, "content": "  "}, {"type": "Fuse"},
+                                                {"type": "Strip", "content": " ", "start": 3, "stop": 0}, {"type": "Metaspace", "replacement": "a", "prepend_scheme": "first", "split": True}]}
+    return spec(model, tokens, normalizer, pre, post, decoder, fuse_unk=False)
+
+
+def by_expression(expression, size, specials, ignore_merges=False):
+    tok = train(size, pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(expression), "isolated"), byte_level(use_regex=False)]), specials)
+    tok.post_processor = processors.ByteLevel(trim_offsets=False)
+    tok.decoder = decoders.ByteLevel()
+    whole = json.loads(tok.to_str())
+    whole["model"]["ignore_merges"] = ignore_merges
+    return Tokenizer.from_str(json.dumps(whole))
+
+
+def tekken():
+    tok = by_expression(TEKKEN, 700, ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"], True)
+    tok.post_processor = bos("<s>", tok)
+    return tok
+
+
+def o200k():
+    return by_expression(O200K, 700, ["<|endoftext|>", "<|start|>", "<|end|>"])
+
+
+def qwen3():
+    tok = train(700, pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(Q2), "isolated"), byte_level(use_regex=False)]), (), normalizers.NFC())
+    tok.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"])
+    tok.add_tokens([AddedToken(t, normalized=False) for t in ("<tool_call>", "</tool_call>", "<think>", "</think>")])
+    tok.post_processor = processors.ByteLevel(trim_offsets=False)
+    tok.decoder = decoders.ByteLevel()
+    return tok
+
+
+def opt():
+    tok = train(700, byte_level(), ["<s>", "<pad>", "</s>", "<unk>"])
+    tok.post_processor = bos("</s>", tok)
+    tok.decoder = decoders.ByteLevel()
+    return tok
+
+
+def words(expression):
+    """Every word is one unknown token: its span shows the word."""
+    pre = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+    return spec({"type": "BPE", "vocab": {"<unk>": 0}, "merges": []}, [], None, pre, None, {"type": "Fuse"}, byte_fallback=False)
+
+
+def words_gpt2():
+    return words(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+
+
+def words_llama3():
+    return words(L3)
+
+
+def words_qwen2():
+    return words(Q2)
+
+
+def words_cl100k():
+    return words(CL100K)
+
+
+def words_o200k():
+    return words(O200K)
+
+
+def words_tekken():
+    return words(TEKKEN)
+
+
+FAMILIES = (llama2, llama2_old, mistral, phi3, gemma, meta_split, meta_never, odd_meta, tekken, o200k, qwen3, opt, words_gpt2, words_llama3, words_qwen2, words_cl100k, words_o200k, words_tekken)
+
+
+def family_strings(specials):
+    """Fewer strings, about what is new in the families: marks in the text, words at its ends, special tokens between them."""
+    rng = random.Random(20261127)
+    all_of = [s.encode() for s in CURATED + ["▁", "▁▁a", " ▁ a", "a▁b ▁", "_ _a", "ab", "<0x41>", "é_x", "don't 12xyz"] if len(s) < 80] + INVALID
+    all_of += [s[at : at + 40].encode() for s in SENTENCES for at in (0, len(s) // 2)]
+    for s in specials:
+        all_of += [form.replace("%s", s).encode() for form in ("%s", "hi%s yo.", " %s ", "%sa", "a  %s  b", "%s%s\n x")]
+    while len(all_of) < 900:
+        s = sample(rng, specials)
+        if len(s) <= 40:
+            all_of.append(s)
+    return all_of
+
+
 def strings(specials):
     rng = random.Random(20240607)
     all_of = [s.encode() for s in CURATED] + INVALID + [s.encode() for s in SENTENCES]
@@ -255,14 +449,29 @@ def write(name, tok, raws, spelled=None):
             f.write(record(tok, raw))
 
 
+def write_strings(name, raws):
+    with open(os.path.join(OUT, name), "wb") as f:
+        f.write(struct.pack("<I", len(raws)) + b"".join(varint(len(r)) + r for r in raws))
+
+
+def write_families():
+    toks = {make.__name__: make() for make in FAMILIES}
+    raws = family_strings(sorted({t.content for tok in toks.values() for t in tok.get_added_tokens_decoder().values()}))
+    write_strings("family_strings.bin", raws)
+    for name, tok in toks.items():
+        write(name, tok, raws)
+
+
 def main():
     os.makedirs(OUT, exist_ok=True)
+    write_families()
+    if sys.argv[1:] == ["families"]:
+        return
     drop, spelled = odd_drop()
     toks = {"gpt2": gpt2(), "llama3": llama3(), "smollm2": smollm2(), "neox": neox(), "qwen2": qwen2(), "odd_unk": odd_unk(), "odd_drop": drop}
     specials = sorted({t.content for tok in toks.values() for t in tok.get_added_tokens_decoder().values() if "reserved" not in t.content})
     raws = strings(specials)
-    with open(os.path.join(OUT, "strings.bin"), "wb") as f:
-        f.write(struct.pack("<I", len(raws)) + b"".join(varint(len(r)) + r for r in raws))
+    write_strings("strings.bin", raws)
     for name, tok in toks.items():
         used = {"gpt2": 5400, "llama3": 5400, "smollm2": 5400, "neox": 3600, "qwen2": 3600}.get(name, 1500)
         write(name, tok, raws[:used], spelled if name == "odd_drop" else None)

@@ -53,7 +53,7 @@ static void plan_clear(plan *p) {
 }
 
 static er_status encode_prompt_ids(prompt *p, const er_model *m, er_tokens *scratch) {
-    er_status rc = er_tokenizer_encode(m->tokenizer, scratch, p->text, strlen(p->text), true);
+    er_status rc = er_tokenizer_encode_open(m->tokenizer, scratch, p->text, strlen(p->text));
     if (rc != ER_OK) return rc;
     if (scratch->count == 0) return er_fail(ER_EFORMAT, "prompt '%s' has no tokens", p->text);
     if (!(p->token = malloc(scratch->count * sizeof *p->token)))
@@ -87,8 +87,9 @@ static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m) {
         if (new_prompt || strcmp(past->target, now->target) != 0) {
             prompt *at = &p->prompt[p->prompts - 1];
             object *o = &p->object[p->objects];
+            bool alone;
             ER_TRY(er_encode_target(
-                &p->ids[p->objects], &o->n, m->tokenizer, &scratch, now->prompt, now->target));
+                &p->ids[p->objects], &o->n, &alone, m->tokenizer, &scratch, now->prompt, now->target));
             o->token = p->ids[p->objects];
             o->fits = at->n + o->n - 1 <= positions;
             o->strict = true;

@@ -31,7 +31,7 @@ er_status er_fill(er_filled *out, const char *around, const char *prompt, const 
 }
 
 er_status er_encode_prompt(er_encoded *out, const er_tokenizer *t, er_tokens *scratch, const er_filled *f) {
-    er_status rc = er_tokenizer_encode(t, scratch, f->text, strlen(f->text), true);
+    er_status rc = er_tokenizer_encode_open(t, scratch, f->text, strlen(f->text));
     if (rc != ER_OK) return rc;
     size_t last = SIZE_MAX;
     for (size_t i = 0; i < scratch->count; i++) {
@@ -42,7 +42,10 @@ er_status er_encode_prompt(er_encoded *out, const er_tokenizer *t, er_tokens *sc
     int32_t *ids = malloc(scratch->count * sizeof *ids);
     if (!ids) return er_fail(ER_ENOMEM, "%zu token ids", scratch->count);
     for (size_t i = 0; i < scratch->count; i++) ids[i] = scratch->at[i].id;
-    *out = (er_encoded){ids, scratch->count, last};
+    *out = (er_encoded){ids, scratch->count, last, 0};
+    rc = er_tokenizer_encode_open(t, scratch, f->text, f->subject_end);
+    if (rc != ER_OK) return free(ids), *out = (er_encoded){0}, rc;
+    out->by_prefix = scratch->count ? scratch->count - 1 : 0;
     return ER_OK;
 }
 
@@ -56,28 +59,25 @@ static er_status copy_ids(int32_t **out, size_t *n, const er_tokens *t, size_t f
     return ER_OK;
 }
 
-er_status er_encode_target(int32_t **out, size_t *n, const er_tokenizer *t, er_tokens *scratch,
+er_status er_encode_target(int32_t **out, size_t *n, bool *alone, const er_tokenizer *t, er_tokens *scratch,
     const char *prompt_text, const char *target) {
     er_status rc = ER_OK;
-    er_tokens alone = {0};
+    er_tokens prompt = {0};
     char *joined = NULL;
-    size_t p = strlen(prompt_text), w = strlen(target);
+    size_t p = strlen(prompt_text), w = strlen(target), space = er_tokenizer_marks_start(t) ? 0 : 1;
     if (!(joined = malloc(p + w + 2))) ER_FAIL(ER_ENOMEM, "a prompt of %zu bytes", p + w + 2);
     memcpy(joined, prompt_text, p);
     joined[p] = ' ';
     memcpy(joined + p + 1, target, w + 1);
-    ER_TRY(er_tokenizer_encode(t, scratch, joined, p + w + 1, true));
-    ER_TRY(er_tokenizer_encode(t, &alone, prompt_text, p, true));
-    bool stable = scratch->count > alone.count;
-    for (size_t i = 0; stable && i < alone.count; i++) stable = scratch->at[i].id == alone.at[i].id;
-    if (stable) {
-        rc = copy_ids(out, n, scratch, alone.count);
-    } else {
-        ER_TRY(er_tokenizer_encode(t, scratch, joined + p, w + 1, false));
-        rc = copy_ids(out, n, scratch, 0);
-    }
+    ER_TRY(er_tokenizer_encode_open(t, scratch, joined, p + w + 1));
+    ER_TRY(er_tokenizer_encode_open(t, &prompt, prompt_text, p));
+    bool stable = scratch->count > prompt.count;
+    for (size_t i = 0; stable && i < prompt.count; i++) stable = scratch->at[i].id == prompt.at[i].id;
+    *alone = !stable;
+    if (!stable) ER_TRY(er_tokenizer_encode(t, scratch, joined + p + 1 - space, w + space, false));
+    rc = copy_ids(out, n, scratch, stable ? prompt.count : 0);
 out:
     free(joined);
-    er_tokens_free(&alone);
+    er_tokens_free(&prompt);
     return rc;
 }

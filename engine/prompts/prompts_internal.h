@@ -17,11 +17,13 @@ er_status er_fill(er_filled *out, const char *around, const char *prompt, const 
 typedef struct er_encoded {
     int32_t *token;
     size_t length, subject_last;
+    size_t by_prefix;  // the last token of the text cut behind the subject, encoded by itself
 } er_encoded;
 // EFORMAT with a reason when no token overlaps the subject.
 er_status er_encode_prompt(er_encoded *out, const er_tokenizer *t, er_tokens *scratch, const er_filled *f);
 // Ids of `target` as they continue `prompt_text`: ids(prompt + " " + target) minus ids(prompt) when the
-// prompt's ids are a prefix of the whole, else ids(" " + target) alone. malloc'd.
-er_status er_encode_target(int32_t **out, size_t *n, const er_tokenizer *t, er_tokens *scratch,
+// prompt's ids are a prefix of the whole. Else (*alone) the target's own, with one space in front: where the
+// tokenizer puts that space itself, a second one would be a token too many. malloc'd.
+er_status er_encode_target(int32_t **out, size_t *n, bool *alone, const er_tokenizer *t, er_tokens *scratch,
     const char *prompt_text, const char *target);
 #endif

@@ -57,9 +57,10 @@ static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const char
     er_encoded e = {0};
     int32_t *labels = NULL, *tokens = NULL;
     size_t n = 0;
+    bool alone = false;
     ER_TRY(er_fill(&f, ti < 0 ? NULL : b->templates->text[ti], prompt, fact->subject));
     ER_TRY(er_encode_prompt(&e, b->m->tokenizer, &b->scratch, &f));
-    ER_TRY(er_encode_target(&labels, &n, b->m->tokenizer, &b->scratch, f.text, fact->target));
+    ER_TRY(er_encode_target(&labels, &n, &alone, b->m->tokenizer, &b->scratch, f.text, fact->target));
     size_t length = e.length + n - 1;
     // The row owns its labels: they stand behind its tokens in one allocation.
     if (!(tokens = malloc((length + n) * sizeof *tokens))) ER_FAIL(ER_ENOMEM, "%zu token ids", length + n);
@@ -73,6 +74,8 @@ static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const char
         .first_label = e.length - 1,
         .label = tokens + length,
         .n_labels = n,
+        .target_alone = alone,
+        .prefix_differs = e.by_prefix != e.subject_last,
         .template_index = ti};
     tokens = NULL;
 out:
@@ -96,6 +99,7 @@ static er_status add_kl_row(builder *b, er_unit *u, const er_fact *fact) {
             .length = e.subject_last + 1,
             .subject_last = e.subject_last,
             .first_label = e.subject_last,
+            .prefix_differs = e.by_prefix != e.subject_last,
             .template_index = -1};
     else free(e.token);
     free(f.text);
@@ -182,6 +186,9 @@ static void note_sizes(er_units *all, const er_unit *u) {
         suffix += r->length - r->subject_last;
         prefix += r->subject_last;
         labels += r->n_labels;
+        all->n_rows++;
+        all->n_target_alone += r->target_alone;
+        all->n_prefix_differs += r->prefix_differs;
         if (r->length > all->max_row_tokens) all->max_row_tokens = r->length;
     }
     if (suffix > all->max_suffix_tokens) all->max_suffix_tokens = suffix;
@@ -245,6 +252,16 @@ out:
     return rc;
 }
 
+static void report(const er_units *all) {
+    if (all->n_target_alone)
+        er_info(
+            "prompts     %zu of %zu are tokenized otherwise in front of their target, which is encoded apart",
+            all->n_target_alone, all->n_rows);
+    if (all->n_prefix_differs)
+        er_info("prompts     %zu of %zu read the subject's end differently when cut there",
+            all->n_prefix_differs, all->n_rows);
+}
+
 er_status er_units_build(
     er_units **out, er_facts *facts, const er_model *m, const er_hparams *h, const er_templates *templates) {
     er_status rc = ER_OK;
@@ -257,6 +274,7 @@ er_status er_units_build(
     if (!(all = calloc(1, sizeof *all)) || !(all->at = calloc(facts->count + 1, sizeof *all->at)))
         ER_FAIL(ER_ENOMEM, "%zu facts", facts->count);
     ER_TRY(group(&b, all));
+    report(all);
     *out = all;
     all = NULL;
 out:

@@ -100,7 +100,9 @@ static const er_added *find(er_cutter *c) {
         }
         while (a->rstrip && end < c->len && has_class(c->text, end, UC_SPACE))
             end += er_uc_width((unsigned char)c->text[end]);
-        c->found = (er_span){(uint32_t)(begin < end ? begin : end), (uint32_t)end};
+        // All of it may have been swallowed by the match before: then it is no token.
+        if (begin >= end) continue;
+        c->found = (er_span){(uint32_t)begin, (uint32_t)end};
         return a;
     }
     return NULL;

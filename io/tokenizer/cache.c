@@ -56,14 +56,17 @@ static void scratch_free(void *p) {
     free(s->heap.next);
     free(s->symbols);
     free(s->raw_of);
+    free(s->spelling);
     free(s->words.at);
     free(s->next.at);
     free(s->cuts.at);
     free(s->hit);
-    free(s->normal.bytes);
-    free(s->normal.from);
-    free(s->prefixed.bytes);
-    free(s->prefixed.from);
+    for (int i = 0; i < 2; i++) {
+        free(s->normal[i].bytes);
+        free(s->normal[i].from);
+        free(s->prefixed[i].bytes);
+        free(s->prefixed[i].from);
+    }
     free(s->changes);
     if (s->region) onig_region_free(s->region, 1);
     free(s);

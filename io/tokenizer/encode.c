@@ -61,37 +61,68 @@ static er_status symbols_room(er_scratch *s, size_t n) {
     return ER_OK;
 }
 
-// A word some of whose bytes have no token: they become the unknown token, or vanish when there is none. The
-// reference counts lengths in bytes of the *mapped* text and lets a vanished byte pull what follows it to the
+static bool falls_back(const er_tokenizer *t, const char *bytes, size_t n) {
+    bool all = t->byte_fallback;
+    for (size_t i = 0; i < n && all; i++) all = t->byte_token[(unsigned char)bytes[i]] >= 0;
+    return all;
+}
+
+// A word's characters as symbols. One without a token becomes its bytes' tokens, or an unknown token, or
+// nothing. As in the reference bytes do not end a run of unknown characters: the run's token comes behind
+// them, and since places are counted in lengths, the spans are exchanged with it.
+static er_status char_symbols(er_run *r, const char *bytes, size_t len, size_t *count) {
+    const er_tokenizer *t = r->t;
+    er_symbol *symbols = r->s->symbols;
+    size_t n = 0, unknown = 0;
+    for (size_t at = 0, next; at < len; at = next) {
+        size_t width = er_uc_width((unsigned char)bytes[at]);
+        next = at + width;
+        int32_t id =
+            width == 1 ? t->byte_id[(unsigned char)bytes[at]] : er_vocab_find(&t->vocab, bytes + at, width);
+        if (id >= 0 && (t->vocab.by_id[id].flags & ID_MODEL)) {
+            if (unknown) symbols[n++] = (er_symbol){t->unk_id, (uint32_t)unknown}, unknown = 0;
+            symbols[n++] = (er_symbol){id, (uint32_t)width};
+        } else if (falls_back(t, bytes + at, width)) {
+            for (size_t i = at; i < next; i++)
+                symbols[n++] = (er_symbol){t->byte_token[(unsigned char)bytes[i]], 1};
+        } else if (t->has_unk) {
+            if (t->unk_id < 0)
+                return er_fail(ER_EFORMAT,
+                    "character '%.*s' has no token and the unk_token is not in the vocabulary", (int)width,
+                    bytes + at);
+            if (unknown && !t->fuse_unk)
+                symbols[n++] = (er_symbol){t->unk_id, (uint32_t)unknown}, unknown = 0;
+            unknown += width;
+        }
+    }
+    if (unknown) symbols[n++] = (er_symbol){t->unk_id, (uint32_t)unknown};
+    *count = n;
+    return ER_OK;
+}
+
+// A word some of whose bytes have no token, spelled in the byte alphabet and read as characters. The
+// reference counts lengths in bytes of the spelling and lets a vanished byte pull what follows it to the
 // left; spans must show the same.
 static er_status word_with_gaps(er_run *r, const er_view *v, er_span w) {
     er_status rc = ER_OK;
-    const er_tokenizer *t = r->t;
     er_scratch *s = r->s;
-    size_t n = 0, mapped = 0, gap = 0, len = w.end - w.begin;
+    size_t n = 0, mapped = 0, len = w.end - w.begin;
+    ER_TRY(symbols_room(s, 2 * len));
+    ER_TRY(tokens_room(r->out, 2 * len));
     if (s->raw_room < 2 * len) {
         uint32_t *more = realloc(s->raw_of, 4 * len * sizeof *more);
-        if (!more) ER_FAIL(ER_ENOMEM, "a word of %zu bytes", len);
-        s->raw_of = more;
+        if (more) s->raw_of = more;
+        char *spelling = realloc(s->spelling, 4 * len);
+        if (spelling) s->spelling = spelling;
+        if (!more || !spelling) ER_FAIL(ER_ENOMEM, "a word of %zu bytes", len);
         s->raw_room = 4 * len;
     }
     for (uint32_t i = w.begin; i < w.end; i++) {
-        unsigned char b = (unsigned char)v->bytes[i];
-        uint32_t width = b > 0x20 && b < 0x7f ? 1 : 2;
-        for (uint32_t k = 0; k < width; k++) s->raw_of[mapped++] = i;
-        if (t->byte_id[b] >= 0) {
-            if (gap) s->symbols[n++] = (er_symbol){t->unk_id, (uint32_t)gap}, gap = 0;
-            s->symbols[n++] = (er_symbol){t->byte_id[b], width};
-            continue;
-        }
-        if (!t->has_unk) continue;
-        if (t->unk_id < 0)
-            ER_FAIL(ER_EFORMAT, "byte 0x%02x has no token and the unk_token is not in the vocabulary", b);
-        if (gap && !t->fuse_unk) s->symbols[n++] = (er_symbol){t->unk_id, (uint32_t)gap}, gap = 0;
-        gap += width;
+        size_t width = er_byte_map(s->spelling + mapped, v->bytes + i, 1);
+        while (width-- > 0) s->raw_of[mapped++] = i;
     }
-    if (gap) s->symbols[n++] = (er_symbol){t->unk_id, (uint32_t)gap};
-    ER_TRY(er_bpe_merge(&t->merges, &s->heap, s->symbols, &n));
+    ER_TRY(char_symbols(r, s->spelling, mapped, &n));
+    ER_TRY(er_bpe_merge(&r->t->merges, &s->heap, s->symbols, &n));
     for (size_t i = 0, at = 0; i < n; at += s->symbols[i++].len)
         put_bpe(r, v, s->raw_of[at], (size_t)s->raw_of[at + s->symbols[i].len - 1] + 1, s->symbols[i].id);
 out:
@@ -103,7 +134,8 @@ static er_status whole_word(er_run *r, const char *bytes, size_t len, int32_t *i
     *id = -1;
     if (len > ER_CACHE_KEY && !(mapped = malloc(2 * len)))
         return er_fail(ER_ENOMEM, "a word of %zu bytes", len);
-    int32_t found = er_vocab_find(&r->t->vocab, mapped, er_byte_map(mapped, bytes, len));
+    int32_t found = r->t->byte_level ? er_vocab_find(&r->t->vocab, mapped, er_byte_map(mapped, bytes, len))
+                                     : er_vocab_find(&r->t->vocab, bytes, len);
     if (found >= 0 && (r->t->vocab.by_id[found].flags & ID_MODEL)) *id = found;
     if (mapped != small) free(mapped);
     return ER_OK;
@@ -130,6 +162,9 @@ static er_status word(er_run *r, const er_view *v, er_span w) {
     if (t->ignore_merges) ER_TRY(whole_word(r, bytes, len, &whole));
     if (whole >= 0) {
         s->symbols[n++] = (er_symbol){whole, (uint32_t)len};
+    } else if (!t->byte_level) {
+        ER_TRY(char_symbols(r, bytes, len, &n));
+        ER_TRY(er_bpe_merge(&t->merges, &s->heap, s->symbols, &n));
     } else {
         bool gaps = false;
         for (size_t i = 0; i < len; i++) {
@@ -159,7 +194,7 @@ static er_status put_added(er_run *r, const er_view *v, er_span piece, const er_
 
 static er_status plain_text(er_run *r, er_view view) {
     er_status rc = ER_OK;
-    if (r->t->nfc) ER_TRY(er_nfc(r->s, &view, &view));
+    ER_TRY(er_normalize(r->t, r->s, &view));
     er_cutter c = {.m = &r->t->normalized, .text = view.bytes, .len = view.len};
     er_span piece;
     const er_added *token;
@@ -219,6 +254,12 @@ er_status er_tokenizer_encode(
     if (!er_utf8_valid(text, len, &bad))
         return er_fail(ER_EFORMAT, "text is not UTF-8 at byte %zu of %zu", bad, len);
     return encode_valid(t, out, text, len, add_special);
+}
+
+er_status er_tokenizer_encode_open(const er_tokenizer *t, er_tokens *out, const char *text, size_t len) {
+    er_status rc = er_tokenizer_encode(t, out, text, len, true);
+    if (rc == ER_OK) out->count -= t->after_count;
+    return rc;
 }
 
 // The text with each ill-formed part read as U+FFFD, and for each byte of it (and its end) the byte of `text`

@@ -3,9 +3,9 @@
 //     text --cut at added tokens--> pieces --normalize--> --cut at normalized added tokens--> views
 //          --split, step by step--> words --BPE, through a cache--> tokens --template--> tokens
 //
-// and every stage keeps the bytes of the input its bytes came from. A token's span is what Hugging Face
-// reports: the whole of every character it has a byte of, so the tokens that share a split character share
-// its span.
+// Words are bytes, spelled in the byte alphabet (behind ByteLevel), or characters (SentencePiece's way);
+// every stage keeps the bytes of the input its bytes came from. A token's span is what Hugging Face reports:
+// the whole of every character it has a byte of, so the tokens that share a split character share its span.
 #ifndef ER_TOKENIZER_INTERNAL_H
 #define ER_TOKENIZER_INTERNAL_H
 #include <stdatomic.h>
@@ -102,8 +102,11 @@ void er_cache_put(
 typedef struct er_text {
     char *bytes;
     er_span *from;  // per byte: the input bytes of the character it belongs to
-    size_t len, room;
+    size_t len, room, most;
 } er_text;
+// How long a file's normalizers, pre-tokenizers and decoders may make `len` bytes: a chain of replacements
+// could otherwise grow without bounds. Real ones treble a text at most.
+size_t er_text_most(size_t len);
 typedef struct er_view {
     const char *bytes;
     size_t len;
@@ -113,6 +116,7 @@ typedef struct er_view {
 er_span er_view_origin(const er_view *v, size_t begin, size_t end);
 er_view er_view_part(const er_view *v, size_t begin, size_t end);
 er_status er_text_put(er_text *t, const char *bytes, size_t n, er_span from);
+er_status er_text_copy(er_text *t, const er_view *v, size_t begin, size_t end);
 er_status er_spans_put(er_spans *s, size_t begin, size_t end);
 
 typedef struct er_change {  // nfc.c: a code point of the new text
@@ -127,13 +131,16 @@ typedef struct er_scratch {
     er_heap heap;
     er_symbol *symbols;
     size_t symbol_room;
+    char *spelling;  // a word in the byte alphabet, and the byte of the word each of its bytes is from
     uint32_t *raw_of;
     size_t raw_room;
     er_spans words, next;
     er_spans cuts;  // matched and unmatched stretches of one word ...
     uint8_t *hit;   // ... and which is which
     size_t hit_room;
-    er_text normal, prefixed;
+    // Written in turn, so that a step reads what the step before it wrote.
+    er_text normal[2], prefixed[2];
+    bool normal_turn, prefixed_turn;
     er_change *changes;
     size_t change_room;
     OnigRegion *region;
@@ -166,18 +173,59 @@ typedef struct er_cutter {
 // The next stretch of the text: with *token NULL plain text, otherwise that token's. False at the end.
 bool er_cutter_next(er_cutter *c, er_span *piece, const er_added **token);
 
-// ---- nfc.c ----
-er_status er_nfc(er_scratch *s, const er_view *in, er_view *out);  // *out may be *in, or lie in s->normal
+// ---- pattern.c: a String or a Regex ----
+typedef struct er_pattern {
+    char *literal;  // NULL: a regular expression
+    size_t len;
+    regex_t *regex;
+} er_pattern;
+er_status er_regex_new(regex_t **out, const char *pattern, const char *name);
+er_status er_pattern_literal(er_pattern *p, const char *literal, const char *type, const char *name);
+void er_pattern_free(er_pattern *p);
+// Matches and what lies between them, in order, into s->cuts and s->hit.
+er_status er_pattern_cut(const er_pattern *p, er_scratch *s, const char *text, er_span w);
+er_status er_put_cut(er_scratch *s, size_t begin, size_t end, bool hit);
+
+// ---- normalize.c and nfc.c ----
+typedef enum er_norm_kind { NORM_NFC, NORM_PREPEND, NORM_REPLACE } er_norm_kind;
+typedef struct er_norm {
+    er_norm_kind kind;
+    er_pattern pattern;
+    char *content;
+    size_t len;
+} er_norm;
+er_status er_nfc(er_scratch *s, const er_view *in, er_text *room, er_view *out);  // *out may be *in
+er_status er_normalize(const er_tokenizer *t, er_scratch *s, er_view *view);
+
+// ---- decode.c ----
+typedef enum er_decoder_kind {
+    DECODE_BYTES,
+    DECODE_REPLACE,
+    DECODE_FALLBACK,
+    DECODE_FUSE,
+    DECODE_STRIP,
+    DECODE_METASPACE
+} er_decoder_kind;
+typedef struct er_decoder {
+    er_decoder_kind kind;
+    er_pattern pattern;
+    char *content;  // put for a match; or the character to strip, or that stands for a space
+    size_t len;
+    uint64_t start, stop;  // DECODE_STRIP
+    bool drop_first;       // DECODE_METASPACE: in the first token it stands for nothing
+} er_decoder;
 
 // ---- scan.c and split.c ----
 typedef enum er_match {
     MATCH_GPT2,
     MATCH_WORDS,
+    MATCH_CASED,
     MATCH_NUMERIC,
-    MATCH_LITERAL,
-    MATCH_REGEX,
-    MATCH_PREFIX
+    MATCH_PATTERN,
+    MATCH_PREFIX,
+    MATCH_METASPACE
 } er_match;
+typedef enum er_scheme { SCHEME_FIRST, SCHEME_NEVER, SCHEME_ALWAYS } er_scheme;
 typedef enum er_behavior {
     SPLIT_REMOVED,
     SPLIT_ISOLATED,
@@ -189,18 +237,22 @@ typedef struct er_step {
     er_match match;
     er_behavior behavior;
     bool invert;
-    unsigned digits;  // MATCH_WORDS: most digits in a word
-    char *literal;
-    size_t literal_len;
-    regex_t *regex;
+    unsigned digits;     // MATCH_WORDS, MATCH_CASED: most digits in a word
+    bool contractions;   // MATCH_CASED: 's and the like end the word they follow
+    er_pattern pattern;  // MATCH_METASPACE: its literal stands for a space
+    er_scheme scheme;
 } er_step;
 // The end of the word that begins at `at`, in text[at, end).
 size_t er_scan_gpt2(const uint8_t *classes, const char *text, size_t at, size_t end);
 size_t er_scan_words(const uint8_t *classes, const char *text, size_t at, size_t end, unsigned digits);
+size_t er_scan_cased(
+    const uint8_t *classes, const char *text, size_t at, size_t end, unsigned digits, bool contractions);
 bool er_scan_known(const char *regex, er_step *step);  // the regular expressions that have a scanner
-er_status er_regex_new(regex_t **out, const char *pattern, const char *name);
 // Cuts the view into s->words; *view may be replaced by one in s->prefixed.
 er_status er_split(const er_tokenizer *t, er_scratch *s, er_view *view);
+// prefix.c: the steps that change the words instead of cutting them.
+er_status er_step_prefix(er_scratch *s, er_view *view);
+er_status er_step_metaspace(const er_step *step, er_scratch *s, er_view *view);
 
 // ---- the tokenizer ----
 struct er_tokenizer {
@@ -208,22 +260,28 @@ struct er_tokenizer {
     char digest[65];
     er_vocab vocab;
     er_merges merges;
-    int32_t byte_id[256];
-    bool all_bytes;  // every byte has a token, so nothing is ever dropped or unknown
-    bool ignore_merges, fuse_unk, has_unk, nfc;
+    bool byte_level;          // words are bytes in the byte alphabet, else characters
+    int32_t byte_id[256];     // of a byte in its alphabet; or of an ASCII character
+    int32_t byte_token[256];  // of "<0xXX>"
+    bool ignore_merges, byte_fallback, fuse_unk, has_unk;
+    bool marks_start;              // a text gets a space of its own in front
     int32_t unk_id;                // -1: none, or named but missing
     er_matcher plain, normalized;  // added tokens matched before and after the normalizer
     uint64_t next_added;           // id of the next one that the vocabulary lacks
+    er_norm *norms;
+    size_t norm_count;
     er_step *steps;
     size_t step_count, step_room;
     bool trim, trim_keeps_prefix;  // the ByteLevel post-processor: trim_offsets, add_prefix_space
     int32_t *before, *after;       // the template around the text
     size_t before_count, after_count;
-    bool byte_decoder;
+    er_decoder *decoders;
+    size_t decoder_count;
+    bool has_decoder;  // even one of no steps: tokens are then joined without spaces
     int32_t eos;
 };
 
-// ---- load.c, parts.c, legacy.c ----
+// ---- load.c, parts.c, pre.c, legacy.c, config.c, open.c ----
 er_status er_tokenizer_new(er_tokenizer **out);
 er_status er_load_model(er_tokenizer *t, const cJSON *model, const char *name);
 er_status er_load_vocab(er_tokenizer *t, const cJSON *vocab, size_t extra, const char *name);
@@ -236,6 +294,23 @@ er_status er_load_pre_tokenizer(er_tokenizer *t, const cJSON *node, const char *
 er_status er_load_byte_level(er_tokenizer *t, bool add_prefix_space, bool use_regex);
 er_status er_load_post_processor(er_tokenizer *t, const cJSON *node, const char *name);
 er_status er_load_decoder(er_tokenizer *t, const cJSON *node, const char *name);
+er_status er_load_byte_decoder(er_tokenizer *t);
+// Room for one more element at the end of *list, zeroed.
+er_status er_list_grow(void **list, size_t *count, size_t size, const char *what);
+// What the components have in common.
+bool er_part_given(const cJSON *node);
+er_status er_part_type(const char **type, const cJSON *node, const char *part, const char *name);
+er_status er_part_list(
+    const cJSON **list, const cJSON *node, const char *key, const char *part, const char *name);
+er_status er_part_unknown(const char *part, const char *type, const char *name);
+er_status er_part_bool(bool *out, const cJSON *node, const char *key, const char *type, const char *name);
+er_status er_part_string(
+    char **out, size_t *len, const cJSON *node, const char *key, const char *type, const char *name);
+er_status er_part_char(
+    char **out, size_t *len, const cJSON *node, const char *key, const char *type, const char *name);
+er_status er_part_pattern(
+    er_pattern *out, const char **regex, const cJSON *node, const char *type, const char *name);
+er_status er_template_set(int32_t **list, size_t *count, int32_t id);
 typedef struct er_added_spec {
     const char *content;
     bool single_word, lstrip, rstrip, normalized, special;
@@ -245,5 +320,9 @@ typedef struct er_added_spec {
 er_status er_add_token(er_tokenizer *t, const er_added_spec *spec, const char *name);
 er_status er_add_done(er_tokenizer *t, const char *name);
 er_status er_load_legacy(er_tokenizer *t, const char *dir);
+er_status er_load_legacy_texts(er_tokenizer *t, const char *vocab, size_t vocab_len, const char *merges,
+    size_t merges_len, const char *config, size_t config_len);
+er_status er_config_template(er_tokenizer *t, const cJSON *config, const char *name);
+er_status er_config_read(er_tokenizer *t, const char *json, size_t len, bool overrides, const char *name);
 er_status er_config_string(const char **out, const cJSON *config, const char *key, const char *name);
 #endif

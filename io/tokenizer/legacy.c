@@ -149,25 +149,18 @@ out:
     return rc;
 }
 
-static er_status bos_template(er_tokenizer *t, const char *bos) {
-    if (!bos) return ER_OK;
-    if (!(t->before = malloc(sizeof *t->before))) return er_fail(ER_ENOMEM, "a template");
-    t->before[t->before_count++] = er_vocab_find(&t->vocab, bos, strlen(bos));
-    return ER_OK;
-}
-
 static er_status assemble(er_tokenizer *t, const er_legacy *f) {
     er_status rc = ER_OK;
     const char *bos = NULL, *other = NULL, *usual = "<|endoftext|>";
     bool prefix = false, add_bos = false;
     ER_TRY(er_load_vocab(t, f->vocab, 64, "vocab.json"));
     ER_TRY(load_merges_txt(t, f->merges, f->merges_len, "merges.txt"));
-    er_load_bytes(t);
     if (f->config) {
         ER_TRY(er_json_get_bool(&prefix, f->config, "add_prefix_space", "tokenizer_config.json"));
         ER_TRY(er_json_get_bool(&add_bos, f->config, "add_bos_token", "tokenizer_config.json"));
     }
     ER_TRY(er_load_byte_level(t, prefix, true));
+    er_load_bytes(t);
     ER_TRY(add_listed(t, f));
     ER_TRY(add_special(t, f, "bos_token", usual, &bos));
     ER_TRY(add_special(t, f, "eos_token", usual, &other));
@@ -175,9 +168,26 @@ static er_status assemble(er_tokenizer *t, const er_legacy *f) {
     ER_TRY(add_special(t, f, "unk_token", usual, &other));
     ER_TRY(add_special(t, f, "pad_token", NULL, &other));
     ER_TRY(er_add_done(t, "tokenizer_config.json"));
-    if (add_bos) ER_TRY(bos_template(t, bos));
-    t->byte_decoder = true;
+    if (add_bos && bos)
+        ER_TRY(er_template_set(&t->before, &t->before_count, er_vocab_find(&t->vocab, bos, strlen(bos))));
+    ER_TRY(er_load_byte_decoder(t));
 out:
+    return rc;
+}
+
+er_status er_load_legacy_texts(er_tokenizer *t, const char *vocab, size_t vocab_len, const char *merges,
+    size_t merges_len, const char *config, size_t config_len) {
+    er_status rc = ER_OK;
+    er_legacy f = {.merges_len = merges_len};
+    ER_TRY(er_json_parse(&f.vocab, vocab, vocab_len, "vocab.json"));
+    if (config_len) ER_TRY(er_json_parse(&f.config, config, config_len, "tokenizer_config.json"));
+    if (!(f.merges = malloc(merges_len + 1))) ER_FAIL(ER_ENOMEM, "%zu bytes of merges", merges_len);
+    if (merges_len) memcpy(f.merges, merges, merges_len);
+    ER_TRY(assemble(t, &f));
+out:
+    cJSON_Delete(f.vocab);
+    cJSON_Delete(f.config);
+    free(f.merges);
     return rc;
 }
 

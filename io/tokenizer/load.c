@@ -1,5 +1,5 @@
 // tokenizer.json: the file as a whole, its vocabulary and merges, its added tokens. The components are in
-// parts.c.
+// parts.c and pre.c.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,11 +25,18 @@ void er_tokenizer_free(er_tokenizer *t) {
     free(t->merges.slots);
     er_matcher_free(&t->plain);
     er_matcher_free(&t->normalized);
-    for (size_t i = 0; i < t->step_count; i++) {
-        free(t->steps[i].literal);
-        if (t->steps[i].regex) onig_free(t->steps[i].regex);
+    for (size_t i = 0; i < t->norm_count; i++) {
+        er_pattern_free(&t->norms[i].pattern);
+        free(t->norms[i].content);
     }
+    for (size_t i = 0; i < t->step_count; i++) er_pattern_free(&t->steps[i].pattern);
+    for (size_t i = 0; i < t->decoder_count; i++) {
+        er_pattern_free(&t->decoders[i].pattern);
+        free(t->decoders[i].content);
+    }
+    free(t->norms);
     free(t->steps);
+    free(t->decoders);
     free(t->before);
     free(t->after);
     free(t);
@@ -76,12 +83,13 @@ out:
     return rc;
 }
 
+// What one byte, or one ASCII character, is in the vocabulary.
 void er_load_bytes(er_tokenizer *t) {
-    t->all_bytes = true;
     for (unsigned b = 0; b < 256; b++) {
-        char utf8[4];
-        t->byte_id[b] = er_vocab_find(&t->vocab, utf8, er_uc_put(utf8, er_byte_char(b)));
-        t->all_bytes = t->all_bytes && t->byte_id[b] >= 0;
+        char utf8[4], code[8];
+        size_t n = er_uc_put(utf8, t->byte_level ? er_byte_char(b) : b);
+        t->byte_id[b] = b < 0x80 || t->byte_level ? er_vocab_find(&t->vocab, utf8, n) : -1;
+        t->byte_token[b] = er_vocab_find(&t->vocab, code, (size_t)snprintf(code, sizeof code, "<0x%02X>", b));
     }
 }
 
@@ -125,7 +133,6 @@ er_status er_load_model(er_tokenizer *t, const cJSON *model, const char *name) {
     er_status rc = ER_OK;
     const char *type = "BPE", *unk = NULL;
     double dropout = 0;
-    bool byte_fallback = false;
     if (!cJSON_IsObject(model)) ER_FAIL(ER_EFORMAT, "%s: no model", name);
     ER_TRY(er_json_get_str(&type, model, "type", name));
     if (strcmp(type, "BPE"))
@@ -135,8 +142,7 @@ er_status er_load_model(er_tokenizer *t, const cJSON *model, const char *name) {
         ER_FAIL(ER_EUNSUPPORTED, "%s: model BPE with dropout %g is not supported", name, dropout);
     ER_TRY(refuse_affix(model, "continuing_subword_prefix", name));
     ER_TRY(refuse_affix(model, "end_of_word_suffix", name));
-    ER_TRY(er_json_get_bool(&byte_fallback, model, "byte_fallback", name));
-    if (byte_fallback) ER_FAIL(ER_EUNSUPPORTED, "%s: model BPE with byte_fallback is not supported", name);
+    ER_TRY(er_json_get_bool(&t->byte_fallback, model, "byte_fallback", name));
     ER_TRY(er_json_get_bool(&t->ignore_merges, model, "ignore_merges", name));
     ER_TRY(er_json_get_bool(&t->fuse_unk, model, "fuse_unk", name));
     ER_TRY(er_json_get_str(&unk, model, "unk_token", name));
@@ -144,7 +150,6 @@ er_status er_load_model(er_tokenizer *t, const cJSON *model, const char *name) {
     ER_TRY(load_merges(t, cJSON_GetObjectItemCaseSensitive(model, "merges"), name));
     t->has_unk = unk != NULL;
     if (unk) t->unk_id = er_vocab_find(&t->vocab, unk, strlen(unk));
-    er_load_bytes(t);
 out:
     return rc;
 }
@@ -170,9 +175,12 @@ er_status er_add_token(er_tokenizer *t, const er_added_spec *spec, const char *n
     er_added flags = {
         .id = id, .single_word = spec->single_word, .lstrip = spec->lstrip, .rstrip = spec->rstrip};
     er_view pattern = {spec->content, len, NULL, 0};
-    if (spec->normalized && t->nfc) {
+    if (spec->normalized && t->norm_count) {
         ER_TRY(er_scratch_get(&s, t));
-        ER_TRY(er_nfc(s, &pattern, &pattern));
+        ER_TRY(er_normalize(t, s, &pattern));
+        if (!pattern.len)
+            ER_FAIL(ER_EFORMAT, "%s: the normalizer leaves nothing of the added token '%.60s'", name,
+                spec->content);
     }
     ER_TRY(er_matcher_add(spec->normalized ? &t->normalized : &t->plain, pattern.bytes, pattern.len, flags));
 out:
@@ -226,6 +234,7 @@ er_status er_tokenizer_parse(er_tokenizer **out, const char *json, size_t len, c
     ER_TRY(er_load_model(t, cJSON_GetObjectItemCaseSensitive(root, "model"), name));
     ER_TRY(er_load_normalizer(t, cJSON_GetObjectItemCaseSensitive(root, "normalizer"), name));
     ER_TRY(er_load_pre_tokenizer(t, cJSON_GetObjectItemCaseSensitive(root, "pre_tokenizer"), name));
+    er_load_bytes(t);
     ER_TRY(er_load_added(t, cJSON_GetObjectItemCaseSensitive(root, "added_tokens"), name));
     ER_TRY(er_load_post_processor(t, cJSON_GetObjectItemCaseSensitive(root, "post_processor"), name));
     ER_TRY(er_load_decoder(t, cJSON_GetObjectItemCaseSensitive(root, "decoder"), name));

@@ -128,10 +128,10 @@ static size_t recompose(er_change *at, size_t n) {
 
 static er_span origin_at(const er_view *in, size_t byte) { return er_view_origin(in, byte, byte + 1); }
 
-static er_status rebuild(er_scratch *s, const er_view *in, size_t n) {
+static er_status rebuild(er_scratch *s, const er_view *in, size_t n, er_text *room) {
     er_status rc = ER_OK;
     size_t at = 0;
-    s->normal.len = 0;
+    room->len = 0;
     for (size_t i = 0; i < n; i++) {
         const er_change *x = &s->changes[i];
         er_span from = {(uint32_t)in->base, (uint32_t)in->base};
@@ -143,13 +143,13 @@ static er_status rebuild(er_scratch *s, const er_view *in, size_t n) {
                 at += er_uc_width((unsigned char)in->bytes[at]);
         }
         char utf8[4];
-        ER_TRY(er_text_put(&s->normal, utf8, er_uc_put(utf8, x->c), from));
+        ER_TRY(er_text_put(room, utf8, er_uc_put(utf8, x->c), from));
     }
 out:
     return rc;
 }
 
-er_status er_nfc(er_scratch *s, const er_view *in, er_view *out) {
+er_status er_nfc(er_scratch *s, const er_view *in, er_text *room, er_view *out) {
     // Nothing below U+0300 (lead byte 0xcc) decomposes into anything that would not compose again.
     size_t at = 0;
     while (at < in->len && (unsigned char)in->bytes[at] < 0xcc) at++;
@@ -159,7 +159,7 @@ er_status er_nfc(er_scratch *s, const er_view *in, er_view *out) {
     }
     size_t n = 0;
     er_status rc = decompose(s, in, &n);
-    if (rc == ER_OK) rc = rebuild(s, in, recompose(s->changes, n));
-    if (rc == ER_OK) *out = (er_view){s->normal.bytes, s->normal.len, s->normal.from, 0};
+    if (rc == ER_OK) rc = rebuild(s, in, recompose(s->changes, n), room);
+    if (rc == ER_OK) *out = (er_view){room->bytes, room->len, room->from, in->base};
     return rc;
 }

@@ -16,19 +16,35 @@ er_status er_config_string(const char **out, const cJSON *config, const char *ke
     return er_json_get_str(out, config, key, name);
 }
 
-static er_status eos_from(er_tokenizer *t, const char *dir, const char *file) {
+// The end of a text, and with `overrides` what a configuration puts around one.
+er_status er_config_read(er_tokenizer *t, const char *json, size_t len, bool overrides, const char *name) {
     er_status rc = ER_OK;
     cJSON *config = NULL;
     const char *eos = NULL;
-    char *path = er_path_join(dir, file);
-    if (!path) ER_FAIL(ER_ENOMEM, "the path of %s", file);
-    if (!er_file_exists(path)) goto out;
-    ER_TRY(er_json_read(&config, path, MAX_FILE));
-    ER_TRY(er_config_string(&eos, config, "eos_token", path));
+    ER_TRY(er_json_parse(&config, json, len, name));
+    if (overrides) ER_TRY(er_config_template(t, config, name));
+    ER_TRY(er_config_string(&eos, config, "eos_token", name));
     if (eos && (t->eos = er_vocab_find(&t->vocab, eos, strlen(eos))) < 0)
-        ER_FAIL(ER_EFORMAT, "%s: eos_token '%.60s' is not in the vocabulary", path, eos);
+        ER_FAIL(ER_EFORMAT, "%s: eos_token '%.60s' is not in the vocabulary", name, eos);
 out:
     cJSON_Delete(config);
+    return rc;
+}
+
+er_status er_tokenizer_configure(er_tokenizer *t, const char *json, size_t len, const char *name) {
+    return er_config_read(t, json, len, true, name);
+}
+
+static er_status config_from(er_tokenizer *t, const char *dir, const char *file, bool overrides) {
+    char *path = er_path_join(dir, file), *text = NULL;
+    size_t len = 0;
+    if (!path) return er_fail(ER_ENOMEM, "the path of %s", file);
+    er_status rc = ER_OK;
+    if (er_file_exists(path)) {
+        rc = er_file_read(&text, &len, path, MAX_FILE);
+        if (rc == ER_OK) rc = er_config_read(t, text, len, overrides, path);
+    }
+    free(text);
     free(path);
     return rc;
 }
@@ -39,6 +55,16 @@ static er_status open_json(er_tokenizer **out, const char *path) {
     er_status rc = er_file_read(&text, &len, path, MAX_FILE);
     if (rc == ER_OK) rc = er_tokenizer_parse(out, text, len, path);
     free(text);
+    return rc;
+}
+
+er_status er_tokenizer_parse_legacy(er_tokenizer **out, const char *vocab, size_t vocab_len,
+    const char *merges, size_t merges_len, const char *config, size_t config_len) {
+    er_tokenizer *t = NULL;
+    er_status rc = er_tokenizer_new(&t);
+    if (rc == ER_OK) rc = er_load_legacy_texts(t, vocab, vocab_len, merges, merges_len, config, config_len);
+    if (rc == ER_OK) *out = t;
+    else er_tokenizer_free(t);
     return rc;
 }
 
@@ -58,8 +84,8 @@ er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
     if (!json || !vocab) ER_FAIL(ER_ENOMEM, "the path of a tokenizer");
     if (er_file_exists(json)) {
         ER_TRY(open_json(&t, json));
-        ER_TRY(eos_from(t, model_dir, "tokenizer_config.json"));
-        if (t->eos < 0) ER_TRY(eos_from(t, model_dir, "special_tokens_map.json"));
+        ER_TRY(config_from(t, model_dir, "tokenizer_config.json", true));
+        if (t->eos < 0) ER_TRY(config_from(t, model_dir, "special_tokens_map.json", false));
     } else if (er_file_exists(vocab)) {
         ER_TRY(open_legacy(&t, model_dir));
     } else {
@@ -80,4 +106,5 @@ int32_t er_tokenizer_id(const er_tokenizer *t, const char *token) {
 }
 int32_t er_tokenizer_eos(const er_tokenizer *t) { return t->eos; }
 int32_t er_tokenizer_bos(const er_tokenizer *t) { return t->before_count ? t->before[0] : -1; }
+bool er_tokenizer_marks_start(const er_tokenizer *t) { return t->marks_start; }
 const char *er_tokenizer_digest(const er_tokenizer *t) { return t->digest; }

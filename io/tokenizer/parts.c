@@ -1,13 +1,14 @@
-// The components of a tokenizer.json: normalizer, pre_tokenizer, post_processor, decoder. What is not known
-// is refused by name.
+// The components of a tokenizer.json that come behind the model: post_processor and decoder; and what the
+// loaders of all components share. What is not known is refused by name.
 #include <stdlib.h>
 #include <string.h>
 #include "io/json.h"
 #include "io/tokenizer/internal.h"
+#include "io/tokenizer/unicode.h"
 
-static bool given(const cJSON *node) { return node && !cJSON_IsNull(node); }
+bool er_part_given(const cJSON *node) { return node && !cJSON_IsNull(node); }
 
-static er_status type_of(const char **type, const cJSON *node, const char *part, const char *name) {
+er_status er_part_type(const char **type, const cJSON *node, const char *part, const char *name) {
     *type = NULL;
     if (!cJSON_IsObject(node)) return er_fail(ER_EFORMAT, "%s: %s is not an object", name, part);
     er_status rc = er_json_get_str(type, node, "type", name);
@@ -15,160 +16,79 @@ static er_status type_of(const char **type, const cJSON *node, const char *part,
     return rc;
 }
 
-static er_status list_of(
+er_status er_part_list(
     const cJSON **list, const cJSON *node, const char *key, const char *part, const char *name) {
     *list = cJSON_GetObjectItemCaseSensitive(node, key);
     if (cJSON_IsArray(*list)) return ER_OK;
     return er_fail(ER_EFORMAT, "%s: %s 'Sequence' has no array '%s'", name, part, key);
 }
 
-static er_status unknown(const char *part, const char *type, const char *name) {
+er_status er_part_unknown(const char *part, const char *type, const char *name) {
     return er_fail(ER_EUNSUPPORTED, "%s: %s '%.60s' is not supported", name, part, type);
 }
 
 // A field that the reference insists on.
-static er_status required_bool(
-    bool *out, const cJSON *node, const char *key, const char *type, const char *name) {
+er_status er_part_bool(bool *out, const cJSON *node, const char *key, const char *type, const char *name) {
     if (!cJSON_IsBool(cJSON_GetObjectItemCaseSensitive(node, key)))
         return er_fail(ER_EFORMAT, "%s: '%s' has no true or false '%s'", name, type, key);
     return er_json_get_bool(out, node, key, name);
 }
 
-// ---- normalizer ----
-
-er_status er_load_normalizer(er_tokenizer *t, const cJSON *node, const char *name) {
-    er_status rc = ER_OK;
-    const char *type;
-    if (!given(node)) return ER_OK;
-    ER_TRY(type_of(&type, node, "normalizer", name));
-    if (!strcmp(type, "NFC")) {
-        t->nfc = true;  // twice is as good as once
-    } else if (!strcmp(type, "Sequence")) {
-        const cJSON *list, *item;
-        ER_TRY(list_of(&list, node, "normalizers", "normalizer", name));
-        cJSON_ArrayForEach(item, list) ER_TRY(er_load_normalizer(t, item, name));
-    } else {
-        rc = unknown("normalizer", type, name);
-    }
-out:
-    return rc;
-}
-
-// ---- pre_tokenizer ----
-
-static er_status add_step(er_tokenizer *t, er_step **out) {
-    if (t->step_count == t->step_room) {
-        size_t room = t->step_room * 2 + 4;
-        er_step *more = realloc(t->steps, room * sizeof *more);
-        if (!more) return er_fail(ER_ENOMEM, "%zu pre-tokenizers", room);
-        t->steps = more;
-        t->step_room = room;
-    }
-    t->steps[t->step_count] = (er_step){0};
-    *out = &t->steps[t->step_count++];
+er_status er_part_string(
+    char **out, size_t *len, const cJSON *node, const char *key, const char *type, const char *name) {
+    const char *s = NULL;
+    er_status rc = er_json_get_str(&s, node, key, name);
+    if (rc != ER_OK) return rc;
+    if (!s) return er_fail(ER_EFORMAT, "%s: '%s' has no '%s'", name, type, key);
+    if (!(*out = strdup(s))) return er_fail(ER_ENOMEM, "a text of %zu bytes", strlen(s));
+    *len = strlen(s);
     return ER_OK;
 }
 
-er_status er_load_byte_level(er_tokenizer *t, bool add_prefix_space, bool use_regex) {
-    er_status rc = ER_OK;
-    er_step *step = NULL;
-    if (add_prefix_space) {
-        ER_TRY(add_step(t, &step));
-        step->match = MATCH_PREFIX;
-    }
-    if (use_regex) {
-        ER_TRY(add_step(t, &step));
-        step->match = MATCH_GPT2;
-        step->behavior = SPLIT_ISOLATED;
-    }
-out:
+er_status er_part_char(
+    char **out, size_t *len, const cJSON *node, const char *key, const char *type, const char *name) {
+    er_status rc = er_part_string(out, len, node, key, type, name);
+    if (rc == ER_OK && (*len == 0 || er_uc_width((unsigned char)**out) != *len))
+        return er_fail(ER_EFORMAT, "%s: '%s': '%.40s' of %s is not one character", name, key, *out, type);
     return rc;
 }
 
-static er_status load_split(er_tokenizer *t, const cJSON *node, const char *name) {
-    static const char *const names[] = {
-        "Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+// Exactly one of {"String": ...} and {"Regex": ...}. A regular expression is left to the caller.
+er_status er_part_pattern(
+    er_pattern *out, const char **regex, const cJSON *node, const char *type, const char *name) {
     er_status rc = ER_OK;
-    const char *regex = NULL, *literal = NULL, *behavior = NULL;
-    er_step *step = NULL;
-    ER_TRY(add_step(t, &step));
+    const char *literal = NULL;
     const cJSON *pattern = cJSON_GetObjectItemCaseSensitive(node, "pattern");
+    *regex = NULL;
     if (cJSON_IsObject(pattern)) {
-        ER_TRY(er_json_get_str(&regex, pattern, "Regex", name));
+        ER_TRY(er_json_get_str(regex, pattern, "Regex", name));
         ER_TRY(er_json_get_str(&literal, pattern, "String", name));
     }
-    if (!regex == !literal) ER_FAIL(ER_EFORMAT, "%s: 'Split' has no pattern of either Regex or String", name);
-    ER_TRY(required_bool(&step->invert, node, "invert", "Split", name));
-    ER_TRY(er_json_get_str(&behavior, node, "behavior", name));
-    size_t kind = 0;
-    while (kind < 5 && (!behavior || strcmp(behavior, names[kind]))) kind++;
-    if (kind == 5)
-        ER_FAIL(ER_EFORMAT, "%s: 'Split' has an unknown behavior '%.40s'", name, behavior ? behavior : "");
-    step->behavior = (er_behavior)kind;
-    if (literal) {
-        if (!*literal) ER_FAIL(ER_EUNSUPPORTED, "%s: 'Split' with an empty String is not supported", name);
-        step->match = MATCH_LITERAL;
-        if (!(step->literal = strdup(literal))) ER_FAIL(ER_ENOMEM, "a pattern of %zu bytes", strlen(literal));
-        step->literal_len = strlen(literal);
-    } else if (!er_scan_known(regex, step)) {
-        step->match = MATCH_REGEX;
-        ER_TRY(er_regex_new(&step->regex, regex, name));
-    }
+    if (!*regex == !literal)
+        ER_FAIL(ER_EFORMAT, "%s: '%s' has no pattern of either Regex or String", name, type);
+    if (literal) rc = er_pattern_literal(out, literal, type, name);
 out:
     return rc;
 }
 
-static er_status load_digits(er_tokenizer *t, const cJSON *node, const char *name) {
-    bool individual = false;
-    er_step *step = NULL;
-    er_status rc = required_bool(&individual, node, "individual_digits", "Digits", name);
-    if (rc == ER_OK) rc = add_step(t, &step);
-    if (rc != ER_OK) return rc;
-    step->match = MATCH_NUMERIC;
-    step->behavior = individual ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS;
+er_status er_list_grow(void **list, size_t *count, size_t size, const char *what) {
+    char *more = realloc(*list, (*count + 1) * size);
+    if (!more) return er_fail(ER_ENOMEM, "%zu %s", *count + 1, what);
+    memset(more + *count * size, 0, size);
+    *list = more;
+    ++*count;
     return ER_OK;
-}
-
-// ByteLevel maps to the byte alphabet, so it has to come last; *mapped tells that it came.
-static er_status load_pre(er_tokenizer *t, const cJSON *node, bool *mapped, const char *name) {
-    er_status rc = ER_OK;
-    const char *type;
-    ER_TRY(type_of(&type, node, "pre_tokenizer", name));
-    if (!strcmp(type, "Sequence")) {
-        const cJSON *list, *item;
-        ER_TRY(list_of(&list, node, "pretokenizers", "pre_tokenizer", name));
-        cJSON_ArrayForEach(item, list) ER_TRY(load_pre(t, item, mapped, name));
-        goto out;
-    }
-    if (*mapped)
-        ER_FAIL(ER_EUNSUPPORTED, "%s: pre_tokenizer '%.60s' behind ByteLevel is not supported", name, type);
-    if (!strcmp(type, "ByteLevel")) {
-        bool prefix = false, trim = false, regex = true;
-        ER_TRY(required_bool(&prefix, node, "add_prefix_space", type, name));
-        ER_TRY(required_bool(&trim, node, "trim_offsets", type, name));
-        ER_TRY(er_json_get_bool(&regex, node, "use_regex", name));
-        ER_TRY(er_load_byte_level(t, prefix, regex));
-        *mapped = true;
-    } else if (!strcmp(type, "Split")) {
-        ER_TRY(load_split(t, node, name));
-    } else if (!strcmp(type, "Digits")) {
-        ER_TRY(load_digits(t, node, name));
-    } else {
-        rc = unknown("pre_tokenizer", type, name);
-    }
-out:
-    return rc;
-}
-
-er_status er_load_pre_tokenizer(er_tokenizer *t, const cJSON *node, const char *name) {
-    bool mapped = false;
-    er_status rc = given(node) ? load_pre(t, node, &mapped, name) : ER_OK;
-    if (rc != ER_OK || mapped) return rc;
-    return er_fail(
-        ER_EUNSUPPORTED, "%s: no pre_tokenizer 'ByteLevel': only byte-level BPE is supported", name);
 }
 
 // ---- post_processor ----
+
+er_status er_template_set(int32_t **list, size_t *count, int32_t id) {
+    int32_t *more = realloc(*list, (*count + 1) * sizeof *more);
+    if (!more) return er_fail(ER_ENOMEM, "a template of %zu tokens", *count + 1);
+    *list = more;
+    more[(*count)++] = id;
+    return ER_OK;
+}
 
 static er_status put_ids(
     er_tokenizer *t, const cJSON *special, int32_t **list, size_t *count, const char *name) {
@@ -180,10 +100,7 @@ static er_status put_ids(
         if (!(x >= 0) || x >= (double)t->vocab.ids || !t->vocab.by_id[(size_t)x].flags ||
             (double)(size_t)x != x)
             ER_FAIL(ER_EFORMAT, "%s: the template asks for id %.17g, which the vocabulary lacks", name, x);
-        int32_t *more = realloc(*list, (*count + 1) * sizeof *more);
-        if (!more) ER_FAIL(ER_ENOMEM, "a template of %zu tokens", *count + 1);
-        *list = more;
-        more[(*count)++] = (int32_t)x;
+        ER_TRY(er_template_set(list, count, (int32_t)x));
     }
 out:
     return rc;
@@ -223,15 +140,15 @@ out:
 static er_status load_post(er_tokenizer *t, const cJSON *node, size_t *templates, const char *name) {
     er_status rc = ER_OK;
     const char *type;
-    ER_TRY(type_of(&type, node, "post_processor", name));
+    ER_TRY(er_part_type(&type, node, "post_processor", name));
     if (!strcmp(type, "Sequence")) {
         const cJSON *list, *item;
-        ER_TRY(list_of(&list, node, "processors", "post_processor", name));
+        ER_TRY(er_part_list(&list, node, "processors", "post_processor", name));
         cJSON_ArrayForEach(item, list) ER_TRY(load_post(t, item, templates, name));
     } else if (!strcmp(type, "ByteLevel")) {
         bool prefix = false, trim = false;
-        ER_TRY(required_bool(&prefix, node, "add_prefix_space", type, name));
-        ER_TRY(required_bool(&trim, node, "trim_offsets", type, name));
+        ER_TRY(er_part_bool(&prefix, node, "add_prefix_space", type, name));
+        ER_TRY(er_part_bool(&trim, node, "trim_offsets", type, name));
         if (trim && t->trim)
             ER_FAIL(
                 ER_EUNSUPPORTED, "%s: post_processor 'ByteLevel' that trims twice is not supported", name);
@@ -241,7 +158,7 @@ static er_status load_post(er_tokenizer *t, const cJSON *node, size_t *templates
             ER_FAIL(ER_EUNSUPPORTED, "%s: two post_processors 'TemplateProcessing' are not supported", name);
         ER_TRY(load_template(t, node, name));
     } else {
-        rc = unknown("post_processor", type, name);
+        rc = er_part_unknown("post_processor", type, name);
     }
 out:
     return rc;
@@ -249,30 +166,69 @@ out:
 
 er_status er_load_post_processor(er_tokenizer *t, const cJSON *node, const char *name) {
     size_t templates = 0;
-    return given(node) ? load_post(t, node, &templates, name) : ER_OK;
+    return er_part_given(node) ? load_post(t, node, &templates, name) : ER_OK;
 }
 
 // ---- decoder ----
 
-// A second ByteLevel behind the first would be handed one long text; only where it changes nothing is it the
-// identity, so no.
-er_status er_load_decoder(er_tokenizer *t, const cJSON *node, const char *name) {
+static er_status add_decoder(er_tokenizer *t, er_decoder_kind kind, er_decoder **out) {
+    void *list = t->decoders;
+    er_status rc = er_list_grow(&list, &t->decoder_count, sizeof *t->decoders, "decoders");
+    t->decoders = list;
+    if (rc != ER_OK) return rc;
+    *out = &t->decoders[t->decoder_count - 1];
+    (*out)->kind = kind;
+    return ER_OK;
+}
+
+er_status er_load_byte_decoder(er_tokenizer *t) {
+    er_decoder *d;
+    t->has_decoder = true;
+    return add_decoder(t, DECODE_BYTES, &d);
+}
+
+// What the type says about its one step.
+static er_status load_decoder_step(er_decoder *d, const cJSON *node, const char *type, const char *name) {
     er_status rc = ER_OK;
-    const char *type;
-    if (!given(node)) return ER_OK;
-    ER_TRY(type_of(&type, node, "decoder", name));
-    if (!strcmp(type, "ByteLevel")) {
-        if (t->byte_decoder) ER_FAIL(ER_EUNSUPPORTED, "%s: two decoders 'ByteLevel' are not supported", name);
-        t->byte_decoder = true;
-    } else if (!strcmp(type, "Sequence")) {
-        const cJSON *list, *item;
-        ER_TRY(list_of(&list, node, "decoders", "decoder", name));
-        cJSON_ArrayForEach(item, list) ER_TRY(er_load_decoder(t, item, name));
-        if (!t->byte_decoder)
-            ER_FAIL(ER_EUNSUPPORTED, "%s: decoder 'Sequence' of nothing is not supported", name);
-    } else {
-        rc = unknown("decoder", type, name);
+    const char *regex = NULL, *scheme = "always";
+    if (d->kind == DECODE_REPLACE) {
+        ER_TRY(er_part_pattern(&d->pattern, &regex, node, type, name));
+        if (regex) ER_TRY(er_regex_new(&d->pattern.regex, regex, name));
+        ER_TRY(er_part_string(&d->content, &d->len, node, "content", type, name));
+    } else if (d->kind == DECODE_STRIP) {
+        ER_TRY(er_part_char(&d->content, &d->len, node, "content", type, name));
+        ER_TRY(er_json_get_u64(&d->start, node, "start", name));
+        ER_TRY(er_json_get_u64(&d->stop, node, "stop", name));
+    } else if (d->kind == DECODE_METASPACE) {
+        bool prefix = true;
+        ER_TRY(er_part_char(&d->content, &d->len, node, "replacement", type, name));
+        ER_TRY(er_json_get_str(&scheme, node, "prepend_scheme", name));
+        ER_TRY(er_json_get_bool(&prefix, node, "add_prefix_space", name));
+        d->drop_first = prefix && strcmp(scheme, "never") != 0;
     }
+out:
+    return rc;
+}
+
+er_status er_load_decoder(er_tokenizer *t, const cJSON *node, const char *name) {
+    static const char *const names[] = {"ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"};
+    er_status rc = ER_OK;
+    er_decoder *d = NULL;
+    const char *type;
+    size_t kind = 0;
+    if (!er_part_given(node)) return ER_OK;
+    ER_TRY(er_part_type(&type, node, "decoder", name));
+    t->has_decoder = true;
+    if (!strcmp(type, "Sequence")) {
+        const cJSON *list, *item;
+        ER_TRY(er_part_list(&list, node, "decoders", "decoder", name));
+        cJSON_ArrayForEach(item, list) ER_TRY(er_load_decoder(t, item, name));
+        goto out;
+    }
+    while (kind < sizeof names / sizeof *names && strcmp(type, names[kind])) kind++;
+    if (kind == sizeof names / sizeof *names) return er_part_unknown("decoder", type, name);
+    ER_TRY(add_decoder(t, (er_decoder_kind)kind, &d));
+    ER_TRY(load_decoder_step(d, node, type, name));
 out:
     return rc;
 }

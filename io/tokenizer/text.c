@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/tokenizer/internal.h"
+#include "io/tokenizer/unicode.h"
 
 er_span er_view_origin(const er_view *v, size_t begin, size_t end) {
     if (v->from) return (er_span){v->from[begin].begin, v->from[end - 1].end};
@@ -13,19 +14,47 @@ er_view er_view_part(const er_view *v, size_t begin, size_t end) {
     return (er_view){v->bytes + begin, end - begin, v->from ? v->from + begin : NULL, v->base + begin};
 }
 
+size_t er_text_most(size_t len) {
+    size_t most = 64 * len + 65536;
+    return most < UINT32_MAX ? most : UINT32_MAX;  // spans are 32 bits
+}
+
+static er_status text_room(er_text *t, size_t n) {
+    if (t->len + n > t->most)
+        return er_fail(ER_EUNSUPPORTED, "the tokenizer makes more than %zu bytes of a text", t->most);
+    if (t->room - t->len >= n) return ER_OK;
+    size_t room = (t->room + n) * 2 + 256;
+    char *more = realloc(t->bytes, room);
+    if (!more) return er_fail(ER_ENOMEM, "%zu bytes of text", room);
+    t->bytes = more;
+    er_span *spans = realloc(t->from, room * sizeof *spans);
+    if (!spans) return er_fail(ER_ENOMEM, "%zu bytes of text", room);
+    t->from = spans;
+    t->room = room;
+    return ER_OK;
+}
+
 er_status er_text_put(er_text *t, const char *bytes, size_t n, er_span from) {
-    if (t->room - t->len < n) {
-        size_t room = (t->room + n) * 2 + 256;
-        char *more = realloc(t->bytes, room);
-        if (!more) return er_fail(ER_ENOMEM, "%zu bytes of text", room);
-        t->bytes = more;
-        er_span *spans = realloc(t->from, room * sizeof *spans);
-        if (!spans) return er_fail(ER_ENOMEM, "%zu bytes of text", room);
-        t->from = spans;
-        t->room = room;
-    }
+    er_status rc = text_room(t, n);
+    if (rc != ER_OK || n == 0) return rc;
     memcpy(t->bytes + t->len, bytes, n);
     for (size_t i = 0; i < n; i++) t->from[t->len + i] = from;
+    t->len += n;
+    return ER_OK;
+}
+
+// v's bytes [begin, end), whole characters, with where they came from.
+er_status er_text_copy(er_text *t, const er_view *v, size_t begin, size_t end) {
+    size_t n = end - begin;
+    er_status rc = text_room(t, n);
+    if (rc != ER_OK || n == 0) return rc;
+    memcpy(t->bytes + t->len, v->bytes + begin, n);
+    if (v->from) memcpy(t->from + t->len, v->from + begin, n * sizeof *t->from);
+    for (size_t at = begin, next; !v->from && at < end; at = next) {
+        next = at + er_uc_width((unsigned char)v->bytes[at]);
+        er_span from = {(uint32_t)(v->base + at), (uint32_t)(v->base + next)};
+        for (size_t i = at; i < next; i++) t->from[t->len + i - begin] = from;
+    }
     t->len += n;
     return ER_OK;
 }

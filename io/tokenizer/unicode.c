@@ -10,8 +10,8 @@ static pthread_once_t expanded = PTHREAD_ONCE_INIT;
 static void expand(void) {
     size_t at = 0;
     for (unsigned i = 0; i < er_uc_run_count; i++)
-        for (unsigned n = er_uc_runs[i] >> 5; n > 0 && at < sizeof classes; n--)
-            classes[at++] = er_uc_runs[i] & 31;
+        for (unsigned n = er_uc_runs[i] >> 7; n > 0 && at < sizeof classes; n--)
+            classes[at++] = er_uc_runs[i] & 127;
 }
 
 const uint8_t *er_uc_classes(void) {

@@ -5,11 +5,13 @@
 #include <stdint.h>
 
 enum {
-    UC_LETTER = 1,   // \p{L}
-    UC_NUMBER = 2,   // \p{N}
-    UC_SPACE = 4,    // \s: White_Space
-    UC_WORD = 8,     // \w of a single_word added token
-    UC_NUMERIC = 16  // what Digits splits off: \p{N} of a newer Unicode
+    UC_LETTER = 1,    // \p{L}
+    UC_NUMBER = 2,    // \p{N}
+    UC_SPACE = 4,     // \s: White_Space
+    UC_WORD = 8,      // \w of a single_word added token
+    UC_NUMERIC = 16,  // what Digits splits off: \p{N} of a newer Unicode
+    UC_UPPER = 32,    // \p{Lu} \p{Lt} \p{Lm} \p{Lo} \p{M}
+    UC_LOWER = 64     // \p{Ll} \p{Lm} \p{Lo} \p{M}
 };
 extern const unsigned er_uc_runs[];
 extern const unsigned er_uc_run_count;

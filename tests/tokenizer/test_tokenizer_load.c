@@ -100,9 +100,14 @@ static void test_missing_bytes(void **state) {
     t = make((parts){.vocab = VOCAB ",\"?\":7", .model = "\"unk_token\":\"?\",\"fuse_unk\":true,"});
     encodes(t, "axyb", "1[0,1) 7[1,3) 2[3,4)");
     er_tokenizer_free(t);
+    // byte_fallback falls back to the bytes of the byte alphabet's characters: the space is U+0120.
+    t = make((parts){.vocab = "\"a\":0,\"<0xC4>\":1,\"<0xA0>\":2", .model = "\"byte_fallback\":true,"});
+    encodes(t, "a a", "0[0,1) 1[1,2) 2[1,2) 0[2,3)");
+    er_tokenizer_free(t);
     t = make((parts){.model = "\"unk_token\":\"?\","});
     er_tokens out = {0};
-    FAILS(er_tokenizer_encode(t, &out, "ax", 2, false), ER_EFORMAT, "byte 0x78 has no token");
+    FAILS(er_tokenizer_encode(t, &out, "ax", 2, false), ER_EFORMAT,
+        "character 'x' has no token and the unk_token");
     er_tokens_free(&out);
     er_tokenizer_free(t);
 }
@@ -111,7 +116,6 @@ static void test_model_refused(void **state) {
     (void)state;
     refused((parts){.model = "\"type\":\"Unigram\","}, ER_EUNSUPPORTED, "model 'Unigram' is not supported");
     refused((parts){.model = "\"dropout\":0.1,"}, ER_EUNSUPPORTED, "dropout 0.1");
-    refused((parts){.model = "\"byte_fallback\":true,"}, ER_EUNSUPPORTED, "byte_fallback");
     refused(
         (parts){.model = "\"end_of_word_suffix\":\"</w>\","}, ER_EUNSUPPORTED, "end_of_word_suffix '</w>'");
     refused((parts){.model = "\"continuing_subword_prefix\":\"##\","}, ER_EUNSUPPORTED,
@@ -132,6 +136,49 @@ static void test_model_refused(void **state) {
     FAILS(er_tokenizer_parse(&t, "{", 1, "t"), ER_EFORMAT, "t");
 }
 
+#define META(replacement, scheme)                                                                            \
+    "{\"type\":\"Metaspace\",\"replacement\":\"" replacement "\",\"prepend_scheme\":\"" scheme               \
+    "\",\"split\":false}"
+
+// Pieces behind Metaspace: characters, bytes where there is none, one unknown token where there are no bytes
+// either; and back to text. Spans of what was put in front, or stands for a part of a character, are shared.
+static void test_pieces(void **state) {
+    (void)state;
+    const char *vocab = "\"?\":0,\"_\":1,\"a\":2,\"_a\":3,\"<0xC3>\":4,\"<0xA9>\":5,\"<0xE6>\":6,\"b\":7";
+    const char *decoder =
+        "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"_\"},"
+        "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\","
+        "\"content\":\" \",\"start\":1,\"stop\":0}]}";
+    parts p = {.vocab = vocab,
+        .merges = "\"_ a\"",
+        .pre = META("_", "first"),
+        .decoder = decoder,
+        .model = "\"byte_fallback\":true,\"fuse_unk\":true,\"unk_token\":\"?\","};
+    er_tokenizer *t = make(p);
+    encodes(t, "a a", "3[0,1) 3[1,3)");
+    encodes(t, " a", "3[0,2)");  // no second mark
+    encodes(t, "\u00e9b", "1[0,2) 4[0,2) 5[0,2) 7[2,3)");
+    encodes(t, "b", "1[0,1) 7[0,1)");
+    // No bytes for these: one unknown token, which comes behind the bytes of the \u00e9, as in the reference.
+    encodes(t, "\u65e5x\u00e9", "1[0,3) 4[0,3) 5[0,3) 0[0,6)");
+    char *text = NULL;
+    const int32_t ids[] = {1, 3, 4, 5, 4, 7, 6, 5, 1};
+    OK(er_tokenizer_decode(t, &text, ids, 9, false));
+    assert_string_equal(text, " a\ufffd\ufffd\ufffdb\ufffd\ufffd ");
+    free(text);
+    er_tokenizer_free(t);
+    p.model = NULL;  // what has no token vanishes, and what follows moves left
+    t = make(p);
+    encodes(t, "xab", "3[0,1) 7[1,2)");
+    er_tokenizer_free(t);
+    p.pre = "null";
+    p.normalizer = "{\"type\":\"Prepend\",\"prepend\":\"_\"}";
+    t = make(p);
+    encodes(t, "a_a", "3[0,1) 3[1,3)");
+    encodes(t, "", "");
+    er_tokenizer_free(t);
+}
+
 static void test_parts_refused(void **state) {
     (void)state;
     refused((parts){.normalizer = "{\"type\":\"Lowercase\"}"}, ER_EUNSUPPORTED,
@@ -140,11 +187,31 @@ static void test_parts_refused(void **state) {
                         "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"NFKC\"}]}"},
         ER_EUNSUPPORTED, "normalizer 'NFKC' is not supported");
     refused((parts){.normalizer = "{}"}, ER_EFORMAT, "normalizer has no type");
-    refused((parts){.pre = "{\"type\":\"Metaspace\"}"}, ER_EUNSUPPORTED,
-        "pre_tokenizer 'Metaspace' is not supported");
-    refused((parts){.pre = "null"}, ER_EUNSUPPORTED, "no pre_tokenizer 'ByteLevel'");
-    refused((parts){.pre = "{\"type\":\"Digits\",\"individual_digits\":true}"}, ER_EUNSUPPORTED,
-        "no pre_tokenizer 'ByteLevel'");
+    refused((parts){.pre = "{\"type\":\"Whitespace\"}"}, ER_EUNSUPPORTED,
+        "pre_tokenizer 'Whitespace' is not supported");
+    refused((parts){.normalizer = "{\"type\":\"Prepend\"}"}, ER_EFORMAT, "'Prepend' has no 'prepend'");
+    refused((parts){.normalizer = "{\"type\":\"Replace\",\"content\":\"\"}"}, ER_EFORMAT,
+        "'Replace' has no pattern of either Regex or String");
+    refused((parts){.normalizer = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}"},
+        ER_EUNSUPPORTED, "'Replace' with an empty String");
+    refused((parts){.normalizer = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"}}"}, ER_EFORMAT,
+        "'Replace' has no 'content'");
+    refused((parts){.normalizer = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"<e>\"},\"content\":\"\"}",
+                .added = "{\"id\":7,\"content\":\"<e>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":"
+                         "false,\"normalized\":true,\"special\":false}"},
+        ER_EFORMAT, "the normalizer leaves nothing of the added token '<e>'");
+    refused((parts){.pre = META("__", "always")}, ER_EFORMAT, "'__' of Metaspace is not one character");
+    refused((parts){.pre = META("", "always")}, ER_EFORMAT, "'' of Metaspace is not one character");
+    refused((parts){.pre = "{\"type\":\"Metaspace\"}"}, ER_EFORMAT, "'Metaspace' has no 'replacement'");
+    refused((parts){.pre = META("_", "often")}, ER_EFORMAT, "unknown prepend_scheme 'often'");
+    refused((parts){.pre = META("_", "first\",\"add_prefix_space\":false,\"x\":\"")}, ER_EFORMAT,
+        "add_prefix_space false and prepend_scheme 'first'");
+    refused((parts){.decoder = "{\"type\":\"Strip\",\"content\":\"  \",\"start\":1,\"stop\":0}"}, ER_EFORMAT,
+        "'  ' of Strip is not one character");
+    refused((parts){.decoder = "{\"type\":\"Strip\",\"content\":\" \",\"start\":-1,\"stop\":0}"}, ER_EFORMAT,
+        "start");
+    refused((parts){.decoder = "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"CTC\"}]}"}, ER_EUNSUPPORTED,
+        "decoder 'CTC' is not supported");
     refused((parts){.pre = "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}"}, ER_EFORMAT,
         "no true or false 'trim_offsets'");
     refused((parts){.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL "," BYTE_LEVEL "]}"},
@@ -220,6 +287,17 @@ static void test_added(void **state) {
     OK(er_tokenizer_decode(t, &text, outside, 3, false));
     assert_string_equal(text, "aa日b c");
     free(text);
+    er_tokenizer_free(t);
+    // A space that the one before it has swallowed is no token, on whichever side it swallows itself.
+    t = make(
+        (parts){.added = "{\"id\":7,\"content\":\" \",\"single_word\":false,\"lstrip\":true,\"rstrip\":true,"
+                         "\"normalized\":false,\"special\":false}"});
+    encodes(t, "a   b", "1[0,1) 7[1,4) 2[4,5)");
+    er_tokenizer_free(t);
+    t = make(
+        (parts){.added = "{\"id\":7,\"content\":\" \",\"single_word\":false,\"lstrip\":false,\"rstrip\":true,"
+                         "\"normalized\":false,\"special\":false}"});
+    encodes(t, "a   b", "1[0,1) 7[1,4) 7[2,4) 7[3,4) 2[4,5)");
     er_tokenizer_free(t);
     refused((parts){.added = "{\"id\":9,\"content\":\"<e>\"," FLAGS "}"}, ER_EFORMAT,
         "added token '<e>' declares id 9, but its place in the vocabulary is 7");
@@ -487,6 +565,132 @@ static void test_older_files(void **state) {
     free(strings);
 }
 
+// A golden tokenizer as a folder, with a configuration beside it.
+static er_tokenizer *configured(const char *name, const char *config) {
+    char path[512], *json = NULL;
+    size_t len = 0;
+    er_tokenizer *t = NULL;
+    snprintf(path, sizeof path, TEST_DATA "/golden/tokenizer/%s.json", name);
+    OK(er_file_read(&json, &len, path, (size_t)1 << 24));
+    put_file("tokenizer.json", json);
+    put_file("tokenizer_config.json", config);
+    free(json);
+    OK(er_tokenizer_open(&t, folder));
+    put_file("tokenizer.json", NULL);
+    put_file("tokenizer_config.json", NULL);
+    return t;
+}
+
+// The ids in front of and behind an empty text, as letters: what transformers 4.57 gives for the same files.
+static void around(const char *name, const char *config, const char *want, bool own_digest) {
+    er_tokenizer *t = configured(name, config), *plain = configured(name, NULL);
+    er_tokens out = {0}, open = {0};
+    char got[8] = "";
+    OK(er_tokenizer_encode(t, &out, "", 0, true));
+    OK(er_tokenizer_encode_open(t, &open, "", 0));
+    assert_true(out.count < sizeof got);
+    for (size_t i = 0; i < out.count && i < sizeof got - 1; i++) got[i] = (char)('0' + out.at[i].id);
+    assert_string_equal(got, want);
+    assert_true(open.count <= 1 && er_tokenizer_bos(t) == (open.count ? open.at[0].id : -1));
+    assert_int_equal(strcmp(er_tokenizer_digest(t), er_tokenizer_digest(plain)) == 0, own_digest);
+    er_tokens_free(&out);
+    er_tokens_free(&open);
+    er_tokenizer_free(t);
+    er_tokenizer_free(plain);
+}
+
+static void test_configured_template(void **state) {
+    (void)state;
+    around("llama2", "{}", "1", true);
+    around("llama2", "{\"tokenizer_class\":\"LlamaTokenizer\"}", "1", true);
+    around("llama2", "{\"tokenizer_class\":\"LlamaTokenizerFast\",\"add_bos_token\":false}", "", false);
+    around("llama2", "{\"tokenizer_class\":\"LlamaTokenizer\",\"add_bos_token\":null}", "", false);
+    around("llama2", "{\"tokenizer_class\":\"LlamaTokenizer\",\"add_eos_token\":true}", "12", false);
+    around("llama2",
+        "{\"tokenizer_class\":\"CodeLlamaTokenizer\",\"add_bos_token\":false,\"add_eos_token\":true,"
+        "\"eos_token\":{\"content\":\"<s>\"}}",
+        "1", false);
+    around("llama2_old", "{\"tokenizer_class\":\"LlamaTokenizer\"}", "1", false);
+    around("llama2_old", "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\"add_bos_token\":false}", "12",
+        true);
+    around("opt", "{\"tokenizer_class\":\"GPT2Tokenizer\",\"add_bos_token\":false}", "2", true);
+    around("qwen3", "{\"tokenizer_class\":\"Qwen2Tokenizer\",\"add_bos_token\":true}", "", true);
+    around("neox", "{\"tokenizer_class\":\"GPTNeoXTokenizerFast\",\"add_bos_token\":true}", "0", false);
+    char *json = json_of((parts){0});
+    er_tokenizer *t = NULL;
+    put_file("tokenizer.json", json);
+    put_file("tokenizer_config.json", "{\"tokenizer_class\":\"LlamaTokenizer\"}");
+    FAILS(er_tokenizer_open(&t, folder), ER_EFORMAT, "bos_token '<s>' is not in the vocabulary");
+    put_file("tokenizer_config.json", "{\"tokenizer_class\":\"LlamaTokenizer\",\"bos_token\":null}");
+    FAILS(er_tokenizer_open(&t, folder), ER_EFORMAT, "add_bos_token without a bos_token");
+    put_file("tokenizer_config.json", "{\"tokenizer_class\":\"GemmaTokenizer\",\"add_bos_token\":1}");
+    FAILS(er_tokenizer_open(&t, folder), ER_EFORMAT, "'add_bos_token' is not true or false");
+    put_file("tokenizer.json", NULL);
+    put_file("tokenizer_config.json", NULL);
+    free(json);
+}
+
+// What OPT ships, vocab.json and merges.txt with </s> in front of every text, reads as the one file would.
+static void test_opt_files(void **state) {
+    (void)state;
+    static const char tokens[] =
+        "{\"unk_token\":{\"content\":\"</"
+        "s>\",\"lstrip\":false,\"normalized\":true},\"bos_token\":{\"content\":"
+        "\"</s>\",\"normalized\":true},\"eos_token\":{\"content\":\"</"
+        "s>\"},\"pad_token\":{\"content\":\"<pad>\"},"
+        "\"add_prefix_space\":false,\"add_bos_token\":true,\"tokenizer_class\":\"GPT2Tokenizer\"}";
+    static const char text[] = "Hello</s>the <pad>caf\u00e9 \U0001f469 12  x";
+    cJSON *root = NULL;
+    er_tokenizer *whole = configured("opt", NULL), *parted = NULL;
+    er_tokens a = {0}, b = {0};
+    const cJSON *m;
+    char merges[16384] = "#version: 0.2\n";
+    size_t used = strlen(merges);
+    OK(er_json_read(&root, TEST_DATA "/golden/tokenizer/opt.json", (size_t)1 << 20));
+    const cJSON *model = cJSON_GetObjectItem(root, "model");
+    char *vocab = cJSON_PrintUnformatted(cJSON_GetObjectItem(model, "vocab"));
+    cJSON_ArrayForEach(m, cJSON_GetObjectItem(model, "merges")) used += (size_t)snprintf(
+        merges + used, sizeof merges - used, "%s %s\n", m->child->valuestring, m->child->next->valuestring);
+    assert_true(used < sizeof merges);
+    put_file("added_tokens.json", NULL);
+    put_file("vocab.json", vocab);
+    put_file("merges.txt", merges);
+    put_file("tokenizer_config.json", tokens);
+    OK(er_tokenizer_open(&parted, folder));
+    assert_int_equal(er_tokenizer_bos(parted), 2);
+    assert_int_equal(er_tokenizer_eos(parted), 2);
+    for (size_t at = 0; at < sizeof text - 1; at++) {
+        OK(er_tokenizer_encode_lossy(whole, &a, text + at, sizeof text - 1 - at, true));
+        OK(er_tokenizer_encode_lossy(parted, &b, text + at, sizeof text - 1 - at, true));
+        assert_int_equal(a.count, b.count);
+        assert_memory_equal(a.at, b.at, a.count * sizeof *a.at);
+    }
+    put_file("tokenizer_config.json", NULL);
+    er_tokens_free(&a);
+    er_tokens_free(&b);
+    er_tokenizer_free(whole);
+    er_tokenizer_free(parted);
+    cJSON_Delete(root);
+    free(vocab);
+}
+
+// Replacements that feed each other stop at a bound instead of filling the memory.
+static void test_growth(void **state) {
+    (void)state;
+#define GROW "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aaaaaaaaaaaaaaaa\"}"
+    er_tokenizer *t = make((parts){.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[" GROW "," GROW
+                                                 "," GROW "," GROW "," GROW "]}",
+        .decoder = "{\"type\":\"Sequence\",\"decoders\":[" GROW "," GROW "," GROW "," GROW "," GROW "]}"});
+    er_tokens out = {0};
+    char *text = NULL;
+    const int32_t a = 1;
+    FAILS(er_tokenizer_encode(t, &out, "a", 1, false), ER_EUNSUPPORTED, "more than 65600 bytes of a text");
+    FAILS(er_tokenizer_decode(t, &text, &a, 1, false), ER_EUNSUPPORTED, "decodes to more than 65600 bytes");
+    assert_null(text);
+    er_tokens_free(&out);
+    er_tokenizer_free(t);
+}
+
 // ---- threads: two tokenizers in turn, so that every thread's cache changes hands all the time ----
 
 typedef struct job {
@@ -538,6 +742,7 @@ int main(void) {
         cmocka_unit_test(test_merges),
         cmocka_unit_test(test_missing_bytes),
         cmocka_unit_test(test_model_refused),
+        cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_parts_refused),
         cmocka_unit_test(test_template),
         cmocka_unit_test(test_added),
@@ -546,6 +751,9 @@ int main(void) {
         cmocka_unit_test(test_a_megabyte_without_a_space),
         cmocka_unit_test(test_end_of_text),
         cmocka_unit_test(test_older_files),
+        cmocka_unit_test(test_configured_template),
+        cmocka_unit_test(test_opt_files),
+        cmocka_unit_test(test_growth),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
