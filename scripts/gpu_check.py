@@ -134,11 +134,12 @@ class Check:
             ok, said = ok and rc == 0, said + f"; edit_parity.sh: {rc}"
         return ok, said
 
+    # --only picks among the programs here and nowhere else: the tools take most of the time.
     def sanitizer(self):
         tool_path = shutil.which("compute-sanitizer") or str(pathlib.Path(find_nvcc()).parent / "compute-sanitizer")
         runs = [(f"{tool}_{pathlib.Path(p).name}", [tool_path, "--tool", tool, "--error-exitcode", "9",
                  *(LIBRARY if tool == "synccheck" else []), *(["--report-api-errors", "no"] if tool == "memcheck" else []), p], self.options.tool_seconds,
-                 {"ERRATA_TEST_QUICK": "1"}) for p in self.programs() for tool in TOOLS]
+                 {"ERRATA_TEST_QUICK": "1"}) for p in self.programs() if re.search(self.options.only, p) for tool in TOOLS]
         return self.summary(self.all_of(runs, 8))
 
     def bench(self):
@@ -242,6 +243,7 @@ def main():
     p.add_argument("--no-build", action="store_true", help="use the programs in build-gpu/build")
     p.add_argument("--budget", type=float, default=520, help="seconds for everything (520)")
     p.add_argument("--tool-seconds", type=float, default=90, help="for one tool of the sanitizer on one program (90)")
+    p.add_argument("--only", default="", help="run the sanitizer on programs whose name matches this alone")
     p.add_argument("--device", default="cuda", help="cpu: try the script itself, where there is no GPU")
     p.add_argument("--dry-run", action="store_true", help="list the steps")
     o = p.parse_args()
