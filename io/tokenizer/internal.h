@@ -281,6 +281,18 @@ struct er_tokenizer {
     int32_t eos;
 };
 
+// ---- words.c ----
+typedef struct er_run {  // one call
+    const er_tokenizer *t;
+    er_scratch *s;
+    er_tokens *out;
+    const char *text;
+    size_t len;
+} er_run;
+er_status er_tokens_room(er_tokens *t, size_t n);
+void er_put_token(er_run *r, int32_t id, er_span at, uint32_t lead, uint32_t tail);
+er_status er_words(er_run *r, const er_view *v);  // all of s->words, which lie in v
+
 // ---- load.c, parts.c, pre.c, legacy.c, config.c, open.c ----
 er_status er_tokenizer_new(er_tokenizer **out);
 er_status er_load_model(er_tokenizer *t, const cJSON *model, const char *name);
