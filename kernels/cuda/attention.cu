@@ -132,9 +132,16 @@ static __device__ __forceinline__ void long_tile(
     }
 }
 
+// Blocks of a multiprocessor at once. Heads of 256 on sm_80 want more registers than two blocks leave: they would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 890
+#define LONG_BLOCKS(width) ((width) > 128 ? 1 : 2)
+#else
+#define LONG_BLOCKS(width) 2
+#endif
+
 // The last lines of a row see most keys: they go first.
 template <int V, int WIDTH>
-static __global__ void __launch_bounds__(ER_TILE_THREADS, 2)
+static __global__ void __launch_bounds__(ER_TILE_THREADS, LONG_BLOCKS(WIDTH))
     k_attention_long(er_attention a, float *out, float *lse) {
     __shared__ forward_room room;
     if (threadIdx.x == 0) room.span = er_span_make(a, blockIdx.x, blockIdx.y);
