@@ -7,11 +7,18 @@
 
 #include "kernels/cuda/cuda.h"
 
+// "cuda" or "cuda:N".
+static bool names_cuda(const char *kind) {
+    if (strncmp(kind, "cuda", 4) != 0) return false;
+    size_t digits = kind[4] == ':' ? strspn(kind + 5, "0123456789") : 0;
+    return !kind[4] || (digits > 0 && digits < 5 && !kind[5 + digits]);
+}
+
 er_status er_device_open(er_device **out, const er_device_options *options) {
     const char *kind = options->kind ? options->kind : "auto";
     if (options->threads < 0) return er_fail(ER_EARG, "%d threads asked for", options->threads);
     if (!strcmp(kind, "cpu")) return er_device_cpu_open(out, options);
-    if (!strncmp(kind, "cuda", 4)) return er_cuda_open(out, options);
+    if (names_cuda(kind)) return er_cuda_open(out, options);
     if (strcmp(kind, "auto")) return er_fail(ER_EARG, "device '%s' is none of auto, cpu, cuda, cuda:N", kind);
     er_status rc = er_cuda_open(out, options);
     return rc == ER_EDEVICE ? er_device_cpu_open(out, options) : rc;

@@ -83,13 +83,10 @@ const er_device_ops *er_cuda_ops_table(void) { return &table; }
 
 static __global__ void k_nothing(int unused) { (void)unused; }
 
-// "cuda" is the first device that this process sees, "cuda:2" the third.
+// er_device_open() has checked `kind`: "cuda" is the first device that this process sees, "cuda:2" the third.
 static er_status device_number(int *out, const char *kind) {
     er_status rc = ER_OK;
-    int count = 0, driver = 0, built = 0, at = 0;
-    char end = 0;
-    if (strcmp(kind, "cuda") && strcmp(kind, "auto") && (sscanf(kind, "cuda:%d%c", &at, &end) != 1 || at < 0))
-        return er_fail(ER_EARG, "device '%s' is none of auto, cpu, cuda, cuda:N", kind);
+    int count = 0, driver = 0, built = 0, at = !strncmp(kind, "cuda:", 5) ? atoi(kind + 5) : 0;
     cudaError_t e = cudaGetDeviceCount(&count);
     if (e == cudaErrorInsufficientDriver) {
         (void)cudaGetLastError();
