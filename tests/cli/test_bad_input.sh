@@ -66,7 +66,7 @@ expect 78 "errata: layer 9: the model has layers 0 to 5" edit --layers 9
 # Without a GPU, whether the backend is built in or not.
 no_cuda() { edit --device cuda 2> >(sed -E "s/(device 'cuda' is not built in; use 'cpu' or 'auto'|no cuda device.*)$/REASON/" >&2); }
 [ -e /dev/nvidiactl ] || expect 69 "errata: REASON" no_cuda
-expect 78 "errata: device 'cuda:x' is none of auto, cpu, cuda, cuda:N" edit --device cuda:x
+expect 2 "errata: device 'cuda:x' is none of auto, cpu, cuda, cuda:N" edit --device cuda:x
 
 # ---- facts ----
 expect 66 "errata: T/nofacts.jsonl: No such file or directory" \
