@@ -39,7 +39,7 @@ static double act(er_act_kind kind, double u) {
     case ER_RELU:
         return u > 0 ? u : 0;
     }
-    return NAN;
+    return (double)NAN;
 }
 // By differences: 1e-10 in double, far below what is asked of fp32.
 static double act_slope(er_act_kind kind, double u) {
