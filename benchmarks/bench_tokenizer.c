@@ -236,7 +236,7 @@ static int serve(const char *dir) {
             t, &out, text, head[1], (head[0] & 1) != 0);
         uint32_t reply[2] = {(uint32_t)rc, rc == ER_OK ? (uint32_t)out.count : 0};
         fwrite(reply, sizeof reply, 1, stdout);
-        fwrite(out.at, sizeof *out.at, reply[1], stdout);
+        if (reply[1]) fwrite(out.at, sizeof *out.at, reply[1], stdout);
         if (head[0] & 4) {
             int32_t *ids = malloc((out.count + 1) * sizeof *ids);
             char *decoded = NULL;

@@ -15,6 +15,7 @@ import os
 import random
 import struct
 import sys
+from collections import Counter
 
 sys.path.insert(0, os.path.dirname(__file__))
 from fuzz_tokenizer_against_hf import expected, read_lossy, sample  # noqa: E402
@@ -216,7 +217,7 @@ def pieces(size, byte_tokens=range(256), extra=("▁▁", "▁▁▁▁", "▁�
     tok = Tokenizer(models.BPE(unk_token="<unk>"))
     tok.pre_tokenizer = pre_tokenizers.Metaspace()
     specials = ["<unk>", "<s>", "</s>"] + ["<0x%02X>" % b for b in byte_tokens]
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=specials, limit_alphabet=160, show_progress=False, max_token_length=16)
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=specials, initial_alphabet=ALPHABET, limit_alphabet=len(ALPHABET), show_progress=False, max_token_length=16)
     tok.train_from_iterator(texts or TEXTS, trainer)
     model = json.loads(tok.to_str())["model"]
     for run in extra:
@@ -482,5 +483,8 @@ def main():
 
 
 TEXTS = list(corpus())
+# The trainer would break ties between rare characters by chance.
+COUNTS = Counter("".join(TEXTS).replace(" ", "▁"))
+ALPHABET = sorted(COUNTS, key=lambda c: (-COUNTS[c], c))[:160]
 if __name__ == "__main__":
     main()
