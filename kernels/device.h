@@ -37,6 +37,7 @@ typedef struct er_weight_spec {
     size_t d_out, d_in;
     bool conv1d;
     bool editable;      // er_weight_add will be called; the device keeps the stored form too
+    bool lookup;        // an embedding: rows are looked up, `linear` is never called
 } er_weight_spec;
 
 typedef struct er_attention {  // everything [dev]

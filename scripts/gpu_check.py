@@ -17,6 +17,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -56,10 +57,14 @@ class Check:
             return "no time left"
         with open(self.logs / (name + ".log"), "w+b") as log:
             try:
-                return subprocess.run([str(c) for c in command], stdout=log, stderr=subprocess.STDOUT, timeout=limit, cwd=ROOT,
-                                      env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL).returncode
-            except subprocess.TimeoutExpired:
-                return "timeout"
+                child = subprocess.Popen([str(c) for c in command], stdout=log, stderr=subprocess.STDOUT, cwd=ROOT,
+                                         env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, start_new_session=True)
+                try:
+                    return child.wait(limit)
+                except subprocess.TimeoutExpired:
+                    os.killpg(child.pid, signal.SIGKILL)  # and what it started: the GPU must be free for the next step
+                    child.wait()
+                    return "timeout"
             except OSError as e:
                 log.write(str(e).encode())
                 return "not started"

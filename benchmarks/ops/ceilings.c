@@ -46,8 +46,8 @@ static void measure_gemm(size_t n) {
     product q = {.x = bench_field_room(f, n * n), .y = bench_room(n * n * 4), .n = n};
     er_dtype stored = bench.dev->precision == ER_BF16_COMPUTE ? ER_BF16 : ER_F32;
     void *bytes = bench_stored(f, stored, n * n);
-    bench_must(
-        bench.dev->op->weight_create(bench.dev, &q.w, &(er_weight_spec){bytes, stored, n, n, false, false}));
+    bench_must(bench.dev->op->weight_create(
+        bench.dev, &q.w, &(er_weight_spec){bytes, stored, n, n, false, false, false}));
     char shape[64];
     (void)snprintf(shape, sizeof shape, "linear, %zu cubed", n);
     double cube = (double)n * (double)n * (double)n;

@@ -46,7 +46,7 @@ void bench_linear(size_t m, size_t d_out, size_t d_in, er_dtype t) {
     linear l = {.x = bench_field_room(x, m * d_in), .dy = bench_field_room(dy, m * d_out), .m = m};
     l.out = bench_room(m * (d_in > d_out ? d_in : d_out) * 4);
     bench_must(bench.dev->op->weight_create(
-        bench.dev, &l.w, &(er_weight_spec){bytes, t, d_out, d_in, false, false}));
+        bench.dev, &l.w, &(er_weight_spec){bytes, t, d_out, d_in, false, false, false}));
     free(bytes);
     char shape[64];
     (void)snprintf(shape, sizeof shape, "%s m %zu out %zu in %zu", er_dtype_name(t), m, d_out, d_in);
@@ -75,8 +75,8 @@ void bench_weight_add(size_t d_out, size_t d_in, er_dtype t) {
     float *change = bench_field_room(d, n);
     linear l = {.dw = bench_room(n * 8)};
     bench_must(bench.dev->op->widen(bench.dev, NULL, l.dw, change, n));
-    bench_must(
-        bench.dev->op->weight_create(bench.dev, &l.w, &(er_weight_spec){bytes, t, d_out, d_in, false, true}));
+    bench_must(bench.dev->op->weight_create(
+        bench.dev, &l.w, &(er_weight_spec){bytes, t, d_out, d_in, false, true, false}));
     run_add(&l, 0);
     bench_must(bench.dev->op->weight_read(bench.dev, l.w, bytes));
     check c = {0, 0};

@@ -1,14 +1,34 @@
 // Sums of several layers where the device cannot hold all of them at once.
 #include "engine/covary.h"
+#include "engine/forward.h"
 
-// How many more sums the device holds beside what a pass needs: all of them, but for large keys on a small
-// card.
-static er_status group_size(size_t *out, size_t left, er_model *m) {
-    size_t available = 0, total = 0, own = m->arch.inner * m->arch.inner * sizeof(double);
+enum { CPU_BATCH = 2048, GPU_BATCH = 8192 };
+
+// What a pass of `batch` tokens takes beside weights and sums; the last term is the 16-bit copy of its keys.
+static size_t pass_bytes(const er_arch *a, size_t batch) {
+    return er_run_bytes(a, batch, batch, false) + batch * a->hidden * sizeof(float) +
+           a->inner * a->inner * sizeof(float) + 2 * batch * a->inner;
+}
+
+// The batch of the pass, no larger than the text, and how many of the `left` sums the device holds beside it:
+// all of them, but for large keys on a small card.
+static er_status plan(
+    size_t *batch, size_t *sums, size_t left, er_model *m, const er_token_rows *rows, size_t wanted) {
+    size_t available = 0, total = 0, own = m->arch.inner * m->arch.inner * sizeof(double), longest = 1;
+    for (size_t r = 0; r < rows->rows; r++)
+        if (er_token_rows_length(rows, r) > longest) longest = er_token_rows_length(rows, r);
+    *batch = wanted ? wanted : m->dev->runs_behind ? GPU_BATCH : CPU_BATCH;
+    if (*batch > rows->tokens) *batch = rows->tokens;
+    if (*batch < longest) *batch = longest;
+    *sums = left;
+    if (!m->dev->runs_behind) return ER_OK;
     er_status rc = m->dev->op->memory(m->dev, &available, &total);
     if (rc != ER_OK) return rc;
-    size_t beside = own / 2 + total / 8, most = available > beside + own ? (available - beside) / own : 1;
-    *out = !m->dev->runs_behind || most > left ? left : most;
+    while (pass_bytes(&m->arch, *batch) + own > available && *batch > longest)
+        *batch = *batch / 2 > longest ? *batch / 2 : longest;
+    size_t beside = pass_bytes(&m->arch, *batch),
+           most = available > beside + own ? (available - beside) / own : 1;
+    if (most < left) *sums = most;
     return ER_OK;
 }
 
@@ -19,10 +39,11 @@ er_status er_covary_collect(er_moment **out, er_model *m, const size_t *layers, 
     *flops = 0;
     for (size_t first = 0, n = 0; first < n_layers; first += n) {
         double part = 0;
+        size_t batch = 0;
         ER_TRY(er_moment_make_room(m->dev, out, first, m->arch.inner * m->arch.inner * sizeof(double)));
-        ER_TRY(group_size(&n, n_layers - first, m));
+        ER_TRY(plan(&batch, &n, n_layers - first, m, rows, batch_tokens));
         for (size_t i = first; i < first + n; i++) ER_TRY(er_moment_create(&out[i], m->dev, m->arch.inner));
-        ER_TRY(er_covary_rows(out + first, m, layers + first, n, rows, batch_tokens, &part));
+        ER_TRY(er_covary_rows(out + first, m, layers + first, n, rows, batch, &part));
         *flops += part;
         for (size_t i = first; i < first + n; i++) {
             if (done) ER_TRY(done(ctx, i, out[i]));

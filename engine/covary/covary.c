@@ -180,6 +180,9 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
                           : sampled_rows(&rows, m, &o, text));
         said.text_seconds = now() - start, start = now();
         want.m = m, want.o = &o, want.text = text;
+        size_t own = m->arch.inner *
+                     m->arch.inner;  // a sum and the pass's fp32 square; cached sums make room for them
+        ER_TRY(er_moment_make_room(m->dev, out, n_layers, own * (sizeof(double) + sizeof(float))));
         ER_TRY(er_covary_collect(
             want.moment, m, want.layer, want.count, rows, o.batch_tokens, keep, &want, &said.flops));
         for (size_t i = 0; i < want.count; i++) out[want.place[i]] = want.moment[i];

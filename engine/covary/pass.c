@@ -4,8 +4,7 @@
 #include "engine/forward.h"
 #include "io/log.h"
 
-#define BATCH_TOKENS 2048  // on a CPU
-#define GPU_BATCH_TOKENS 8192
+#define BATCH_TOKENS 2048
 
 typedef struct er_pass {
     er_model *model;
@@ -98,10 +97,7 @@ er_status er_covary_rows(er_moment *const *moments, er_model *m, const size_t *l
     er_progress *progress = NULL;
     er_pass p = {.model = m, .rows = rows};
     if (n_layers == 0 || rows->tokens == 0) return ER_OK;
-    ER_TRY(pass_open(&p, layers, n_layers,
-        batch_tokens          ? batch_tokens
-        : m->dev->runs_behind ? GPU_BATCH_TOKENS
-                              : BATCH_TOKENS));
+    ER_TRY(pass_open(&p, layers, n_layers, batch_tokens ? batch_tokens : BATCH_TOKENS));
     progress = er_progress_begin("covary", rows->tokens, "tokens");
     for (size_t first = 0, end; first < rows->rows; first = end) {
         if (er_stop_requested())

@@ -13,7 +13,11 @@ er_status er_job_plan_memory(er_job *j) {
     ER_TRY(d->op->memory(d, &available, &total));
     if (weights > total / 3 * 2) weights = total / 3 * 2;
     if (j->o->check_only) available = available > weights ? available - weights : 0;  // not loaded
-    ER_TRY(er_values_batch(&j->batch_tokens, &need, d, &j->arch, j->units, h, j->o->batch_tokens, available));
+    // What is free at the moment must not decide the bits of a deterministic job.
+    size_t wanted = j->o->batch_tokens                      ? j->o->batch_tokens
+                    : j->o->deterministic && d->runs_behind ? 8192
+                                                            : 0;
+    ER_TRY(er_values_batch(&j->batch_tokens, &need, d, &j->arch, j->units, h, wanted, available));
     if (!d->runs_behind) goto out;
     size_t moments = h->n_layers * j->arch.inner * j->arch.inner * sizeof(double);
     er_info("memory      %.2f GB may be used: weights %.2f of %.2f, values %.2f (%zu tokens a step), "

@@ -79,6 +79,7 @@ out:
 er_status er_job_solve(er_job *j) {
     size_t tokens = 0;
     er_status rc = er_spread_room(&tokens, j->dev, &j->arch, j->units, &j->report->hparams, j->moments);
+    if (j->o->deterministic) tokens = er_spread_tokens(j->dev);  // whatever is free at the moment
     if (rc == ER_OK)
         rc = er_spread(
             &j->report->spread, j->m, j->units, j->z, j->moments, &j->report->hparams, tokens, NULL);

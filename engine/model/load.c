@@ -68,6 +68,7 @@ typedef struct er_layout {
     bool conv1d;   // of a single part only: stacking outputs would interleave its columns
     bool by_head;  // rows are [heads, q|k|v, head_dim]
     bool editable;
+    bool lookup;  // of an embedding that is not the head too
 } er_layout;
 
 // Rows of the parts stacked into one weight. Parts of different types meet in F32, which holds all of them
@@ -98,7 +99,8 @@ static er_status load_weight(
         .d_out = layout.conv1d ? cols : rows,
         .d_in = layout.conv1d ? rows : cols,
         .conv1d = layout.conv1d,
-        .editable = layout.editable};
+        .editable = layout.editable,
+        .lookup = layout.lookup};
     ER_TRY(m->dev->op->weight_create(m->dev, out, &spec));
     m->weight_bytes += rows * cols * element;
 out:
@@ -170,12 +172,12 @@ static er_status load_weights(er_loader *l) {
     const er_places *p = l->places;
     // A device that cannot hold all of them keeps those it meets first: the head and the upper layers, which
     // every step of the value optimisation uses. Lower layers run once per fact.
-    const er_layout plain = {0};
+    const er_layout plain = {0}, lookup = {.lookup = true};
     if (p->head) ER_TRY(load_weight(l, &m->head, &p->head, 1, plain));
     else ER_TRY(load_weight(l, &m->embed, &p->embed, 1, plain));
     for (size_t i = m->arch.layers; i-- > 0;) ER_TRY(load_block(l, i));
-    if (p->position) ER_TRY(load_weight(l, &m->position, &p->position, 1, plain));
-    if (p->head) ER_TRY(load_weight(l, &m->embed, &p->embed, 1, plain));
+    if (p->position) ER_TRY(load_weight(l, &m->position, &p->position, 1, lookup));
+    if (p->head) ER_TRY(load_weight(l, &m->embed, &p->embed, 1, lookup));
     else m->head = m->embed;
     ER_TRY(load_vector(l, &m->final_w, &p->final_w, 1, false));
     ER_TRY(load_vector(l, &m->final_b, &p->final_b, 1, false));

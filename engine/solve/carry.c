@@ -34,10 +34,12 @@ void er_carry_free(er_carry *c) {
 
 double er_carry_flops(const er_carry *c) { return c->run->flops; }
 
-er_status er_carry_fits(bool *fits, er_device *d, size_t bytes) {
+er_status er_carry_fits(bool *fits, er_device *d, size_t bytes, size_t inner) {
+    size_t solve =
+        inner * inner * (sizeof(double) + sizeof(float));  // a parked sum that comes back, and a workspace
     size_t available = 0, total = 0;
     er_status rc = d->op->memory(d, &available, &total);
-    if (rc == ER_OK) *fits = bytes <= available / 2;
+    if (rc == ER_OK) *fits = bytes <= available / 2 && bytes + solve <= available;
     return rc;
 }
 
@@ -68,7 +70,7 @@ static er_status create_buffers(er_carry *c) {
     c->x = p;
     ER_TRY(d->op->alloc(d, &p, (l->rows + 1) * sizeof *c->last));
     c->last = p;
-    ER_TRY(er_carry_fits(&fits, d, bytes));
+    ER_TRY(er_carry_fits(&fits, d, bytes, c->m->arch.inner));
     ER_TRY(fits ? d->op->alloc(d, &p, bytes) : d->op->alloc_host(d, &p, bytes));
     c->states = p, c->resident = fits;
     ER_TRY(d->op->upload(AT(c), c->last, l->last, l->rows * sizeof *c->last));

@@ -28,6 +28,6 @@ er_status er_carry_rest(er_carry *c, size_t layer, float *out);   // from behind
 er_status er_carry_state(er_carry *c, size_t layer, float *out);  // from the input of `layer`
 
 double er_carry_flops(const er_carry *c);
-// Does a buffer of this size leave at least as much of the device's memory for others?
-er_status er_carry_fits(bool *fits, er_device *d, size_t bytes);
+// Does a buffer of this size leave at least as much of the memory, and room for a second moment of `inner` rows and its solve?
+er_status er_carry_fits(bool *fits, er_device *d, size_t bytes, size_t inner);
 #endif

@@ -75,7 +75,7 @@ er_status er_columns_remember(er_columns *c) {
     bool fits = false;
     void *p = NULL;
     if (!c->per_row) return ER_OK;
-    ER_TRY(er_carry_fits(&fits, d, l->rows * row));
+    ER_TRY(er_carry_fits(&fits, d, l->rows * row, c->m->arch.inner));
     c->kept = fits ? l->rows : l->units;
     ER_TRY(take(d, &c->then, c->kept * row));
     if (fits) return ER_OK;

@@ -187,7 +187,7 @@ er_status er_spread_room(size_t *max_tokens, er_device *dev, const er_arch *a, c
     ER_TRY(er_spread_bytes(&need, a, units, h, *max_tokens));
     ER_TRY(er_moment_make_room(dev, c, h->n_layers, need + moment));
     ER_TRY(dev->op->memory(dev, &available, &total));
-    while (need + moment > available && *max_tokens > 512)
+    while (need + moment > available && *max_tokens > 2048)
         ER_TRY(er_spread_bytes(&need, a, units, h, *max_tokens /= 2));
 out:
     return rc;

@@ -132,7 +132,8 @@ static __device__ __forceinline__ void long_tile(
     }
 }
 
-// Blocks of a multiprocessor at once. Heads of 256 on sm_80 want more registers than two blocks leave: they would spill.
+// Blocks of a multiprocessor at once. Heads of 256 on sm_80 want more registers than two blocks leave: they
+// would spill.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 890
 #define LONG_BLOCKS(width) ((width) > 128 ? 1 : 2)
 #else

@@ -99,7 +99,7 @@ er_status er_cuda_gemm(er_device *d, cudaStream_t at, cublasOperation_t op_a, cu
 struct er_weight {
     size_t d_out, d_in, bytes;
     er_dtype dtype;
-    bool conv1d, editable;
+    bool conv1d, editable, lookup;
     void *stored;  // [dev] in the stored layout; NULL when the weight lives on the host
     void *host;    // pinned; NULL when it lives on the device
     void *narrow;  // [dev] an fp32 weight in the 16-bit type of GEMM inputs, or NULL
@@ -114,6 +114,8 @@ struct er_weight {
 // that work is queued; nothing happens there when the weight lives on the device.
 er_status er_cuda_ring_fetch(er_cuda *c, cudaStream_t at, er_weight *w, bool backward, const void **out);
 er_status er_cuda_ring_done(er_cuda *c, cudaStream_t at, er_weight *w);
+// The places are made as large as this, so that a plan of memory sees them.
+er_status er_cuda_ring_reserve(er_cuda *c, size_t bytes);
 void er_cuda_ring_forget(er_cuda *c, const er_weight *w);
 void er_cuda_ring_close(er_cuda *c);
 

@@ -67,6 +67,7 @@ static er_status product(
     size_t n = backward ? w->d_in : w->d_out, k = backward ? w->d_out : w->d_in,
            ld = w->conv1d ? w->d_out : w->d_in;
     float factor = backward && d->precision == ER_FP16_COMPUTE ? FP16_GRADIENT_SCALE : 1.0f;
+    if (!k) return beta == 0 ? er_cuda_zero(d, s, y, m * n * sizeof *y) : ER_OK;
     ER_TRY(as_input(d, at, x, m * k, factor, &input));
     ER_TRY(as_weight(d, at, w, backward, &weight));
     ER_TRY(er_cuda_gemm(d, at, w->conv1d == backward ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N, n, m, k,

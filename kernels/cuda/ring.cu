@@ -59,6 +59,21 @@ out:
     return rc;
 }
 
+er_status er_cuda_ring_reserve(er_cuda *c, size_t bytes) {
+    er_status rc = ER_OK;
+    if (!c->ring) ER_TRY(ring_open(c));
+    for (int i = 0; i < PLACES; i++) {
+        place *p = &c->ring->at[i];
+        if (p->bytes >= bytes) continue;
+        er_cuda_release(&c->base, p->at);
+        p->at = NULL, p->bytes = 0, p->of = NULL;
+        ER_TRY(er_cuda_alloc(&c->base, &p->at, bytes));
+        p->bytes = bytes;
+    }
+out:
+    return rc;
+}
+
 static place *find(er_stream_ring *r, const er_weight *w) {
     for (int i = 0; i < PLACES; i++)
         if (r->at[i].of == w) return &r->at[i];
@@ -73,12 +88,6 @@ static er_status start_copy(er_cuda *c, const er_weight *w, const er_weight *kee
     for (int i = 0; i < PLACES; i++)
         if ((!keep || r->at[i].of != keep) && (!p || r->at[i].when < p->when)) p = &r->at[i];
     p->of = NULL;
-    if (p->bytes < w->bytes) {
-        er_cuda_release(&c->base, p->at);
-        p->at = NULL, p->bytes = 0;
-        ER_TRY(er_cuda_alloc(&c->base, &p->at, w->bytes));
-        p->bytes = w->bytes;
-    }
     ER_CUDA(cudaStreamWaitEvent(r->copy, p->used, 0));
     ER_CUDA(cudaMemcpyAsync(p->at, w->host, w->bytes, cudaMemcpyHostToDevice, r->copy));
     ER_CUDA(cudaEventRecord(p->filled, r->copy));
@@ -97,7 +106,6 @@ er_status er_cuda_ring_fetch(er_cuda *c, cudaStream_t at, er_weight *w, bool bac
         *out = w->stored;
         return ER_OK;
     }
-    if (!c->ring) ER_TRY(ring_open(c));
     r = c->ring;
     if (r->last)
         r->last->next[r->last_backward].weight = w, r->last->next[r->last_backward].backward = backward;

@@ -7,15 +7,33 @@
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/number.cuh"
 
-// An fp32 weight under a 16-bit precision keeps a copy in that type. Others that do not match are converted
-// for each product: 16 bits to fp32, where the product itself takes far longer.
+// An fp32 weight under a 16-bit precision keeps a copy in that type, where there is room. Others that do not
+// match are converted for each product: 16 bits to fp32, where the product itself takes far longer.
+static bool wants_narrow(const er_device *d, const er_weight *w) {
+    return w->dtype == ER_F32 && er_cuda_input_type(d) != ER_F32 && !w->lookup && w->bytes;
+}
+
 static er_status make_narrow(er_device *d, er_weight *w) {
     er_status rc = ER_OK;
-    er_dtype t = er_cuda_input_type(d);
-    cudaStream_t at = ((er_cuda *)d)->stream;
-    if (w->dtype != ER_F32 || t == ER_F32 || !w->stored || !w->bytes) return ER_OK;
-    if (!w->narrow) ER_TRY(er_cuda_alloc(d, &w->narrow, w->d_out * w->d_in * 2));
-    ER_TRY(er_cuda_convert(d, at, w->narrow, t, w->stored, ER_F32, 1, w->d_out * w->d_in));
+    if (!wants_narrow(d, w) || !w->stored) return ER_OK;
+    if (!w->narrow) {
+        rc = er_cuda_alloc(d, &w->narrow, w->bytes / 2);
+        if (rc == ER_ENOMEM) return ER_OK;  // it is converted each time then
+        if (rc == ER_OK) ((er_cuda *)d)->weight_bytes += w->bytes / 2;
+    }
+    if (rc == ER_OK)
+        rc = er_cuda_convert(d, ((er_cuda *)d)->stream, w->narrow, er_cuda_input_type(d), w->stored, ER_F32,
+            1, w->d_out * w->d_in);
+    return rc;
+}
+
+static er_status place_on_host(er_cuda *c, er_weight *w, const void *bytes) {
+    er_status rc = ER_OK;
+    ER_CUDA(cudaMallocHost(&w->host, w->bytes ? w->bytes : 1));
+    if (w->bytes) memcpy(w->host, bytes, w->bytes);
+    w->link = c->on_host;
+    c->on_host = w;
+    if (!w->lookup) ER_TRY(er_cuda_ring_reserve(c, w->bytes));
 out:
     return rc;
 }
@@ -25,24 +43,25 @@ out:
 static er_status place(er_device *d, er_weight *w, const void *bytes) {
     er_status rc = ER_OK;
     er_cuda *c = (er_cuda *)d;
-    if (w->editable || c->weight_bytes + w->bytes <= c->weight_limit) {
-        rc = er_cuda_alloc(d, &w->stored, w->bytes);
-        if (rc == ER_OK) {
-            c->weight_bytes += w->bytes;
-            ER_TRY(er_cuda_upload(d, NULL, w->stored, bytes, w->bytes));
-            return make_narrow(d, w);
-        }
-        if (rc != ER_ENOMEM || w->editable) return rc;
-    }
-    rc = er_cuda_status(
-        cudaMallocHost(&w->host, w->bytes ? w->bytes : 1), "pinned memory for a weight", __FILE__, __LINE__);
-    if (rc == ER_OK) {
-        if (w->bytes) memcpy(w->host, bytes, w->bytes);
-        w->link = c->on_host;
-        c->on_host = w;
-    }
+    size_t all = w->bytes + (wants_narrow(d, w) ? w->bytes / 2 : 0);
+    if (!w->editable && c->weight_bytes + all > c->weight_limit) return place_on_host(c, w, bytes);
+    rc = er_cuda_alloc(d, &w->stored, w->bytes);
+    if (rc == ER_ENOMEM && !w->editable) return place_on_host(c, w, bytes);
+    if (rc != ER_OK) return rc;
+    c->weight_bytes += w->bytes;
+    ER_TRY(er_cuda_upload(d, NULL, w->stored, bytes, w->bytes));
+    ER_TRY(make_narrow(d, w));
 out:
     return rc;
+}
+
+// Room for the converted form of a weight whose type is not the GEMM's, taken now so that a plan of memory
+// sees it.
+static er_status reserve_converted(er_device *d, const er_weight *w) {
+    void *unused = NULL;
+    er_dtype t = er_cuda_input_type(d);
+    if (w->lookup || w->dtype == t || w->narrow) return ER_OK;
+    return er_cuda_scratch(d, ER_SCRATCH_WEIGHT, w->d_out * w->d_in * er_dtype_bits(t) / 8, &unused);
 }
 
 er_status er_cuda_weight_create(er_device *d, er_weight **out, const er_weight_spec *spec) {
@@ -55,9 +74,10 @@ er_status er_cuda_weight_create(er_device *d, er_weight **out, const er_weight_s
             ER_EUNSUPPORTED, "a weight of %zu x %zu; %d at most a side", spec->d_out, spec->d_in, INT_MAX);
     if (!(w = (er_weight *)calloc(1, sizeof *w))) ER_FAIL(ER_ENOMEM, "a weight");
     w->d_out = spec->d_out, w->d_in = spec->d_in, w->dtype = spec->dtype, w->conv1d = spec->conv1d,
-    w->editable = spec->editable;
+    w->editable = spec->editable, w->lookup = spec->lookup;
     w->bytes = w->d_out * w->d_in * er_dtype_bits(w->dtype) / 8;
     ER_TRY(place(d, w, spec->bytes));
+    ER_TRY(reserve_converted(d, w));
     *out = w;
     w = NULL;
 out:
@@ -75,6 +95,7 @@ void er_cuda_weight_free(er_device *d, er_weight *w) {
             break;
         }
     if (w->stored) c->weight_bytes -= w->bytes;
+    if (w->narrow) c->weight_bytes -= w->bytes / 2;
     er_cuda_release(d, w->stored);
     er_cuda_release(d, w->narrow);
     if (w->host) (void)cudaFreeHost(w->host);

@@ -8,7 +8,7 @@ static er_device *dev;
 
 static er_weight *make(const void *bytes, er_dtype t, size_t d_out, size_t d_in, bool conv1d) {
     er_weight *w = NULL;
-    OK(dev->op->weight_create(dev, &w, &(er_weight_spec){bytes, t, d_out, d_in, conv1d, true}));
+    OK(dev->op->weight_create(dev, &w, &(er_weight_spec){bytes, t, d_out, d_in, conv1d, true, false}));
     return w;
 }
 
@@ -145,11 +145,11 @@ static void test_add_refuses(void **state) {
     er_weight *fixed = NULL;
     float one = 1;
     double change = 1;
-    OK(dev->op->weight_create(dev, &fixed, &(er_weight_spec){&one, ER_F32, 1, 1, false, false}));
+    OK(dev->op->weight_create(dev, &fixed, &(er_weight_spec){&one, ER_F32, 1, 1, false, false, false}));
     FAILS(dev->op->weight_add(dev, NULL, fixed, guard_put(dev, &change, 8), NULL), ER_EARG,
         "not opened for editing");
     dev->op->weight_free(dev, fixed);
-    FAILS(dev->op->weight_create(dev, &fixed, &(er_weight_spec){&one, ER_I32, 1, 1, false, false}),
+    FAILS(dev->op->weight_create(dev, &fixed, &(er_weight_spec){&one, ER_I32, 1, 1, false, false, false}),
         ER_EUNSUPPORTED, "I32");
     guard_end(dev);
 }
