@@ -29,7 +29,7 @@ die() { # EXIT_CODE MESSAGE
 }
 
 # The digest file names every file of the directory and, in a comment, the converter that wrote them.
-converter=$(sha256sum "$root/scripts/gguf_to_hf.py" | cut -d' ' -f1)
+converter=$(cat "$root"/scripts/gguf_to_hf.py "$root"/scripts/gguf_model/*.py | sha256sum | cut -d" " -f1)
 digests=$out.sha256
 
 is_complete() {
