@@ -84,13 +84,12 @@ static inline int32_t *golden_i32(const golden *g, const char *name, size_t *n) 
     *n = (size_t)t->elements;
     return p;
 }
-static inline void golden_open(golden *g, const char *name) {
-    char path[512];
+static inline void golden_open_folder(golden *g, const char *folder) {
+    char path[4096];
     size_t n;
     *g = (golden){0};
-    (void)snprintf(path, sizeof path, "%s%s", GOLDEN_DIR, name);
-    OK(er_model_load(&g->m, golden_dev, path, NULL));
-    (void)snprintf(path, sizeof path, "%s%s/expected", GOLDEN_DIR, name);
+    OK(er_model_load(&g->m, golden_dev, folder, NULL));
+    (void)snprintf(path, sizeof path, "%s/expected", folder);
     OK(er_checkpoint_open(&g->e, path));
     g->hidden = g->m->arch.hidden, g->vocab = g->m->arch.vocab;
     g->token = golden_i32(g, "tokens", &g->tokens);
@@ -99,6 +98,11 @@ static inline void golden_open(golden *g, const char *name) {
     g->pos = keep_host(g->tokens * sizeof *g->pos);
     for (size_t r = 0; r < g->rows; r++)
         for (int32_t t = g->start[r]; t < g->start[r + 1]; t++) g->pos[t] = t - g->start[r];
+}
+static inline void golden_open(golden *g, const char *name) {
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s%s", GOLDEN_DIR, name);
+    golden_open_folder(g, path);
 }
 static inline void golden_close(golden *g) {
     er_checkpoint_free(g->e);
