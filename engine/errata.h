@@ -38,7 +38,7 @@ typedef struct er_edit_options {
     bool zsre_answers;
 
     const char *profile;      // "default" or "reference"
-    const char *hparams;      // JSON file with the reference's keys, or NULL
+    const char *hparams;      // the reference's keys as JSON or YAML, or NULL
     const char *layers;       // "3-8" or "3,4,5", or NULL
     double lambda;            // 0: as the preset says
     size_t steps;             // 0: likewise

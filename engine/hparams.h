@@ -1,5 +1,5 @@
 // Every number that shapes an edit, resolved in this order: family preset < --hparams FILE (the reference's
-// JSON keys) < flags.
+// keys, as JSON or as EasyEdit's YAML) < flags.
 #ifndef ER_HPARAMS_H
 #define ER_HPARAMS_H
 #include <stdbool.h>
@@ -8,33 +8,43 @@
 #include "io/json.h"
 
 #define ER_MAX_EDIT_LAYERS 64
+#define ER_RULE_OF_THUMB "rule of thumb"
 
 typedef struct er_hparams {
     char profile[16];  // "default" or "reference"
-    char preset[64];   // which preset the rest came from; "rule of thumb" when the size is unknown
+    char preset[64];   // which preset the rest came from; it begins with ER_RULE_OF_THUMB when the size is
+                       // unknown
     size_t layers[ER_MAX_EDIT_LAYERS];  // ascending; the last is the z layer
     size_t n_layers;
-    size_t steps;       // v_num_grad_steps: at most steps-1 Adam steps, as the reference counts
-    double lr;          // v_lr
-    double clamp;       // clamp_norm_factor: |delta| <= clamp * |z0|
-    double decay;       // v_weight_decay
-    double kl;          // kl_factor
-    double stop;        // stop once the loss is below; 0.05 in the reference
-    double lambda;      // mom2_update_weight
-    size_t cov_tokens;  // 0: 10 * d_in
-    size_t n_prefixes;  // context templates besides the bare prompt
+    size_t steps;        // v_num_grad_steps: at most steps-1 Adam steps, as the reference counts
+    double lr;           // v_lr
+    double clamp;        // clamp_norm_factor: |delta| <= clamp * |z0|
+    double decay;        // v_weight_decay
+    double kl;           // kl_factor
+    double stop;         // stop once the loss is below; 0.05 in the reference
+    double lambda;       // mom2_update_weight
+    double trace_ratio;  // mom2_trace_ratio: each layer's lambda is such that tr(lambda C) is this share of
+                         // tr(K K^T) there; 0: lambda as it stands
+    size_t cov_tokens;   // 0: 10 * d_in
+    size_t n_prefixes;   // context templates besides the bare prompt
     double key_bare;    // share of the bare prompt in a fact's key; the other rows share the rest (0.5 in the
                         // reference)
-    bool key_per_row;  // each row is a column of the solve, with its own residual, instead of one averaged key per subject
+    bool key_per_row;   // each row is a column of the solve, with its own residual, instead of one averaged
+                        // key per subject
     size_t n_siblings;  // phrasings of other facts of the same relation, at most
     bool merge_subjects;  // facts that share a subject get one z together
+    size_t loss_layer;    // v_loss_layer of a file, counted from 1; 0: not given
+    bool layers_guessed;  // no preset and nobody said which layers
     unsigned long long seed;
 } er_hparams;
 
 // The preset of the model's family and size under `profile`; a rule of thumb, marked as a guess, when there
 // is none.
 er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *profile);
-er_status er_hparams_merge_file(er_hparams *h, const char *path);  // ECONFIG names file, key and reason
+// YAML by the ending .yaml or .yml, else JSON. A mom2_update_weight switches the trace ratio off, and the
+// other way round. ECONFIG names file, key and reason: also for settings of another method than MEMIT, or of
+// what is not computed here.
+er_status er_hparams_merge_file(er_hparams *h, const char *path);
 er_status er_hparams_set_layers(er_hparams *h, const char *text);  // "3-8" or "3,4,5"; EARG
 er_status er_hparams_check(const er_hparams *h, const er_arch *arch);
 cJSON *er_hparams_json(const er_hparams *h);  // NULL when memory is out

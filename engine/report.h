@@ -7,8 +7,9 @@
 
 typedef struct er_report_layer {  // what the edit did to one weight matrix
     size_t layer;
-    double w_norm, dw_norm;  // Frobenius
-    double rounding_loss;    // |round(W + dW) - (W + dW)| / |dW|; negative: not known
+    double w_norm, dw_norm;      // Frobenius
+    double rounding_loss;        // |round(W + dW) - (W + dW)| / |dW|; negative: not known
+    double lambda, trace_ratio;  // the weight of C, tr(lambda C) / tr(K K^T); 0: not known
 } er_report_layer;
 
 typedef struct er_report {

@@ -36,6 +36,8 @@ typedef struct er_layer_report {
     size_t layer;
     double w_norm, dw_norm;  // Frobenius, before rounding to the stored type
     double rounding_loss;    // |round(W + dW) - (W + dW)| / |dW|
+    double lambda;           // the weight of C
+    double trace_ratio;      // tr(lambda C) / tr(K K^T); 0 without keys
     double residual;         // mean over units of |Z - Zc| / |Z - Zc at the start|, before this layer's edit
     double gather_seconds;
     er_solve_info solve;
@@ -63,9 +65,10 @@ er_status er_spread(er_spread_report *out, er_model *m, const er_units *units, c
 size_t er_spread_tokens(const er_device *dev);
 // Bytes it takes on the device, when all of it fits there; neither the model nor c is counted, nor what the
 // device's own solvers take.
-// The largest chunk that the device has room for; statistics are parked where they must be. What er_spread takes as max_tokens.
-er_status er_spread_room(size_t *max_tokens, er_device *dev, const er_arch *a, const er_units *units, const er_hparams *h,
-    er_moment *const *c);
+// The largest chunk that the device has room for; statistics are parked where they must be. What er_spread
+// takes as max_tokens.
+er_status er_spread_room(size_t *max_tokens, er_device *dev, const er_arch *a, const er_units *units,
+    const er_hparams *h, er_moment *const *c);
 er_status er_spread_bytes(
     size_t *out, const er_arch *a, const er_units *units, const er_hparams *h, size_t max_tokens);
 #endif

@@ -1,6 +1,6 @@
 # The libraries that errata links to: from the system by pkg-config, or with -DERRATA_DEPS=FOLDER from the folder that
 # scripts/gpu_bundle.sh made (include/, lib/), for a machine without the packages. Either way it defines PkgConfig::CJSON, CRYPTO,
-# ZLIB and ONIG, and UTF8PROC_LIB, OPENBLAS_LIB, OPENBLAS_INCLUDE, CMOCKA_LIB, DNNL_LIB, DNNL_INCLUDE.
+# ZLIB, ONIG and YAML, and UTF8PROC_LIB, OPENBLAS_LIB, OPENBLAS_INCLUDE, CMOCKA_LIB, DNNL_LIB, DNNL_INCLUDE.
 set(ERRATA_DEPS "" CACHE PATH "Folder of scripts/gpu_bundle.sh to take the libraries from, instead of the system's")
 find_package(OpenMP REQUIRED COMPONENTS C)
 find_package(Threads REQUIRED)
@@ -11,6 +11,7 @@ if(NOT ERRATA_DEPS)
   pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
   pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
   pkg_check_modules(ONIG REQUIRED IMPORTED_TARGET oniguruma)
+  pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
   find_library(UTF8PROC_LIB utf8proc REQUIRED)
   find_library(OPENBLAS_LIB NAMES openblas REQUIRED)
   find_path(OPENBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas openblas-openmp x86_64-linux-gnu REQUIRED)
@@ -26,7 +27,7 @@ get_filename_component(deps "${ERRATA_DEPS}" ABSOLUTE BASE_DIR ${CMAKE_SOURCE_DI
 function(bundled variable name)
   find_library(${variable} ${name} PATHS ${deps}/lib NO_DEFAULT_PATH REQUIRED)
 endfunction()
-foreach(pair CJSON:cjson CRYPTO:crypto ZLIB:z ONIG:onig)
+foreach(pair CJSON:cjson CRYPTO:crypto ZLIB:z ONIG:onig YAML:yaml)
   string(REPLACE ":" ";" pair ${pair})
   list(GET pair 0 target)
   list(GET pair 1 name)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Collect what errata links to, for a machine that has CUDA, gcc, cmake and ninja but not these packages: headers and
-# libraries of cJSON, libcrypto, zlib, oniguruma, utf8proc, OpenBLAS and cmocka. Runs where the packages are.
+# libraries of cJSON, libcrypto, zlib, oniguruma, utf8proc, libyaml, OpenBLAS and cmocka. Runs where the packages are.
 #
 #   scripts/gpu_bundle.sh [FOLDER]      build-gpu/deps by default; build with -DERRATA_DEPS=FOLDER
 #
@@ -56,16 +56,17 @@ take_shared onig
 take_shared cmocka
 take_static z
 take_static utf8proc
+take_static yaml
 take_part crypto -ldl -lpthread
 take_part openblas -lgomp -lpthread -lm
 
 # Every header that ours reach outside the C library and gcc, where it lies below its include folder.
-for header in cjson/cJSON.h openssl/sha.h zlib.h oniguruma.h utf8proc.h cmocka.h; do
+for header in cjson/cJSON.h openssl/sha.h zlib.h oniguruma.h utf8proc.h yaml.h cmocka.h; do
     echo "#include <$header>"
 done >"$scratch/all.c"
 sed -i '1i #include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>' "$scratch/all.c"
 gcc -M "$scratch/all.c" | tr -d '\\' | tr ' ' '\n' |
-    grep -E '/(cjson|openssl)/|/(zlib|zconf|oniguruma|utf8proc|cmocka)\.h$' | while read -r header; do
+    grep -E '/(cjson|openssl)/|/(zlib|zconf|oniguruma|utf8proc|yaml|cmocka)\.h$' | while read -r header; do
     case $header in
     */cjson/* | */openssl/*) to=$(basename "$(dirname "$header")")/ ;;
     *) to= ;;

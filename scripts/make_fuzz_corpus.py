@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seed corpora of the safetensors, json and npz fuzz targets under tests/fuzz/corpus: small inputs that reach the
+"""Writes the seed corpora of the safetensors, json, yaml and npz fuzz targets under tests/fuzz/corpus: small inputs that reach the
 branches a mutation should start from."""
 import json, os, struct
 
@@ -51,6 +51,22 @@ put("json", "deep", "[" * 130 + "]" * 130)
 put("json", "word", " true ")
 put("json", "string", '"\\"\\\\\\/\\b\\f\\n\\r\\t"')
 put("json", "empty", "")
+
+put("yaml", "settings", 'alg_name: "MEMIT"\nmodel_name: "./models/tiny"\ndevice: 0\nlayers: [1, 2]\nv_lr: 5e-1\nkl_factor: 0.0625\nmom2_adjustment: true\n'
+    'rewrite_module_tmp: "h.{}.mlp"\nmodel_parallel: false\n')
+put("yaml", "block", "layers:\n- 3\n-  4\nv_lr: 1e-3 # small\n? stop\n: .05\ntext: |\n  a\n  b\n")
+put("yaml", "scalars", "a: [0x1f, 0o17, -.5, 5., ~, Null, True, no, 1_0, 'x''y', \"\\u00e9\\t\"]\n")
+put("yaml", "nested", "a: {b: [1, {c: d}]}\ne: [[1], 2]\n")
+put("yaml", "anchors", "a: &x [1, 2]\nb: *x\n")
+put("yaml", "laughs", "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n")
+put("yaml", "tags", "%TAG !e! tag:e,2000:\n---\na: !!int 1\nb: ! x\n")
+put("yaml", "twice", "{a: 1, 'a': 2}")
+put("yaml", "documents", "a: 1\n---\nb: 2\n...\n")
+put("yaml", "infinite", "a: -.inf\nb: .nan\nc: 1e999\n")
+put("yaml", "bytes", b"\xef\xbb\xbf\xc3\xa9: \xe2\x82\xac\n")
+put("yaml", "utf16", "a: 1\n".encode("utf-16"))
+put("yaml", "deep", "a: " + "[" * 40)
+put("yaml", "empty", "")
 
 golden = os.path.join(root, "golden", "npz")
 for folder in (golden, os.path.join(golden, "bad")):

@@ -81,11 +81,13 @@ static size_t read_manifest(eval *e, er_report_layer *layers, size_t most) {
     const cJSON *solve = cJSON_GetObjectItemCaseSensitive(stages, "solve"), *l = NULL;
     cJSON_ArrayForEach(l, cJSON_GetObjectItemCaseSensitive(solve, "layers")) {
         uint64_t layer = 0;
-        er_report_layer r = {.rounding_loss = -1};
+        er_report_layer r = {.rounding_loss = -1};  // older manifests have fewer numbers
         if (n == most || er_json_get_u64(&layer, l, "layer", "manifest") != ER_OK) break;
         if (er_json_get_f64(&r.w_norm, l, "w_norm", "manifest") != ER_OK) break;
         if (er_json_get_f64(&r.dw_norm, l, "dw_norm", "manifest") != ER_OK) break;
         if (er_json_get_f64(&r.rounding_loss, l, "rounding_loss", "manifest") != ER_OK) break;
+        if (er_json_get_f64(&r.lambda, l, "lambda", "manifest") != ER_OK) break;
+        if (er_json_get_f64(&r.trace_ratio, l, "trace_ratio", "manifest") != ER_OK) break;
         r.layer = (size_t)layer;
         layers[n++] = r;
     }

@@ -37,6 +37,7 @@ er_status er_hparams_set_layers(er_hparams *h, const char *text) {
         if (*s++ != ',') ER_FAIL(ER_EARG, "--layers '%s': expected numbers such as 3-8 or 3,4,5", text);
     }
     h->n_layers = n;
+    h->layers_guessed = false;
 out:
     return rc;
 }

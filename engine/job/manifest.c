@@ -85,6 +85,8 @@ static void add_stages(cJSON *root, const er_job *j) {
         number(o, "w_norm", l->w_norm);
         number(o, "dw_norm", l->dw_norm);
         number(o, "rounding_loss", l->rounding_loss);
+        number(o, "lambda", l->lambda);
+        number(o, "trace_ratio", l->trace_ratio);
         number(o, "residual", l->residual);
         text(o, "form", l->solve.dual ? "dual" : "primal");
         number(o, "solve_seconds", l->solve.seconds);

@@ -15,7 +15,10 @@ static er_status resolve_hparams(er_job *j) {
     ER_TRY(er_hparams_resolve(h, &j->arch, o->profile ? o->profile : "default"));
     if (o->hparams) ER_TRY(er_hparams_merge_file(h, o->hparams));
     if (o->layers) ER_TRY(er_hparams_set_layers(h, o->layers));
-    if (o->lambda > 0) h->lambda = o->lambda;
+    if (o->lambda > 0) {
+        h->lambda = o->lambda;
+        h->trace_ratio = 0;
+    }
     if (o->steps) h->steps = o->steps;
     if (o->seed) h->seed = o->seed;
     if (o->cov_tokens) h->cov_tokens = o->cov_tokens;
@@ -101,10 +104,20 @@ out:
     return rc;
 }
 
+static void print_settings(const er_hparams *h) {
+    er_info("settings    profile %s, preset %s", h->profile, h->preset);
+    if (!strncmp(h->preset, ER_RULE_OF_THUMB, strlen(ER_RULE_OF_THUMB)))
+        er_info(
+            "            no preset is for a model of this family and size, so this is a guess: layers %s, "
+            "lambda %s",
+            h->layers_guessed ? "by depth fraction" : "as given",
+            h->trace_ratio > 0 ? "by traces" : "as given");
+}
+
 void er_job_print_plan(const er_job *j) {
     const er_arch *a = &j->arch;
     const er_hparams *h = &j->report->hparams;
-    char layers[256] = "";
+    char layers[256] = "", lambda[80];
     size_t used = 0, rows = 0;
     for (size_t i = 0; i < h->n_layers && used < sizeof layers - 8; i++)
         used += (size_t)snprintf(layers + used, sizeof layers - used, "%s%zu", i ? " " : "", h->layers[i]);
@@ -115,8 +128,11 @@ void er_job_print_plan(const er_job *j) {
     er_info("facts       %zu accepted, %zu rejected, %zu duplicates; %zu subjects, %.1f prompts each",
         j->facts->count, j->facts->n_rejects, j->facts->n_duplicates, j->units->count,
         (double)rows / (double)j->units->count);
-    er_info("settings    profile %s, preset %s", h->profile, h->preset);
-    er_info("edit        layers %s, lambda %g, %zu steps, lr %g, clamp %g, decay %g, kl %g, seed %llu",
-        layers, h->lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
+    print_settings(h);
+    if (h->trace_ratio > 0)
+        (void)snprintf(lambda, sizeof lambda, "lambda for tr(lambda C) = %g tr(KK')", h->trace_ratio);
+    else (void)snprintf(lambda, sizeof lambda, "lambda %g", h->lambda);
+    er_info("edit        layers %s, %s, %zu steps, lr %g, clamp %g, decay %g, kl %g, seed %llu", layers,
+        lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
     er_info("covariance  %zu tokens, cache %s", h->cov_tokens, j->cache ? j->cache : "none");
 }

@@ -86,12 +86,13 @@ er_status er_job_solve(er_job *j) {
     if (rc != ER_OK) return rc;
     const er_spread_report *s = &j->report->spread;
     for (size_t i = 0; i < s->n_layers; i++)
-        er_info("layer %-5zu residual %5.1f %%, |dW| %.3g, |dW|/|W| %.2f %%, lost in rounding %.1f %% (%s, "
+        er_info("layer %-5zu lambda %.4g, tr(lambda C) %.3g tr(KK'), residual %5.1f %%, |dW| %.3g, |dW|/|W| "
+                "%.2f %%, lost in rounding %.1f %% (%s, "
                 "%.2f s + %.2f s)",
-            s->layer[i].layer, 100 * s->layer[i].residual, s->layer[i].dw_norm,
-            100 * s->layer[i].dw_norm / s->layer[i].w_norm, 100 * s->layer[i].rounding_loss,
-            s->layer[i].solve.dual ? "dual" : "primal", s->layer[i].gather_seconds,
-            s->layer[i].solve.seconds);
+            s->layer[i].layer, s->layer[i].lambda, s->layer[i].trace_ratio, 100 * s->layer[i].residual,
+            s->layer[i].dw_norm, 100 * s->layer[i].dw_norm / s->layer[i].w_norm,
+            100 * s->layer[i].rounding_loss, s->layer[i].solve.dual ? "dual" : "primal",
+            s->layer[i].gather_seconds, s->layer[i].solve.seconds);
     er_info("solve       %.1f %% of the residual is left, %.1f s", 100 * s->residual_left, s->seconds);
     return ER_OK;
 }

@@ -129,17 +129,27 @@ void er_table_rejected(er_text *t, const er_facts *f) {
 
 // ---- layers, settings ----
 
+static void number_or_dash(er_text *t, double v) {
+    if (v > 0) er_text_add(t, "<td class=\"r\">%.4g</td>", v);
+    else er_text_add(t, "<td class=\"r\">&#8211;</td>");
+}
+
 void er_table_layers(er_text *t, const er_report_layer *layer, size_t n) {
     er_text_add(t, "<figure><figcaption>Frobenius norms</figcaption><table><thead><tr><th>Layer</th><th "
                    "class=\"r\">|W|</th>");
-    er_text_add(t, "<th class=\"r\">|&#916;W|</th><th class=\"r\">rounded away</th></tr></thead><tbody>\n");
+    er_text_add(
+        t, "<th class=\"r\">|&#916;W|</th><th class=\"r\">rounded away</th><th class=\"r\">&#955;</th>");
+    er_text_add(t, "<th class=\"r\">tr(&#955;C)&#8239;/&#8239;tr(KK&#7488;)</th></tr></thead><tbody>\n");
     for (size_t i = 0; i < n; i++) {
         const er_report_layer *l = &layer[i];
         er_text_add(t, "<tr><td>%zu</td><td class=\"r\">%.4g</td><td class=\"r\">%.4g</td>", l->layer,
             l->w_norm, l->dw_norm);
         if (l->rounding_loss >= 0)
-            er_text_add(t, "<td class=\"r\">%.2f&#8239;%%</td></tr>\n", 100 * l->rounding_loss);
-        else er_text_add(t, "<td class=\"r\">&#8211;</td></tr>\n");
+            er_text_add(t, "<td class=\"r\">%.2f&#8239;%%</td>", 100 * l->rounding_loss);
+        else er_text_add(t, "<td class=\"r\">&#8211;</td>");
+        number_or_dash(t, l->lambda);
+        number_or_dash(t, l->trace_ratio);
+        er_text_add(t, "</tr>\n");
     }
     er_text_add(t, "</tbody></table></figure>\n");
 }

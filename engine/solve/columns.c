@@ -6,7 +6,7 @@
 
 #define OPS(c) ((c)->m->dev->op)
 
-enum { BUFFERS = 10 };
+enum { BUFFERS = 11 };
 
 // In the order of `create`.
 static void sizes(size_t bytes[BUFFERS], const er_arch *a, const er_layout *l, bool per_row, double lambda) {
@@ -15,7 +15,7 @@ static void sizes(size_t bytes[BUFFERS], const er_arch *a, const er_layout *l, b
     size_t all[BUFFERS] = {l->most_rows * d_in * f, l->most_rows * o * f, l->rows * sizeof(int32_t),
         l->rows * f, n * o * f, n * o * f, columns * d_in * sizeof(double), columns * o * sizeof(double),
         (per_row ? d_in * d_in : er_solve_room(n, d_in, o, lambda)) * sizeof(double),
-        o * d_in * sizeof(double)};
+        o * d_in * sizeof(double), er_traces_room(d_in) * sizeof(double)};
     for (size_t i = 0; i < BUFFERS; i++) bytes[i] = all[i] ? all[i] : sizeof(double);
 }
 
@@ -50,8 +50,8 @@ er_status er_columns_create(
     er_device *d = m->dev;
     size_t bytes[BUFFERS], o = m->arch.hidden;
     *c = (er_columns){.m = m, .l = l, .per_row = per_row};
-    void *at[BUFFERS] = {
-        &c->key, &c->state, &c->unit, &c->scale, &c->z, &c->now, &c->keys, &c->r, &c->square, &c->dw};
+    void *at[BUFFERS] = {&c->key, &c->state, &c->unit, &c->scale, &c->z, &c->now, &c->keys, &c->r, &c->square,
+        &c->dw, &c->traces};
     sizes(bytes, &m->arch, l, per_row, lambda);
     for (size_t i = 0; i < BUFFERS; i++) ER_TRY(take(d, at[i], bytes[i]));
     c->room = l->rows < ER_CHUNK_ROWS ? l->rows : ER_CHUNK_ROWS;
@@ -63,6 +63,7 @@ er_status er_columns_create(
     ER_TRY(d->op->upload(d, NULL, c->z, z, l->units * o * sizeof *z));
     ER_TRY(d->op->upload(d, NULL, c->unit, l->unit, l->rows * sizeof *l->unit));
     ER_TRY(upload_scales(c));
+    ER_TRY(er_traces_begin(c->traces, d, m->arch.inner));
 out:
     return rc;
 }
@@ -90,7 +91,7 @@ void er_columns_free(er_columns *c) {
     if (!c->m) return;
     er_device *d = c->m->dev;
     void *all[] = {c->key, c->state, c->unit, c->scale, c->z, c->now, c->keys, c->r, c->square, c->dw,
-        c->share, c->then, c->chunk_then};
+        c->traces, c->share, c->then, c->chunk_then};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) d->op->release(d, all[i]);
     if (c->host_then) {
         (void)d->op->sync(d, NULL);  // after a failure, copies into it may still be on their way

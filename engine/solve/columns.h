@@ -5,6 +5,7 @@
 #define ER_SOLVE_COLUMNS_H
 #include "engine/solve.h"
 #include "engine/solve/carry.h"
+#include "engine/solve/traces.h"
 
 typedef struct er_columns {  // [dev] but for what says host
     er_model *m;
@@ -18,6 +19,7 @@ typedef struct er_columns {  // [dev] but for what says host
     size_t room, filled;
     double *square;     // per_row: K K^T [d_in, d_in], on and below the diagonal; else er_solve_room
     double *dw;         // [o, d_in]; per_row: R K^T
+    double *traces;     // er_traces_room
     float *share;       // [units]; not with per_row
     float *host_share;  // host [units]
     float *then;        // per_row: [kept, o] what the first rows, bare ones at least, gave before any edit

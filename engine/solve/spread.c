@@ -17,6 +17,7 @@ typedef struct spread {
     er_columns columns;
     size_t n;
     float *now, *start;           // host [n, o]: the bare rows' outputs (alloc_host); before any edit
+    double *traces;               // host [2 d_in] (alloc_host)
     double *keys, *current, *dw;  // host [n, d_in], [n, o], [o, d_in]: only with an observer
     const er_spread_observer *observer;
 } spread;
@@ -76,18 +77,20 @@ static er_status edit_layer(spread *s, er_layer_report *r, size_t index, er_mome
     er_device *d = s->m->dev;
     er_columns *k = &s->columns;
     size_t layer = s->h->layers[index], d_in = s->m->arch.inner, o = s->m->arch.hidden;
-    double t0 = seconds(), share = 1.0 / (double)(s->h->n_layers - index), lambda = s->h->lambda;
+    double t0 = seconds(), share = 1.0 / (double)(s->h->n_layers - index);
     er_weight_change change;
     r->layer = layer;
     ER_TRY(k->per_row ? er_columns_sums(k, s->carry, layer, share, index == 0)
                       : er_columns_means(k, s->carry, layer, share));
-    ER_TRY(fetch(s));
-    r->gather_seconds = seconds() - t0;
     bool parked = c->sum == NULL;
     if (parked) ER_TRY(er_moment_fetch(d, c));
-    rc = k->per_row
-             ? er_solve_sums(k->dw, k->square, &r->solve, d, NULL, d_in, o, c, lambda)
-             : er_solve_update(k->dw, k->square, &r->solve, d, NULL, k->keys, k->r, s->n, d_in, o, c, lambda);
+    ER_TRY(er_traces_queue(s->traces, k->traces, d, NULL, c, k->square, k->per_row ? NULL : k->keys, s->n));
+    ER_TRY(fetch(s));
+    r->gather_seconds = seconds() - t0;
+    er_traces_weigh(&r->lambda, &r->trace_ratio, s->traces, c, s->h);
+    rc = k->per_row ? er_solve_sums(k->dw, k->square, &r->solve, d, NULL, d_in, o, c, r->lambda)
+                    : er_solve_update(
+                          k->dw, k->square, &r->solve, d, NULL, k->keys, k->r, s->n, d_in, o, c, r->lambda);
     if (parked && rc == ER_OK) rc = er_moment_park(d, c);  // the next one wants its place
     ER_TRY(at_layer(rc, layer));
     if (s->observer) ER_TRY(observe(s, layer));
@@ -106,6 +109,8 @@ static er_status create(spread *s, const er_units *units, size_t last, size_t ma
     if (!max_tokens) max_tokens = er_spread_tokens(s->m->dev);
     ER_TRY(d->op->alloc_host(d, &p, (n * o + 1) * sizeof *s->now));
     s->now = p;
+    ER_TRY(d->op->alloc_host(d, &p, 2 * d_in * sizeof *s->traces));
+    s->traces = p;
     s->start = malloc((n * o + 1) * sizeof *s->start);
     if (s->observer) {
         s->keys = malloc((s->h->key_per_row ? 1 : n * d_in + 1) * sizeof *s->keys);
@@ -122,10 +127,12 @@ out:
     return rc;
 }
 
-static void destroy(spread *s) {
+static void destroy(spread *s, bool failed) {
     er_carry_free(s->carry);
     er_columns_free(&s->columns);
     er_layout_free(s->layout);
+    if (failed) (void)s->m->dev->op->sync(s->m->dev, NULL);  // a copy to the host may still be on its way
+    if (s->traces) s->m->dev->op->release_host(s->m->dev, s->traces);
     if (s->now) s->m->dev->op->release_host(s->m->dev, s->now);
     free(s->start);
     free(s->keys);
@@ -160,7 +167,7 @@ out:
     er_progress_end(p);
     out->flops = s.carry ? er_carry_flops(s.carry) : 0;
     out->seconds = seconds() - t0;
-    destroy(&s);
+    destroy(&s, rc != ER_OK);
     return rc;
 }
 

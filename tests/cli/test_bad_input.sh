@@ -68,6 +68,28 @@ no_cuda() { edit --device cuda 2> >(sed -E "s/(device 'cuda' is not built in; us
 [ -e /dev/nvidiactl ] || expect 69 "errata: REASON" no_cuda
 expect 2 "errata: device 'cuda:x' is none of auto, cpu, cuda, cuda:N" edit --device cuda:x
 
+# ---- settings ----
+settings() { # FILE TEXT: a job with these settings
+    printf %b "$2" >"$T/$1"
+    edit --hparams "$T/$1"
+}
+expect 66 "errata: T/none.yaml: no such file" edit --hparams "$T/none.yaml"
+for kind in 'json {"alg_name":"ROME"}' 'yaml alg_name: ROME\n'; do
+    name=rome.${kind%% *}
+    expect 78 "errata: T/$name: 'alg_name' is \"ROME\": settings of another method than MEMIT" settings "$name" "${kind#* }"
+done
+expect 78 "errata: T/adjust.yml: 'mom2_adjustment' is false: there is no solve without the covariance" \
+    settings adjust.yml 'mom2_adjustment: false\n'
+expect 78 "errata: T/laughs.yaml: line 1: an anchor, which settings do not need" \
+    settings laughs.yaml 'a: &a [x, x]\nb: [*a, *a]\n'
+expect 78 "errata: T/twice.yaml: line 2: 'v_lr' occurs twice" settings twice.yaml 'v_lr: 1\nv_lr: 2\n'
+expect 78 "errata: T/both.yaml: 'mom2_update_weight' and 'mom2_trace_ratio' exclude each other" \
+    settings both.yaml 'mom2_update_weight: 5\nmom2_trace_ratio: 1\n'
+expect 78 "errata: v_loss_layer 31: the loss is taken at the model's output, behind layer 5" settings far.yaml 'v_loss_layer: 31\n'
+expect 0 "warning: T/good.yaml: key 'context_lengths' is not known and has no effect" \
+    settings good.yaml 'alg_name: MEMIT\nlayers: [0]\nv_lr: 2e-1\nv_loss_layer: 5\ncontext_lengths: [[5, 10]]\nmom2_trace_ratio: 1\n'
+rm -rf "$T/out" "$T/cache"
+
 # ---- facts ----
 expect 66 "errata: T/nofacts.jsonl: No such file or directory" \
     "$errata" edit --model "$model" --facts "$T/nofacts.jsonl" --out "$T/out" "${quick[@]}"

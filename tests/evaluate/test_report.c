@@ -52,7 +52,7 @@ static void test_hostile(void **state) {
     er_eval *e = synthetic_eval(f, "model\"><script>", items, 4);
     e->answer[0] = strdup("</bdi>\x01<style>");
     cJSON *settings = cJSON_Parse("{\"k<\":\"</td>\",\"n\":{\"a\":[1,\"<\"]},\"x\":3}");
-    er_report_layer layer[] = {{3, 10, 0.5, 0.01}, {4, 12, 0, -1}};
+    er_report_layer layer[] = {{3, 10, 0.5, 0.01, 712.25, 0.4375}, {4, 12, 0, -1, 0, 0}};
     for (int with = 0; with < 2; with++) {
         char *html = NULL;
         er_report r = {.title = "<title>",
@@ -73,6 +73,8 @@ static void test_hostile(void **state) {
         assert_non_null(strstr(html, "&quot;&lt;script"));
         assert_non_null(strstr(html, "default-src 'none'"));
         if (with) assert_non_null(strstr(html, ">5<") /* 100 * 0.5 / 10 */);
+        if (with) assert_non_null(strstr(html, ">712.2<"));
+        if (with) assert_non_null(strstr(html, ">0.4375<"));
         free(html);
     }
     assert_string_equal(ill_formed("<p><b></p></b>"), "</p> at byte 6");  // the checker can fail

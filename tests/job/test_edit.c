@@ -276,6 +276,51 @@ static void test_end_to_end(void **state) {
     er_edit_report_free(r);
 }
 
+// Lambda has no part in the target values, wherever it comes from; a flag goes over a file's ratio.
+static void test_where_lambda_comes_from(void **state) {
+    (void)state;
+    char out[512], cache[512], *plain = NULL, *flagged = NULL;
+    size_t n = 0, m = 0;
+    er_edit_report *r = NULL;
+    (void)snprintf(out, sizeof out, "%s", in_scratch("lambda"));
+    (void)snprintf(cache, sizeof cache, "%s", in_scratch("lambda-cache"));
+    er_edit_options o = job(out, cache);
+    o.force = true;
+    OK(er_edit(&r, &o));
+    read_all(&plain, &n, out, "model.safetensors");
+    double preset = r->hparams.lambda;
+    for (size_t i = 0; i < 2; i++) NEAR(r->spread.layer[i].lambda, preset, 0);
+    er_edit_report_free(r);
+
+    o.hparams = put_text("ratio.yaml", "mom2_trace_ratio: 0.25\n");
+    OK(er_edit(&r, &o));
+    assert_int_equal(r->values_cached, FACTS);
+    cJSON *manifest = NULL;
+    OK(er_json_parse(&manifest, r->json, strlen(r->json), "manifest"));
+    assert_null(cJSON_GetObjectItemCaseSensitive(at(manifest, "hparams"), "mom2_update_weight"));
+    NEAR(at(at(manifest, "hparams"), "mom2_trace_ratio")->valuedouble, 0.25, 0);
+    const cJSON *layers = at(at(at(manifest, "stages"), "solve"), "layers");
+    for (int i = 0; i < 2; i++) {
+        const cJSON *l = cJSON_GetArrayItem(layers, i);
+        NEAR(at(l, "trace_ratio")->valuedouble, 0.25, 1e-12);
+        NEAR(at(l, "lambda")->valuedouble, r->spread.layer[i].lambda, 1e-12 * r->spread.layer[i].lambda);
+        assert_true(fabs(r->spread.layer[i].lambda - preset) > 1e-3 * preset);
+    }
+    cJSON_Delete(manifest);
+    er_edit_report_free(r);
+
+    o.lambda = preset;
+    OK(er_edit(&r, &o));
+    assert_int_equal(r->values_cached, FACTS);
+    NEAR(r->hparams.trace_ratio, 0, 0);
+    read_all(&flagged, &m, out, "model.safetensors");
+    assert_int_equal(n, m);
+    assert_memory_equal(plain, flagged, n);
+    er_edit_report_free(r);
+    free(plain);
+    free(flagged);
+}
+
 // ---- refusals ----
 
 static void test_rejected_facts(void **state) {
@@ -450,8 +495,8 @@ static int setup(void **state) {
 int main(void) {
     // the first leaves its covariances to the others
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_end_to_end),
-        cmocka_unit_test(test_rejected_facts), cmocka_unit_test(test_refused_at_once),
-        cmocka_unit_test(test_check), cmocka_unit_test(test_killed)};
+        cmocka_unit_test(test_where_lambda_comes_from), cmocka_unit_test(test_rejected_facts),
+        cmocka_unit_test(test_refused_at_once), cmocka_unit_test(test_check), cmocka_unit_test(test_killed)};
     er_log_set_level(ER_LOG_QUIET);
     return cmocka_run_group_tests(tests, setup, scratch_remove);
 }

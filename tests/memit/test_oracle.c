@@ -241,15 +241,53 @@ static void run_per_row(const char *name) {
     job_close(&j);
 }
 
+// Only the first layer: at the second one the lambda is another than the oracle's.
+static void compare_first(void *ctx, size_t layer, const double *keys, const double *current,
+    const double *dw, size_t n, size_t d_in, size_t d_out) {
+    watch *w = ctx;
+    if (w->layers) w->layers++;
+    else compare_layer(ctx, layer, keys, current, dw, n, d_in, d_out);
+}
+
+// tr(50 C) / tr(K K^T) of the oracle's keys, asked for as a ratio, gives the oracle's lambda and so its dW.
+static void run_by_traces(const char *name) {
+    job j;
+    er_spread_report report;
+    job_open(&j, name);
+    size_t first = j.h.layers[0], d = j.m->arch.inner;
+    er_npy k = golden(&j, "K.%zu", first);
+    double keys = 0, moment = 0, *sum = malloc(d * d * sizeof *sum);
+    for (size_t i = 0; i < k.elements; i++) keys += ((const double *)k.data)[i] * ((const double *)k.data)[i];
+    er_moment *c[ER_MAX_EDIT_LAYERS] = {0};
+    char stats[640];
+    (void)snprintf(stats, sizeof stats, "%s", path_in(&j, "stats"));
+    OK(er_covary_import(c, j.m, j.h.layers, j.h.n_layers, stats));
+    OK(j.dev->op->download(j.dev, NULL, sum, c[0]->sum, d * d * sizeof *sum));
+    for (size_t i = 0; i < d; i++) moment += sum[i * d + i] / (double)c[0]->count;
+    er_covary_free(c, j.h.n_layers, j.dev);
+    j.h.trace_ratio = j.h.lambda * moment / keys;
+    double lambda = j.h.lambda;
+    j.h.lambda = 3;
+    solve(&j, &report, compare_first);
+    NEAR(report.layer[0].lambda, lambda, 1e-4 * lambda);
+    for (size_t i = 0; i < j.h.n_layers; i++)
+        NEAR(report.layer[i].trace_ratio, j.h.trace_ratio, 1e-12 * j.h.trace_ratio);
+    free(sum);
+    er_npy_free(&k);
+    job_close(&j);
+}
+
 static void gpt2(void **state) {
     (void)state;
     run("gpt2");
     run_per_row("gpt2");
+    run_by_traces("gpt2");
 }
 static void llama_with_bos(void **state) {
     (void)state;
     run("llama");
     run_per_row("llama");
+    run_by_traces("llama");
 }
 
 int main(void) {

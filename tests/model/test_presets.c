@@ -38,6 +38,8 @@ static void published(void **state) {
         NEAR(h.clamp, cases[i].clamp, 0);
         NEAR(h.decay, cases[i].decay, 0);
         NEAR(h.lambda, cases[i].lambda, 0);
+        NEAR(h.trace_ratio, 0, 0);
+        assert_false(h.layers_guessed);
         NEAR(h.kl, 0.0625, 0);
     }
 }
@@ -62,10 +64,28 @@ static void guessed(void **state) {
         assert_int_equal(h.n_layers, cases[i].last - cases[i].first + 1);
         assert_int_equal(h.layers[0], cases[i].first);
         assert_int_equal(h.layers[h.n_layers - 1], cases[i].last);
+        assert_true(h.layers_guessed);
+        NEAR(h.trace_ratio, 1, 0);
+        assert_true(h.lambda > 0);  // so that room for either form of the solve is kept
     }
 }
 
+// Whichever of the two is in force is told, under its key, and only that.
+static void told(void **state) {
+    (void)state;
+    er_hparams guess = settings("opt", 24, 2048, 1000), preset = settings("gptj", 28, 4096, 50400);
+    cJSON *a = er_hparams_json(&guess), *b = er_hparams_json(&preset);
+    assert_true(a && b);
+    assert_true(cJSON_HasObjectItem(a, "mom2_trace_ratio") && !cJSON_HasObjectItem(a, "mom2_update_weight"));
+    assert_true(cJSON_HasObjectItem(b, "mom2_update_weight") && !cJSON_HasObjectItem(b, "mom2_trace_ratio"));
+    cJSON_Delete(a);
+    cJSON_Delete(b);
+    OK(er_hparams_set_layers(&guess, "3-4"));
+    assert_false(guess.layers_guessed);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(published), cmocka_unit_test(guessed)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(published), cmocka_unit_test(guessed), cmocka_unit_test(told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

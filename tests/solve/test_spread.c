@@ -299,6 +299,28 @@ static void close_case(fixture *f) {
 // residual, and from the second layer on through stored weights that a rounding may have moved by one unit.
 #define SAME 2e-5
 
+static double trace_of_keys(const fixture *f, const double *keys, bool per_row) {
+    double sum = 0;
+    if (!per_row)
+        for (size_t i = 0; i < f->n * f->d; i++) sum += keys[i] * keys[i];
+    for (size_t u = 0, at = 0; per_row && u < f->n; u++)
+        for (size_t r = 0; r < f->y.units->at[u].n_rows; r++) {
+            const er_row *row = &f->y.units->at[u].row[r];
+            if (!row->n_labels) continue;
+            for (size_t i = 0; i < f->d; i++, at++) sum += (double)row->key_weight * keys[at] * keys[at];
+        }
+    return sum;
+}
+// What the settings ask for at layer i, whose keys these are; the report must say the same.
+static double expected_lambda(const fixture *f, const er_layer_report *r, size_t i, double keys) {
+    double moment = 0, lambda = f->x.h.lambda;
+    for (size_t j = 0; j < f->d; j++) moment += f->host_c[i][j * f->d + j] / (double)f->c[i]->count;
+    if (f->x.h.trace_ratio > 0) lambda = f->x.h.trace_ratio * keys / moment;
+    NEAR(r->lambda, lambda, 2 * SAME * lambda);
+    NEAR(r->trace_ratio, lambda * moment / keys, 2 * SAME * r->trace_ratio);
+    return lambda;
+}
+
 static void check_layer(fixture *f, const seen *e, const er_spread_report *r, size_t i) {
     size_t n = f->n, d = f->d, o = f->o, layer = f->x.h.layers[i];
     const er_tensor *t = f->y.m->block[layer].down_tensor;
@@ -312,14 +334,15 @@ static void check_layer(fixture *f, const seen *e, const er_spread_report *r, si
     if (f->x.h.key_per_row) {
         double *row_keys = zeros(f->rows * d), *states = zeros(f->rows * o);
         slow_rows(&f->s, layer, row_keys, states);
-        slow_update_rows(
-            dw, &f->s, row_keys, states, f->before, f->z, f->host_c[i], count, f->x.h.lambda, share);
+        double lambda = expected_lambda(f, &r->layer[i], i, trace_of_keys(f, row_keys, true));
+        slow_update_rows(dw, &f->s, row_keys, states, f->before, f->z, f->host_c[i], count, lambda, share);
         free(row_keys);
         free(states);
     } else {
         slow_keys(&f->s, layer, keys);
         BELOW(distance(e->keys[i], keys, n * d), SAME);
-        slow_update(dw, keys, current, f->z, f->host_c[i], count, f->x.h.lambda, share, n, d, o);
+        double lambda = expected_lambda(f, &r->layer[i], i, trace_of_keys(f, keys, false));
+        slow_update(dw, keys, current, f->z, f->host_c[i], count, lambda, share, n, d, o);
     }
     BELOW(distance(e->dw[i], dw, o * d), 10 * SAME);
     NEAR(r->layer[i].dw_norm, norm(dw, o * d), 10 * SAME * norm(dw, o * d));
@@ -340,12 +363,15 @@ static void check_layer(fixture *f, const seen *e, const er_spread_report *r, si
     free(dw);
 }
 
+static double ratio;  // the trace ratio that cases run with
+
 static void check_case(const char *name, bool bos, bool per_row, size_t n_layers, const size_t *layers) {
     fixture f;
     seen e = {0};
     er_spread_report r;
     open_case(&f, name, bos, n_layers, layers);
     f.x.h.key_per_row = per_row;
+    f.x.h.trace_ratio = ratio;
     e.units = f.n;
     er_spread_observer observer = {see, &e};
     OK(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, &observer));
@@ -372,6 +398,13 @@ static void check_all(bool per_row) {
 static void test_mean_keys(void **state) {
     (void)state;
     check_all(false);
+}
+static void test_lambda_by_traces(void **state) {
+    (void)state;
+    ratio = 0.4;
+    check_all(false);
+    check_all(true);
+    ratio = 0;
 }
 static void test_key_per_row(void **state) {
     (void)state;
@@ -558,8 +591,8 @@ static void test_signal(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_mean_keys), cmocka_unit_test(test_key_per_row),
-        cmocka_unit_test(test_shared_prefixes), cmocka_unit_test(test_chunks),
-        cmocka_unit_test(test_no_covariance), cmocka_unit_test(test_signal)};
+        cmocka_unit_test(test_lambda_by_traces), cmocka_unit_test(test_shared_prefixes),
+        cmocka_unit_test(test_chunks), cmocka_unit_test(test_no_covariance), cmocka_unit_test(test_signal)};
     er_log_set_level(ER_LOG_QUIET);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 // One layer's least squares against identities computed independently, by Gauss-Jordan in double.
 #include "engine/solve.h"
+#include "engine/solve/traces.h"
 #include "tests/test.h"
 
 typedef struct problem {
@@ -215,6 +216,41 @@ static void test_singular_is_refused(void **state) {
     drop(&p);
 }
 
+// Both traces by their definition, beyond one block of keys too.
+static void check_traces(er_device *dev, size_t n, size_t d, double ratio, bool of_sums) {
+    problem p = make(n, d, 1, 0.7, 31 + d);
+    double trace_c = 0, trace_k = 0, lambda = -1, told = -1;
+    for (size_t i = 0; i < d; i++) trace_c += p.c[i * d + i] / p.count;
+    for (size_t i = 0; i < n * d; i++) trace_k += p.keys[i] * p.keys[i];
+    er_moment *m = NULL;
+    OK(er_moment_create(&m, dev, d));
+    OK(dev->op->upload(dev, NULL, m->sum, p.c, d * d * sizeof(double)));
+    m->count = (uint64_t)p.count;
+    double *room = zeros(er_traces_room(d)), *host = zeros(2 * d), *square = zeros(d * d);
+    OK(er_traces_begin(room, dev, d));
+    if (of_sums) OK(dev->op->syrk_f64(dev, NULL, d, n, 1.0, p.keys, d, 0.0, square));
+    OK(er_traces_queue(host, room, dev, NULL, m, square, of_sums ? NULL : p.keys, n));
+    OK(dev->op->sync(dev, NULL));
+    er_traces_weigh(&lambda, &told, host, m, &(er_hparams){.lambda = 0.7, .trace_ratio = ratio});
+    bool by_traces = ratio > 0 && n;
+    double expected = by_traces ? ratio * trace_k / trace_c : 0.7;
+    NEAR(lambda, expected, 1e-13 * expected);
+    NEAR(told, n ? expected * trace_c / trace_k : 0, 1e-13 * told);
+    double *all[] = {room, host, square};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    er_moment_free(dev, m);
+    drop(&p);
+}
+static void test_traces(void **state) {
+    (void)state;
+    er_device *dev = NULL;
+    OK(er_device_open(&dev, &(er_device_options){.kind = "cpu", .threads = 1}));
+    const struct { size_t n, d; } cases[] = {{1, 1}, {3, 40}, {5, 128}, {150, 129}, {7, 300}, {0, 12}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int k = 0; k < 4; k++) check_traces(dev, cases[i].n, cases[i].d, k / 2 ? 0.3 : 0, k % 2);
+    er_device_close(dev);
+}
+
 static void test_no_facts_no_change(void **state) {
     (void)state;
     problem p = make(0, 12, 4, 1.0, 3);
@@ -230,6 +266,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_definition_in_both_forms),
         cmocka_unit_test(test_emmet_is_memit), cmocka_unit_test(test_one_fact_tends_to_rome),
         cmocka_unit_test(test_removal_is_a_downdate), cmocka_unit_test(test_singular_is_refused),
-        cmocka_unit_test(test_no_facts_no_change)};
+        cmocka_unit_test(test_no_facts_no_change), cmocka_unit_test(test_traces)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,108 @@
+// The numbers by their keys, from JSON and to it.
+#include "engine/hparams/fields.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct field {  // one number and the key it has in files
+    const char *key;
+    enum { F_SIZE, F_REAL, F_BOOL } kind;
+    size_t offset;
+} field;
+
+#define FIELD(key, kind, member)                                                                             \
+    { key, kind, offsetof(er_hparams, member) }
+static const field fields[] = {
+    FIELD("v_num_grad_steps", F_SIZE, steps),
+    FIELD("v_lr", F_REAL, lr),
+    FIELD("clamp_norm_factor", F_REAL, clamp),
+    FIELD("v_weight_decay", F_REAL, decay),
+    FIELD("kl_factor", F_REAL, kl),
+    FIELD("mom2_update_weight", F_REAL, lambda),
+    FIELD("mom2_trace_ratio", F_REAL, trace_ratio),
+    FIELD("stop", F_REAL, stop),
+    FIELD("cov_tokens", F_SIZE, cov_tokens),
+    FIELD("n_prefixes", F_SIZE, n_prefixes),
+    FIELD("n_siblings", F_SIZE, n_siblings),
+    FIELD("key_bare", F_REAL, key_bare),
+    FIELD("merge_subjects", F_BOOL, merge_subjects),
+    FIELD("key_per_row", F_BOOL, key_per_row),
+};
+enum { N_FIELDS = sizeof fields / sizeof *fields };
+
+er_status er_hparams_read_fields(er_hparams *h, const cJSON *obj, const char *name) {
+    er_status rc = ER_OK;
+    for (size_t i = 0; i < N_FIELDS; i++) {
+        char *at = (char *)h + fields[i].offset;
+        uint64_t u = 0;
+        switch (fields[i].kind) {
+        case F_SIZE:
+            u = *(size_t *)(void *)at;
+            ER_TRY(er_json_get_u64(&u, obj, fields[i].key, name));
+            *(size_t *)(void *)at = (size_t)u;
+            break;
+        case F_REAL:
+            ER_TRY(er_json_get_f64((double *)(void *)at, obj, fields[i].key, name));
+            break;
+        case F_BOOL:
+            ER_TRY(er_json_get_bool((bool *)(void *)at, obj, fields[i].key, name));
+            break;
+        }
+    }
+out:
+    return rc == ER_EFORMAT ? ER_ECONFIG : rc;
+}
+
+er_status er_hparams_read_layers(er_hparams *h, const cJSON *obj, const char *name) {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(obj, "layers");
+    if (!list) return ER_OK;
+    if (!cJSON_IsArray(list)) return er_fail(ER_ECONFIG, "%s: 'layers' is not an array", name);
+    size_t n = 0;
+    for (const cJSON *x = list->child; x; x = x->next) {
+        double v = x->valuedouble;
+        if (!cJSON_IsNumber(x) || !(v >= 0) || v > 1e6 || v != floor(v))
+            return er_fail(ER_ECONFIG, "%s: 'layers' entry %zu is not a layer number", name, n);
+        if (n == ER_MAX_EDIT_LAYERS)
+            return er_fail(ER_ECONFIG, "%s: more than %d layers", name, ER_MAX_EDIT_LAYERS);
+        h->layers[n++] = (size_t)v;
+    }
+    h->n_layers = n;
+    h->layers_guessed = false;
+    return ER_OK;
+}
+
+bool er_hparams_has_field(const char *key) {
+    for (size_t i = 0; i < N_FIELDS; i++)
+        if (!strcmp(key, fields[i].key)) return true;
+    return false;
+}
+
+cJSON *er_hparams_json(const er_hparams *h) {
+    cJSON *o = cJSON_CreateObject(), *layers = o ? cJSON_AddArrayToObject(o, "layers") : NULL;
+    // Of the two that exclude each other only the one in force: what is told may be given as a file again.
+    size_t not_in_force =
+        h->trace_ratio > 0 ? offsetof(er_hparams, lambda) : offsetof(er_hparams, trace_ratio);
+    bool ok = layers && cJSON_AddStringToObject(o, "profile", h->profile) &&
+              cJSON_AddStringToObject(o, "preset", h->preset);
+    for (size_t i = 0; ok && i < h->n_layers; i++)
+        ok = cJSON_AddItemToArray(layers, cJSON_CreateNumber((double)h->layers[i]));
+    for (size_t i = 0; ok && i < N_FIELDS; i++) {
+        const char *at = (const char *)h + fields[i].offset;
+        if (fields[i].offset == not_in_force) continue;
+        switch (fields[i].kind) {
+        case F_SIZE:
+            ok = cJSON_AddNumberToObject(o, fields[i].key, (double)*(const size_t *)(const void *)at);
+            break;
+        case F_REAL:
+            ok = cJSON_AddNumberToObject(o, fields[i].key, *(const double *)(const void *)at);
+            break;
+        case F_BOOL:
+            ok = cJSON_AddBoolToObject(o, fields[i].key, *(const bool *)(const void *)at);
+            break;
+        }
+    }
+    ok = ok && cJSON_AddNumberToObject(o, "seed", (double)h->seed);
+    if (ok) return o;
+    cJSON_Delete(o);
+    return NULL;
+}

@@ -1,0 +1,84 @@
+// A settings file over the preset: the reference's JSON, or EasyEdit's YAML with the same keys.
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "engine/hparams/fields.h"
+#include "io/log.h"
+#include "io/yaml.h"
+
+// Keys of such files that say nothing this engine does not know from the model itself, or that are looked at
+// elsewhere here.
+static const char *const known_elsewhere[] = {"alg_name", "attn_module_tmp", "batch_size", "depth_first",
+    "depth_last", "device", "fact_token", "family", "fp16", "hidden", "layer_module_tmp", "layer_selection",
+    "layers", "layers_of_model", "lm_head_module", "ln_f_module", "max_length", "mlp_module_tmp",
+    "model_name", "model_parallel", "mom2_adjustment", "mom2_dataset", "mom2_dtype", "mom2_n_samples", "name",
+    "P_loc", "rewrite_module_tmp", "source", "stats_dir", "v_loss_layer", "vocab", NULL};
+
+static bool known_key(const char *key) {
+    for (size_t i = 0; known_elsewhere[i]; i++)
+        if (!strcmp(key, known_elsewhere[i])) return true;
+    return er_hparams_has_field(key);
+}
+
+// Absent, null, or the one word that is meant here.
+static er_status only(
+    const cJSON *obj, const char *key, const char *word, const char *why, const char *path) {
+    const char *given = word;
+    er_status rc = er_json_get_str(&given, obj, key, path);
+    if (rc == ER_OK && strcmp(given, word) != 0)
+        rc = er_fail(ER_ECONFIG, "%s: '%s' is \"%.40s\": %s", path, key, given, why);
+    return rc;
+}
+
+// What would make the file's numbers mean something else.
+static er_status check_meaning(er_hparams *h, const cJSON *obj, const char *path) {
+    er_status rc = ER_OK;
+    bool adjusted = true;
+    uint64_t loss_layer = UINT64_MAX;
+    ER_TRY(only(obj, "alg_name", "MEMIT", "settings of another method than MEMIT", path));
+    ER_TRY(only(obj, "fact_token", "subject_last", "only \"subject_last\" is computed here", path));
+    ER_TRY(only(obj, "layer_selection", "all", "only \"all\" is computed here", path));
+    ER_TRY(er_json_get_bool(&adjusted, obj, "mom2_adjustment", path));
+    if (!adjusted)
+        ER_FAIL(ER_ECONFIG, "%s: 'mom2_adjustment' is false: there is no solve without the covariance", path);
+    ER_TRY(er_json_get_u64(&loss_layer, obj, "v_loss_layer", path));
+    if (loss_layer != UINT64_MAX) h->loss_layer = (size_t)loss_layer + 1;
+out:
+    return rc;
+}
+
+static bool given(const cJSON *obj, const char *key) {
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(obj, key);
+    return v && !cJSON_IsNull(v);
+}
+
+static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
+    er_status rc = ER_OK;
+    er_hparams all = *h;
+    bool lambda = given(obj, "mom2_update_weight"), ratio = given(obj, "mom2_trace_ratio");
+    if (lambda && ratio)
+        ER_FAIL(ER_ECONFIG, "%s: 'mom2_update_weight' and 'mom2_trace_ratio' exclude each other", path);
+    ER_TRY(check_meaning(&all, obj, path));
+    ER_TRY(er_hparams_read_layers(&all, obj, path));
+    ER_TRY(er_hparams_read_fields(&all, obj, path));
+    if (lambda) all.trace_ratio = 0;
+    for (const cJSON *x = obj->child; x; x = x->next)
+        if (!known_key(x->string)) er_warn("%s: key '%s' is not known and has no effect", path, x->string);
+    size_t used = strlen(all.preset);
+    (void)snprintf(all.preset + used, sizeof all.preset - used, " + file");
+    *h = all;
+out:
+    return rc;
+}
+
+er_status er_hparams_merge_file(er_hparams *h, const char *path) {
+    cJSON *obj = NULL;
+    const char *ending = strrchr(path, '.');
+    bool yaml = ending && (!strcasecmp(ending, ".yaml") || !strcasecmp(ending, ".yml"));
+    er_status rc = yaml ? er_yaml_read(&obj, path) : er_json_read(&obj, path, ER_YAML_BYTES);
+    if (rc == ER_OK && !cJSON_IsObject(obj)) rc = er_fail(ER_ECONFIG, "%s: not a JSON object", path);
+    if (rc == ER_OK) rc = merge(h, obj, path);
+    cJSON_Delete(obj);
+    return rc == ER_EFORMAT ? ER_ECONFIG : rc;
+}
