@@ -56,6 +56,14 @@ static void add_facts(cJSON *root, const er_job *j) {
     }
 }
 
+// How the texts were cut into tokens.
+static void add_prompts(cJSON *root, const er_job *j) {
+    cJSON *p = cJSON_AddObjectToObject(root, "prompts");
+    number(p, "rows", (double)j->units->n_rows);
+    number(p, "targets_encoded_apart", (double)j->units->n_target_alone);
+    number(p, "subject_ends_read_otherwise_when_cut", (double)j->units->n_prefix_differs);
+}
+
 static void add_stages(cJSON *root, const er_job *j) {
     const er_edit_report *r = j->report;
     cJSON *s = cJSON_AddObjectToObject(root, "stages");
@@ -132,6 +140,7 @@ er_status er_job_manifest(er_job *j, const char *out_path) {
     for (size_t i = 0; i < j->templates->count; i++)
         (void)cJSON_AddItemToArray(templates, cJSON_CreateString(j->templates->text[i]));
     add_facts(root, j);
+    add_prompts(root, j);
     if (out_path) {
         add_stages(root, j);
         ER_TRY(add_files(root, j, out_path));

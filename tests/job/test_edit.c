@@ -158,6 +158,16 @@ static void store_key_in(char key[65], const char *cache) {
     assert_int_equal(found, 1);
 }
 
+static void prompts_are(const char *json, const er_units *units) {
+    cJSON *m = NULL;
+    OK(er_json_parse(&m, json, strlen(json), "manifest"));
+    const cJSON *p = at(m, "prompts");
+    assert_int_equal(at(p, "rows")->valueint, units->n_rows);
+    assert_int_equal(at(p, "targets_encoded_apart")->valueint, units->n_target_alone);
+    assert_int_equal(at(p, "subject_ends_read_otherwise_when_cut")->valueint, units->n_prefix_differs);
+    cJSON_Delete(m);
+}
+
 // The stages called one by one, on the target values that the job left in its cache: the weights it wrote.
 static void written_is_computed(const char *out, const char *cache, const er_edit_report *r) {
     char key[65];
@@ -178,6 +188,7 @@ static void written_is_computed(const char *out, const char *cache, const er_edi
     OK(er_facts_read(&facts, facts_path, &(er_facts_options){0}));
     OK(er_templates_builtin(&templates, h->n_prefixes));
     OK(er_units_build(&units, facts, m, h, templates));
+    prompts_are(r->json, units);
     assert_int_equal(units->count, r->units);
     store_key_in(key, cache);
     OK(er_value_store_open(&store, cache, key, m->arch.hidden));
