@@ -118,6 +118,9 @@ typedef struct er_device_ops {
 
     er_status (*weight_create)(er_device *, er_weight **out, const er_weight_spec *);
     void (*weight_free)(er_device *, er_weight *);
+    // Bits per element, beyond those stored, of what the device keeps of a weight that `linear` was called with, and on top of
+    // that `linear_backward`.
+    size_t (*weight_copy_bits)(const er_device *, er_dtype stored, bool backward);
     // W += dW, rounded to the stored type (to nearest even); dW [dev] fp64 [d_out, d_in] whatever the stored layout. `change` (host,
     // may be NULL) gets its norms. Waits. ENUMERIC when a result is not finite; W is then unchanged.
     er_status (*weight_add)(er_device *, er_stream *, er_weight *, const double *dw, er_weight_change *change);

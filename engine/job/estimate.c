@@ -38,10 +38,18 @@ out:
     return rc;
 }
 
+// What the device keeps beside the stored weights: backward only above the z layer.
+static double copies(const er_device *dev, const er_arch *a, size_t above, er_dtype stored) {
+    double layer = er_arch_layer_flops(a) / 2, head = er_arch_head_flops(a) / 2;  // a multiply-add per weight
+    double forward = (double)dev->op->weight_copy_bits(dev, stored, false) / 8;
+    double backward = (double)dev->op->weight_copy_bits(dev, stored, true) / 8;
+    return forward * ((double)a->layers * layer + head) + backward * ((double)above * layer + head);
+}
+
 er_status er_estimate_job(er_estimate *out, er_device *dev, const er_arch *a, const er_units *units,
     const er_hparams *h, size_t batch_tokens, double weight_bytes, er_dtype stored) {
-    er_estimate e = {.weights = weight_bytes};
     size_t z = h->layers[h->n_layers - 1], above = a->layers - 1 - z;
+    er_estimate e = {.weights = weight_bytes + copies(dev, a, above, stored)};
     double layer = er_arch_layer_flops(a), head = er_arch_head_flops(a), f = sizeof(float),
            hidden = (double)a->hidden * f;
     double carried = 0, n = (double)units->count;

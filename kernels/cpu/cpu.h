@@ -77,6 +77,7 @@ er_status er_cpu_weight_create(er_device *d, er_weight **out, const er_weight_sp
 void er_cpu_weight_free(er_device *d, er_weight *w);
 er_status er_cpu_weight_add(
     er_device *d, er_stream *s, er_weight *w, const double *dw, er_weight_change *change);
+size_t er_cpu_weight_copy_bits(const er_device *d, er_dtype stored, bool backward);
 er_status er_cpu_weight_read(er_device *d, er_weight *w, void *bytes);
 er_status er_cpu_weight_set(er_device *d, er_weight *w, const void *bytes);
 er_status er_cpu_embed(er_device *d, er_stream *s, float *x, const er_weight *embed,

@@ -109,6 +109,7 @@ static const er_device_ops cpu_ops = {
     .weight_create = er_cpu_weight_create,
     .weight_free = er_cpu_weight_free,
     .weight_add = er_cpu_weight_add,
+    .weight_copy_bits = er_cpu_weight_copy_bits,
     .weight_read = er_cpu_weight_read,
     .weight_set = er_cpu_weight_set,
     .embed = er_cpu_embed,

@@ -42,6 +42,7 @@ static constexpr er_device_ops make_table(void) {
     t.weight_create = er_cuda_weight_create;
     t.weight_free = er_cuda_weight_free;
     t.weight_add = er_cuda_weight_add;
+    t.weight_copy_bits = er_cuda_weight_copy_bits;
     t.weight_read = er_cuda_weight_read;
     t.weight_set = er_cuda_weight_set;
     t.embed = er_cuda_embed;

@@ -13,6 +13,10 @@ static bool wants_narrow(const er_device *d, const er_weight *w) {
     return w->dtype == ER_F32 && er_cuda_input_type(d) != ER_F32 && !w->lookup && w->bytes;
 }
 
+size_t er_cuda_weight_copy_bits(const er_device *d, er_dtype stored, bool backward) {
+    return !backward && stored == ER_F32 && er_cuda_input_type(d) != ER_F32 ? 16 : 0;
+}
+
 static er_status make_narrow(er_device *d, er_weight *w) {
     er_status rc = ER_OK;
     if (!wants_narrow(d, w) || !w->stored) return ER_OK;
