@@ -229,11 +229,12 @@ def random_state(model, gen):
     return out
 
 
-def write_checkpoint(folder, spec, gen):
+def write_checkpoint(folder, spec, gen, teach=None):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(spec["config"], indent=1) + "\n")
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    state = {k: v.to(spec["dtype"]).contiguous() for k, v in random_state(model, gen).items()}
+    state = (teach or random_state)(model, gen)
+    state = {k: v.to(spec["dtype"]).contiguous() for k, v in state.items()}
     for end, dtype in spec.get("stored", {}).items():
         state |= {k: v.to(dtype) for k, v in state.items() if k.endswith(end)}
     if spec.get("head_copy"):
