@@ -10,6 +10,7 @@ typedef struct er_moment {  // the running sum of one layer
     double *sum;     // [dev] [dim, dim]; C = sum / count. NULL while parked
     double *parked;  // host copy once it has been parked; a finished sum no longer changes
     uint64_t count;  // key rows added
+    double filled;   // what er_moment_fill_idle added to the trace of the sum
 } er_moment;
 
 er_status er_moment_create(er_moment **out, er_device *dev, size_t dim);

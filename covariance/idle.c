@@ -73,6 +73,7 @@ er_status er_moment_fill_idle(er_device *dev, er_moment *m, size_t *idle) {
     if (!found) goto out;
     if (m->sum) ER_TRY(add_on_diagonal(dev, m->sum, at, found, mean));
     for (size_t i = 0; m->parked && i < found; i++) m->parked[at[i]] += (double)mean;
+    m->filled = (double)mean * (double)found;
     *idle = found;
 out:
     free(diagonal), free(at);

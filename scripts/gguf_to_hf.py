@@ -81,7 +81,7 @@ def main(arguments):
     except KeyError as error:
         print(f"{arguments[1]}: metadata key {error} is missing", file=sys.stderr)
         return 1
-    except (GgufError, OSError, ValueError) as error:
+    except (GgufError, OSError, ValueError, ArithmeticError, IndexError) as error:
         print(f"{arguments[1]}: {error}", file=sys.stderr)
         return 1
     print(f"{arguments[2]}: {count} tensors in bf16")

@@ -50,6 +50,10 @@ static er_status text_digest(char hex[65], er_model *m, const er_covary_options 
         er_sample_options s = sampling(o, m);
         er_digest_add(d, &s.temperature, sizeof s.temperature);
         er_digest_add(d, &s.top_p, sizeof s.top_p);
+        int32_t ends[2];  // these may come from other files than the tokenizer's
+        er_end_ids(ends, m);
+        for (int i = 0; i < 2; i++) add_number(d, (uint64_t)(int64_t)ends[i]);
+        add_number(d, (uint64_t)(int64_t)er_tokenizer_bos(m->tokenizer));
     }
     er_digest_hex(d, hex);
 out:

@@ -48,7 +48,7 @@ void er_traces_weigh(
         moment += host[i];
         keys += host[c->dim + i];
     }
-    moment /= (double)c->count;
+    moment = (moment - c->filled) / (double)c->count;  // what was measured
     *lambda = h->trace_ratio > 0 && moment > 0 && keys > 0 ? h->trace_ratio * keys / moment : h->lambda;
     *ratio = keys > 0 ? *lambda * moment / keys : 0;
 }

@@ -61,6 +61,9 @@ def seven_digits(value):
 
 def config_of(meta, tied):
     a = architecture_of(meta)
+    scaling = meta.get(f"{a}.rope.scaling.type", "none")
+    if scaling != "none":
+        raise GgufError(f"rotary scaling {scaling} is not supported")
     heads, hidden = meta[f"{a}.attention.head_count"], meta[f"{a}.embedding_length"]
     config = {
         "architectures": [CLASSES[a]],

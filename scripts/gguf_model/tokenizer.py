@@ -30,6 +30,9 @@ def tokenizer_of(meta):
     pre = meta.get("tokenizer.ggml.pre", "gpt-2")
     if pre not in PRE_TOKENIZERS:
         raise GgufError(f"pre-tokenizer {pre} is not supported")
+    for end in ("bos", "eos"):
+        if meta.get(f"tokenizer.ggml.add_{end}_token"):
+            raise GgufError(f"a tokenizer that adds {end.upper()} to a text is not supported")
     tokens = meta["tokenizer.ggml.tokens"]
     return {
         "version": "1.0",

@@ -197,6 +197,14 @@ static void test_cache(void **state) {
     other = o, other.n_corpus = 0;
     expect_report(m, &other, first, 1, 0);
     expect_report(m, &other, both, 2, 1);
+    // What the model writes ends with its end of text, which may be named outside of the tokenizer's own
+    // file.
+    int32_t eos = m->eos;
+    m->eos = eos == 7 ? 8 : 7;
+    expect_report(m, &o, both, 2, 2);
+    expect_report(m, &other, first, 1, 0);
+    m->eos = eos;
+    expect_report(m, &other, first, 1, 1);
     // A model without weights finds them as well, and the numbers are those of the pass.
     er_model *bare = NULL;
     OK(er_model_load(&bare, dev, models[1], &(er_model_options){.check_only = true}));

@@ -148,6 +148,7 @@ static void test_idle_dimensions(void **state) {
         }
         OK(er_moment_fill_idle(dev, m, &idle));
         assert_int_equal(idle, 2);
+        NEAR(m->filled, 2 * mean, 1e-6 * mean);
         OK(er_moment_fetch(dev, m));
         OK(dev->op->download(dev, NULL, after, m->sum, sizeof after));
         for (size_t i = 0; i < D * D; i++) {
