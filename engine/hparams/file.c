@@ -10,10 +10,11 @@
 // Keys of such files that say nothing this engine does not know from the model itself, or that are looked at
 // elsewhere here.
 static const char *const known_elsewhere[] = {"alg_name", "attn_module_tmp", "batch_size", "depth_first",
-    "depth_last", "device", "fact_token", "family", "fp16", "hidden", "layer_module_tmp", "layer_selection",
-    "layers", "layers_of_model", "lm_head_module", "ln_f_module", "max_length", "mlp_module_tmp",
-    "model_name", "model_parallel", "mom2_adjustment", "mom2_dataset", "mom2_dtype", "mom2_n_samples", "name",
-    "P_loc", "rewrite_module_tmp", "source", "stats_dir", "v_loss_layer", "vocab", NULL};
+    "depth_last", "device", "fact_token", "family", "fp16", "hidden", "inner", "layer_module_tmp",
+    "layer_selection", "layers", "layers_of_model", "lm_head_module", "ln_f_module", "max_length",
+    "mlp_module_tmp", "model_name", "model_parallel", "mom2_adjustment", "mom2_dataset", "mom2_dtype",
+    "mom2_n_samples", "name", "P_loc", "positions_from", "rewrite_module_tmp", "rope_theta", "source",
+    "stats_dir", "v_loss_layer", "vocab_from", "vocab_to", NULL};
 
 static bool known_key(const char *key) {
     for (size_t i = 0; known_elsewhere[i]; i++)

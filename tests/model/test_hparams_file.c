@@ -4,7 +4,8 @@
 #include "io/log.h"
 #include "tests/io/scratch.h"
 
-static const er_arch arch = {.family = "mistral", .layers = 32, .hidden = 4096, .vocab = 32768};
+static const er_arch arch = {
+    .family = "mistral", .layers = 32, .hidden = 4096, .inner = 14336, .vocab = 32768};
 
 static er_hparams preset(void) {
     er_hparams h;
