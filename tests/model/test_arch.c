@@ -65,11 +65,21 @@ static void rope_spellings(void **state) {
     er_arch a;
     OK(parse(&a, "{" LLAMA "}"));
     NEAR(a.rope.base, 10000, 0);
-    // Both spellings: the new one counts.
-    OK(parse(&a, "{" LLAMA ",\"rope_theta\":10000,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2},"
-                 "\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":700}}"));
+    // Both spellings: the same in other words, or nothing in one of them.
+    OK(parse(&a, "{" LLAMA ",\"rope_theta\":700,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2},"
+                 "\"rope_parameters\":{\"rope_type\":\"linear\",\"rope_theta\":700,\"factor\":2.0}}"));
     NEAR(a.rope.base, 700, 0);
-    assert_int_equal(a.rope.scaling, ER_ROPE_PLAIN);
+    NEAR(a.rope.factor, 2, 0);
+    assert_int_equal(a.rope.scaling, ER_ROPE_LINEAR);
+    static const char *const nothing[] = {"null", "{}"};
+    for (size_t i = 0; i < 2; i++) {
+        char json[512];
+        (void)snprintf(json, sizeof json,
+            "{%s,\"rope_scaling\":%s,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":700}}",
+            LLAMA, nothing[i]);
+        OK(parse(&a, json));
+        NEAR(a.rope.base, 700, 0);
+    }
     OK(parse(&a, "{" LLAMA ",\"rope_theta\":300,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}"));
     NEAR(a.rope.base, 300, 0);
     NEAR(a.rope.factor, 2.5, 0);
@@ -180,6 +190,17 @@ static void refusals(void **state) {
         {"{" LLAMA ",\"rms_norm_eps\":-1}", ER_EFORMAT, "rms_norm_eps is -1"},
         {"{" LLAMA ",\"rope_theta\":0}", ER_EFORMAT, "rope_theta is 0"},
         {"{" LLAMA ",\"rope_scaling\":[1]}", ER_EFORMAT, "rope_scaling is not an object"},
+        {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":500000},\"rope_scaling\":{"
+         "\"type\":\"yarn\",\"factor\":4,\"original_max_position_embeddings\":8}}",
+            ER_EFORMAT, "rope_parameters and rope_scaling disagree"},
+        {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"linear\",\"rope_theta\":700,\"factor\":2},"
+         "\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}",  // which has the base 10,000
+            ER_EFORMAT, "rope_parameters and rope_scaling disagree"},
+        {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":4,\"beta_fast\":32},"
+         "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"beta_fast\":16}}",
+            ER_EFORMAT, "rope_parameters and rope_scaling disagree"},
+        {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"default\"},\"rope_scaling\":[1]}", ER_EFORMAT,
+            "rope_scaling is not an object"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}}", ER_EFORMAT,
             "rope factor 0.5 is below 1"},
         {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":2,\"low_freq_factor\":4,\"high_"
