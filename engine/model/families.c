@@ -246,6 +246,7 @@ static const er_family table[] = {
         .window = WINDOW_ALL,
         .rope_part = "partial_rotary_factor",
         .default_rope_part = 1,
+        .original_positions = 4096,
         .slot = {LLAMA_NORMS, [SLOT_QKV] = {"self_attn.qkv_proj", BIAS_NEVER},
             [SLOT_OUT] = {"self_attn.o_proj", BIAS_NEVER}, [SLOT_GATE_UP] = {"mlp.gate_up_proj", BIAS_NEVER},
             [SLOT_DOWN] = {"mlp.down_proj", BIAS_NEVER}},

@@ -7,8 +7,10 @@
 static er_status read_original(
     er_rope_config *r, const cJSON *scaling, const cJSON *config, const char *name, const er_arch *a) {
     er_status rc = ER_OK;
-    r->original_positions = (double)a->positions;
-    ER_TRY(er_json_get_f64(&r->original_positions, scaling, "original_max_position_embeddings", name));
+    size_t fixed = a->row->original_positions;
+    r->original_positions = (double)(fixed ? fixed : a->positions);
+    if (!fixed)
+        ER_TRY(er_json_get_f64(&r->original_positions, scaling, "original_max_position_embeddings", name));
     ER_TRY(er_json_get_f64(&r->original_positions, config, "original_max_position_embeddings", name));
     if (!(r->original_positions >= 1))
         ER_FAIL(ER_EFORMAT, "%s: original_max_position_embeddings is %g", name, r->original_positions);

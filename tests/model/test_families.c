@@ -122,6 +122,25 @@ static void long_contexts(void **state) {
         NEAR(a.rope.short_factor[1], 2.5, 0);
         NEAR(a.rope.attention, sqrt(1 + log(4) / log(8)), 1e-12);
     }
+    // Without the key beside the scaling Phi-3's original context is 4096, whatever the scaling says of it.
+    static const char *const within[] = {"", ",\"original_max_position_embeddings\":8"};
+    for (size_t i = 0; i < 2; i++) {
+        char json[512];
+        (void)snprintf(json, sizeof json,
+            "{%s,\"partial_rotary_factor\":0.25,\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,"
+            "2.5],"
+            "\"long_factor\":[4,8]%s}}",
+            LONG("phi3", "131072"), within[i]);
+        OK(parse(&a, json));
+        NEAR(a.rope.original_positions, 4096, 0);
+        NEAR(a.rope.factor, 32, 0);
+        NEAR(a.rope.attention, sqrt(1 + log(131072.0 / 4096) / log(4096)), 1e-12);
+        assert_int_equal(er_arch_longest_row(&a), 4096);
+    }
+    OK(parse(&a, "{" PHI3 ",\"partial_rotary_factor\":0.25,\"rope_scaling\":{\"type\":\"longrope\","
+                 "\"short_factor\":[1,2.5],\"long_factor\":[4,8]}}"));
+    NEAR(a.rope.attention, 1, 0);  // 32 positions are no stretch of 4096
+    assert_int_equal(er_arch_longest_row(&a), 32);
 }
 
 // The published ramp: pairs below `low` keep their frequency, those above `high` are divided by the factor.
