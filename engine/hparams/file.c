@@ -57,13 +57,15 @@ static bool given(const cJSON *obj, const char *key) {
 static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
     er_status rc = ER_OK;
     er_hparams all = *h;
-    bool lambda = given(obj, "mom2_update_weight"), ratio = given(obj, "mom2_trace_ratio");
-    if (lambda && ratio)
+    bool lambda = given(obj, "mom2_update_weight");
+    double ratio = 0;
+    ER_TRY(er_json_get_f64(&ratio, obj, "mom2_trace_ratio", path));
+    if (lambda && ratio != 0)
         ER_FAIL(ER_ECONFIG, "%s: 'mom2_update_weight' and 'mom2_trace_ratio' exclude each other", path);
     ER_TRY(check_meaning(&all, obj, path));
     ER_TRY(er_hparams_read_layers(&all, obj, path));
     ER_TRY(er_hparams_read_fields(&all, obj, path));
-    if (lambda) all.trace_ratio = 0;
+    if (lambda) all.trace_ratio = 0, all.lambda_guessed = false;
     for (const cJSON *x = obj->child; x; x = x->next)
         if (!known_key(x->string)) er_warn("%s: key '%s' is not known and has no effect", path, x->string);
     size_t used = strlen(all.preset);

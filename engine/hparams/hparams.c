@@ -37,7 +37,7 @@ static er_status rule_of_thumb(er_hparams *h, const cJSON *rule, const er_arch *
     size_t first = z >= 4 ? z - 4 : 0;
     if (first == 0 && z > 0) first = 1;
     for (size_t l = first; l <= z; l++) h->layers[h->n_layers++] = l;
-    h->layers_guessed = true;
+    h->layers_guessed = h->lambda_guessed = true;
     (void)snprintf(h->preset, sizeof h->preset, ER_RULE_OF_THUMB);
     return er_hparams_read_fields(h, rule, "rule");
 }
@@ -108,6 +108,10 @@ er_status er_hparams_check(const er_hparams *h, const er_arch *a) {
     if (!(h->lambda > 0)) return er_fail(ER_ECONFIG, "mom2_update_weight %g is not above 0", h->lambda);
     if (!(h->trace_ratio >= 0))
         return er_fail(ER_ECONFIG, "mom2_trace_ratio %g must not be negative", h->trace_ratio);
+    if (!(h->trace_ratio > 0) && h->lambda_guessed)
+        return er_fail(ER_ECONFIG,
+            "mom2_trace_ratio is 0, and without a preset for this model only a mom2_update_weight (--lambda) "
+            "can take its place");
     if (h->loss_layer && h->loss_layer != a->layers)
         return er_fail(ER_ECONFIG,
             "v_loss_layer %zu: the loss is taken at the model's output, behind layer %zu", h->loss_layer - 1,
