@@ -4,7 +4,7 @@
 
 static void gpt2_keys(void **state) {
     (void)state;
-    er_arch a;
+    er_arch a, b;
     OK(parse(&a, "{" GPT2 ",\"n_inner\":null,\"eos_token_id\":99}"));
     assert_string_equal(a.family, "gpt2");
     assert_int_equal(a.layers, 2);
@@ -33,6 +33,10 @@ static void gpt2_keys(void **state) {
     assert_int_equal(a.eos, -1);
     assert_false(a.tied_head);
     NEAR(a.attention_scale, 1, 0);
+    assert_false(a.scale_by_layer);
+    OK(parse(&b, "{" GPT2 ",\"scale_attn_by_inverse_layer_idx\":true,\"reorder_and_upcast_attn\":true}"));
+    assert_true(b.scale_by_layer);
+    NEAR(b.attention_scale, 0.25, 0);
     // 2 * (qkv 60*180 + out 60*60 + up 60*77 + down 77*60); head 2 * 60 * 7
     NEAR(er_arch_layer_flops(&a), 2.0 * (10800 + 3600 + 4620 + 4620), 0);
     NEAR(er_arch_head_flops(&a), 840, 0);
@@ -168,7 +172,7 @@ static void refusals(void **state) {
         {"{" LLAMA ",\"layer_types\":[\"full_attention\"]}", ER_EFORMAT, "layer_types lists 1 layers of 2"},
         {"{" LLAMA ",\"layer_types\":7}", ER_EFORMAT, "layer_types is not an array"},
         {"{" QWEN2 ",\"use_sliding_window\":true,\"sliding_window\":9,\"layer_types\":[\"sliding_attention\","
-                   "\"full_attention\"]}",
+         "\"full_attention\"]}",
             ER_EUNSUPPORTED, "full attention in layer 1 above a sliding window in layer 0"},
         {"{" QWEN2 ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", ER_EUNSUPPORTED,
             "from layer 1 on, sliding_window from layer 2 on"},
@@ -176,8 +180,7 @@ static void refusals(void **state) {
             "rope_parameters.full_attention"},
         {"{" LLAMA ",\"rope_parameters\":{\"partial_rotary_factor\":0.5}}", ER_EUNSUPPORTED,
             "partial_rotary_factor 0.5: a llama rotates whole heads"},
-        {"{" GPT2 ",\"scale_attn_by_inverse_layer_idx\":true}", ER_EUNSUPPORTED,
-            "scale_attn_by_inverse_layer_idx"},
+        {"{" GPT2 ",\"scale_attn_by_inverse_layer_idx\":1}", ER_EFORMAT, "scale_attn_by_inverse_layer_idx"},
         {"{" GPT2 ",\"add_cross_attention\":true}", ER_EUNSUPPORTED, "add_cross_attention"},
         {"[]", ER_EFORMAT, "not an object"},
         {"{}", ER_EFORMAT, "model_type is missing"},
