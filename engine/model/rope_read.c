@@ -199,9 +199,8 @@ er_status er_rope_read(er_rope_config *out, const cJSON *config, const char *nam
     ER_TRY(read_settings(&other, v4, config, name, a));
     if (!agree(out, &other))
         ER_FAIL(ER_EFORMAT,
-            "%s: rope_parameters and rope_scaling disagree; keep the one that is meant (of rope_scaling "
-            "alone, "
-            "rope_theta stands beside it)",
+            "%s: rope_parameters and rope_scaling disagree: keep the one that is meant (rope_theta stands "
+            "beside a lone rope_scaling)",
             name);
 out:
     return rc;
