@@ -35,6 +35,7 @@ typedef struct er_hparams {
     bool merge_subjects;  // facts that share a subject get one z together
     size_t loss_layer;    // v_loss_layer of a file, counted from 1; 0: not given
     bool layers_guessed;  // no preset and nobody said which layers
+    bool lambda_guessed;  // no preset and nobody said which lambda: it stands for room, not for a weight
     unsigned long long seed;
 } er_hparams;
 

@@ -31,7 +31,8 @@ typedef struct er_arch {
     bool head_norms;                // RMS norm of every q and k head, before rotation
     int32_t position_offset;
     float attention_scale;
-    size_t window, window_from;     // layers from window_from on see that many tokens back; window 0: all see everything
+    bool scale_by_layer;            // layer l divides it by l + 1
+    size_t window, window_from;     // layers from window_from on see that many tokens back; window 0: all see all a row may have
     er_rope_config rope;
     bool attention_bias, mlp_bias;  // of config.json; only families that make biases optional look at them
     int32_t eos;                    // eos_token_id (the first of a list), -1 when absent
@@ -63,7 +64,7 @@ typedef struct er_model {
     float *head_b;
     float *final_w, *final_b;
     float *rope_table;         // [dev] [positions used, rope.dims]; NULL without rotary
-    size_t rope_positions;     // min(positions, 32,768), and the original context under longrope: longer rows are refused by er_run_begin
+    size_t rope_positions;     // er_arch_longest_row with rotary, else 0: longer rows are refused by er_run_begin
     int32_t eos;               // -1 when unknown
     size_t weight_bytes;
 } er_model;
@@ -83,6 +84,8 @@ er_status er_arch_read(er_arch *out, const char *config_path);  // config.json a
 er_status er_arch_parse(er_arch *out, const char *json, size_t len, const char *name);  // its text
 // Rotary cosines and sines as er_device_ops.rope reads them: table [positions, rope.dims].
 void er_rope_table(float *table, const er_rope_config *rope, size_t positions);
+// Positions that a row may have: all of them, of rotary ones at most 32,768, and the original context under longrope.
+size_t er_arch_longest_row(const er_arch *a);
 size_t er_arch_qkv_rows(const er_arch *a);  // (heads + 2 kv_heads) * head_dim
 size_t er_arch_up_rows(const er_arch *a);   // inner, twice that when gated
 // FLOPs of one token through `n` layers (forward, GEMMs only) and through the head.

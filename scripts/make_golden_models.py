@@ -207,6 +207,13 @@ MODELS = {
                    "torch_dtype": "float32", "transformers_version": "4.43.0"},
         "dtype": torch.float32, "z": 0, "shards": 2,
     },
+    # Scores divided by the number of the layer, from 1, and by nothing else.
+    "gpt2_scaled": {
+        "config": GPT2 | {"n_embd": 24, "n_layer": 3, "n_head": 3, "n_positions": 32, "n_inner": 43, "vocab_size": 101,
+                          "layer_norm_epsilon": 1e-5, "scale_attn_weights": False, "scale_attn_by_inverse_layer_idx": True,
+                          "reorder_and_upcast_attn": True, "eos_token_id": 100, "transformers_version": "4.20.0"},
+        "dtype": torch.float32, "z": 0,
+    },
 }
 
 

@@ -94,7 +94,7 @@ static er_status attention_of(er_attention *out, const er_run *r, size_t layer, 
         .ld_qkv = er_arch_qkv_rows(a),
         .qkv = qkv,
         .row_start = r->row_start,
-        .scale = a->attention_scale,
+        .scale = a->scale_by_layer ? a->attention_scale / (float)(layer + 1) : a->attention_scale,
         .window = layer < a->window_from ? 0 : a->window,
         .longest = r->longest,
         .longest_prefix = r->longest_prefix};

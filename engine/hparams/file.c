@@ -10,10 +10,11 @@
 // Keys of such files that say nothing this engine does not know from the model itself, or that are looked at
 // elsewhere here.
 static const char *const known_elsewhere[] = {"alg_name", "attn_module_tmp", "batch_size", "depth_first",
-    "depth_last", "device", "fact_token", "family", "fp16", "hidden", "layer_module_tmp", "layer_selection",
-    "layers", "layers_of_model", "lm_head_module", "ln_f_module", "max_length", "mlp_module_tmp",
-    "model_name", "model_parallel", "mom2_adjustment", "mom2_dataset", "mom2_dtype", "mom2_n_samples", "name",
-    "P_loc", "rewrite_module_tmp", "source", "stats_dir", "v_loss_layer", "vocab", NULL};
+    "depth_last", "device", "fact_token", "family", "fp16", "hidden", "inner", "layer_module_tmp",
+    "layer_selection", "layers", "layers_of_model", "lm_head_module", "ln_f_module", "max_length",
+    "mlp_module_tmp", "model_name", "model_parallel", "mom2_adjustment", "mom2_dataset", "mom2_dtype",
+    "mom2_n_samples", "name", "P_loc", "positions_from", "rewrite_module_tmp", "rope_theta", "source",
+    "stats_dir", "v_loss_layer", "vocab_from", "vocab_to", NULL};
 
 static bool known_key(const char *key) {
     for (size_t i = 0; known_elsewhere[i]; i++)
@@ -56,13 +57,15 @@ static bool given(const cJSON *obj, const char *key) {
 static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
     er_status rc = ER_OK;
     er_hparams all = *h;
-    bool lambda = given(obj, "mom2_update_weight"), ratio = given(obj, "mom2_trace_ratio");
-    if (lambda && ratio)
+    bool lambda = given(obj, "mom2_update_weight");
+    double ratio = 0;
+    ER_TRY(er_json_get_f64(&ratio, obj, "mom2_trace_ratio", path));
+    if (lambda && ratio != 0)
         ER_FAIL(ER_ECONFIG, "%s: 'mom2_update_weight' and 'mom2_trace_ratio' exclude each other", path);
     ER_TRY(check_meaning(&all, obj, path));
     ER_TRY(er_hparams_read_layers(&all, obj, path));
     ER_TRY(er_hparams_read_fields(&all, obj, path));
-    if (lambda) all.trace_ratio = 0;
+    if (lambda) all.trace_ratio = 0, all.lambda_guessed = false;
     for (const cJSON *x = obj->child; x; x = x->next)
         if (!known_key(x->string)) er_warn("%s: key '%s' is not known and has no effect", path, x->string);
     size_t used = strlen(all.preset);

@@ -8,18 +8,26 @@
 #include "engine/hparams/fields.h"
 #include "engine/presets.h"
 
+// A shape alone does not tell who trained it: vocabulary, context and rotary base tell some more apart. The
+// vocabulary is a range, for fine-tuned copies add tokens and padding.
 static bool matches(const cJSON *p, const er_arch *a) {
-    uint64_t layers = 0, hidden = 0, vocab = 0;
+    uint64_t layers = 0, hidden = 0, inner = 0, from = 0, to = UINT64_MAX, positions = 0;
+    double base = a->rope.base;
     const char *family = "";
     (void)er_json_get_str(&family, p, "family", "preset");
     (void)er_json_get_u64(&layers, p, "layers_of_model", "preset");
     (void)er_json_get_u64(&hidden, p, "hidden", "preset");
-    (void)er_json_get_u64(&vocab, p, "vocab", "preset");
-    return !strcmp(family, a->family) && layers == a->layers && hidden == a->hidden &&
-           (!vocab || vocab == a->vocab);
+    (void)er_json_get_u64(&inner, p, "inner", "preset");
+    (void)er_json_get_u64(&from, p, "vocab_from", "preset");
+    (void)er_json_get_u64(&to, p, "vocab_to", "preset");
+    (void)er_json_get_u64(&positions, p, "positions_from", "preset");
+    (void)er_json_get_f64(&base, p, "rope_theta", "preset");
+    return !strcmp(family, a->family) && layers == a->layers && hidden == a->hidden && inner == a->inner &&
+           from <= a->vocab && a->vocab <= to && positions <= a->positions && fabs(base - a->rope.base) < 0.5;
 }
 
-// Five layers that end a quarter of the way up, as the published settings of larger models do.
+// Up to five layers that end a quarter of the way up, as the published settings of larger models do; never
+// layer 0, unless it is the only one.
 static er_status rule_of_thumb(er_hparams *h, const cJSON *rule, const er_arch *a) {
     double last = 0.25;
     er_status rc = er_json_get_f64(&last, rule, "depth_last", "rule");
@@ -29,7 +37,7 @@ static er_status rule_of_thumb(er_hparams *h, const cJSON *rule, const er_arch *
     size_t first = z >= 4 ? z - 4 : 0;
     if (first == 0 && z > 0) first = 1;
     for (size_t l = first; l <= z; l++) h->layers[h->n_layers++] = l;
-    h->layers_guessed = true;
+    h->layers_guessed = h->lambda_guessed = true;
     (void)snprintf(h->preset, sizeof h->preset, ER_RULE_OF_THUMB);
     return er_hparams_read_fields(h, rule, "rule");
 }
@@ -100,6 +108,10 @@ er_status er_hparams_check(const er_hparams *h, const er_arch *a) {
     if (!(h->lambda > 0)) return er_fail(ER_ECONFIG, "mom2_update_weight %g is not above 0", h->lambda);
     if (!(h->trace_ratio >= 0))
         return er_fail(ER_ECONFIG, "mom2_trace_ratio %g must not be negative", h->trace_ratio);
+    if (!(h->trace_ratio > 0) && h->lambda_guessed)
+        return er_fail(ER_ECONFIG,
+            "mom2_trace_ratio is 0, and without a preset for this model only a mom2_update_weight (--lambda) "
+            "can take its place");
     if (h->loss_layer && h->loss_layer != a->layers)
         return er_fail(ER_ECONFIG,
             "v_loss_layer %zu: the loss is taken at the model's output, behind layer %zu", h->loss_layer - 1,

@@ -18,6 +18,7 @@ static er_status resolve_hparams(er_job *j) {
     if (o->lambda > 0) {
         h->lambda = o->lambda;
         h->trace_ratio = 0;
+        h->lambda_guessed = false;
     }
     if (o->steps) h->steps = o->steps;
     if (o->seed) h->seed = o->seed;

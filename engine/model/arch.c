@@ -11,6 +11,7 @@
 #define MAX_WIDTH ((uint64_t)1 << 20)  // keeps every product of two sizes far below 2^63
 #define MAX_VOCAB ((uint64_t)1 << 28)
 #define MAX_LAYERS 4096u
+#define MAX_ROPE_POSITIONS 32768u
 
 // One size under any of its names. Absent everywhere: *out stays, *found is false.
 static er_status get_size(
@@ -239,6 +240,14 @@ er_status er_arch_read(er_arch *out, const char *config_path) {
 out:
     free(text);
     return rc;
+}
+
+size_t er_arch_longest_row(const er_arch *a) {
+    const er_rope_config *r = &a->rope;
+    size_t n = a->positions < MAX_ROPE_POSITIONS ? a->positions : MAX_ROPE_POSITIONS;
+    if (r->style == ER_ROPE_NONE) return a->positions;
+    return r->scaling == ER_ROPE_LONG && r->original_positions < (double)n ? (size_t)r->original_positions
+                                                                           : n;
 }
 
 size_t er_arch_qkv_rows(const er_arch *a) { return (a->heads + 2 * a->kv_heads) * a->head_dim; }

@@ -3,16 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
-// GPT-2 alone can turn off or vary the 1/sqrt(head_dim) of its scores.
+// GPT-2 alone can turn off or vary the 1/sqrt(head_dim) of its scores. Its reorder_and_upcast_attn is about
+// half precision.
 static er_status check_gpt2(const cJSON *config, const char *name, er_arch *a) {
     er_status rc = ER_OK;
-    bool scaled = true, by_layer = false, cross = false;
+    bool scaled = true, cross = false;
     ER_TRY(er_json_get_bool(&scaled, config, "scale_attn_weights", name));
-    ER_TRY(er_json_get_bool(&by_layer, config, "scale_attn_by_inverse_layer_idx", name));
+    ER_TRY(er_json_get_bool(&a->scale_by_layer, config, "scale_attn_by_inverse_layer_idx", name));
     ER_TRY(er_json_get_bool(&cross, config, "add_cross_attention", name));
-    if (by_layer)
-        ER_FAIL(ER_EUNSUPPORTED,
-            "%s: scale_attn_by_inverse_layer_idx: a score scale of its own per layer is not supported", name);
     if (cross)
         ER_FAIL(
             ER_EUNSUPPORTED, "%s: add_cross_attention: only decoders that stand alone are supported", name);
@@ -246,6 +244,7 @@ static const er_family table[] = {
         .window = WINDOW_ALL,
         .rope_part = "partial_rotary_factor",
         .default_rope_part = 1,
+        .original_positions = 4096,
         .slot = {LLAMA_NORMS, [SLOT_QKV] = {"self_attn.qkv_proj", BIAS_NEVER},
             [SLOT_OUT] = {"self_attn.o_proj", BIAS_NEVER}, [SLOT_GATE_UP] = {"mlp.gate_up_proj", BIAS_NEVER},
             [SLOT_DOWN] = {"mlp.down_proj", BIAS_NEVER}},

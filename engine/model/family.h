@@ -56,20 +56,21 @@ typedef struct er_family {
     size_t default_kv_heads, default_head_dim;  // 0: as many as heads; hidden / heads
     er_norm_kind norm;
     bool norm_bias, conv1d, gated, parallel_residual, default_tied,
-        inner_is_4h,                                   // inner_is_4h: unless config.json says
-        default_attention_bias, fused_by_head;         // fused_by_head: SLOT_QKV's rows are [heads, q|k|v, head_dim]
+        inner_is_4h,                            // inner_is_4h: unless config.json says
+        default_attention_bias, fused_by_head;  // fused_by_head: SLOT_QKV's rows are [heads, q|k|v, head_dim]
     er_window_rule window;
     size_t default_window;
-    er_rope_style rope;                                // ER_ROPE_NONE: learned positions
+    er_rope_style rope;  // ER_ROPE_NONE: learned positions
     double default_rope_base;
-    // Where config.json has base and rotated part of a head; NULL: "rope_theta", and no part. rope_dims counts
-    // dimensions instead.
+    // Where config.json has base and rotated part of a head; NULL: "rope_theta", and no part. rope_dims
+    // counts dimensions instead.
     const char *rope_base, *rope_part, *rope_dims;
     double default_rope_part;
     size_t default_rope_dims;
-    int32_t position_offset;                           // of learned positions
-    const char *embed, *position, *final_norm;         // module names
-    const char *head[2];                               // either name; the head stands outside the prefix
+    size_t original_positions;                  // 0, or the original context whatever the scaling says of it
+    int32_t position_offset;                    // of learned positions
+    const char *embed, *position, *final_norm;  // module names
+    const char *head[2];                        // either name; the head stands outside the prefix
     bool head_bias;
     const char *layer;  // "h" or "layers": layer i is "<prefix><layer>.<i>."
     er_slot_name slot[SLOT_COUNT];

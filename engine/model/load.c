@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_ROPE_POSITIONS 32768u
-
 typedef struct er_loader {
     er_model *m;
     const er_places *places;
@@ -187,14 +185,6 @@ out:
     return rc;
 }
 
-static size_t usable_positions(const er_arch *a) {
-    size_t n = a->positions < MAX_ROPE_POSITIONS ? a->positions : MAX_ROPE_POSITIONS;
-    if (a->rope.style == ER_ROPE_NONE) return 0;
-    return a->rope.scaling == ER_ROPE_LONG && a->rope.original_positions < (double)n
-               ? (size_t)a->rope.original_positions
-               : n;
-}
-
 static er_status check_editable(const er_model *m, const er_places *p, const er_model_options *o) {
     for (size_t i = 0; o && i < o->n_editable; i++) {
         size_t layer = o->editable[i];
@@ -226,7 +216,7 @@ static er_status open_checked(
     if (!config) ER_FAIL(ER_ENOMEM, "a path in %s", dir);
     ER_TRY(er_arch_read(&m->arch, config));
     m->eos = m->arch.eos;
-    m->rope_positions = usable_positions(&m->arch);
+    m->rope_positions = m->arch.learned_positions ? 0 : er_arch_longest_row(&m->arch);
     ER_TRY(er_checkpoint_open(&m->checkpoint, dir));
     ER_TRY(er_places_find(places, &m->arch, m->checkpoint));
     ER_TRY(check_editable(m, places, options));

@@ -7,8 +7,10 @@
 static er_status read_original(
     er_rope_config *r, const cJSON *scaling, const cJSON *config, const char *name, const er_arch *a) {
     er_status rc = ER_OK;
-    r->original_positions = (double)a->positions;
-    ER_TRY(er_json_get_f64(&r->original_positions, scaling, "original_max_position_embeddings", name));
+    size_t fixed = a->row->original_positions;
+    r->original_positions = (double)(fixed ? fixed : a->positions);
+    if (!fixed)
+        ER_TRY(er_json_get_f64(&r->original_positions, scaling, "original_max_position_embeddings", name));
     ER_TRY(er_json_get_f64(&r->original_positions, config, "original_max_position_embeddings", name));
     if (!(r->original_positions >= 1))
         ER_FAIL(ER_EFORMAT, "%s: original_max_position_embeddings is %g", name, r->original_positions);
@@ -110,21 +112,17 @@ out:
     return rc;
 }
 
-// v5 writes rope_parameters; a file that has both spellings means the new one.
-static er_status find_settings(const cJSON **out, const cJSON *config, const char *name) {
-    const char *keys[] = {"rope_parameters", "rope_scaling"};
+// Settings under one of the two spellings; NULL when there are none.
+static er_status find_settings(const cJSON **out, const cJSON *config, const char *key, const char *name) {
+    const cJSON *s = cJSON_GetObjectItemCaseSensitive(config, key);
     *out = NULL;
-    for (size_t i = 0; i < 2 && !*out; i++) {
-        const cJSON *s = cJSON_GetObjectItemCaseSensitive(config, keys[i]);
-        if (!s || cJSON_IsNull(s)) continue;
-        if (!cJSON_IsObject(s)) return er_fail(ER_EFORMAT, "%s: %s is not an object", name, keys[i]);
-        for (const cJSON *e = s->child; e; e = e->next)
-            if (cJSON_IsObject(e))
-                return er_fail(ER_EUNSUPPORTED,
-                    "%s: %s.%s: rotary settings per kind of layer are not supported", name, keys[i],
-                    e->string);
-        *out = s;
-    }
+    if (!s || cJSON_IsNull(s)) return ER_OK;
+    if (!cJSON_IsObject(s)) return er_fail(ER_EFORMAT, "%s: %s is not an object", name, key);
+    for (const cJSON *e = s->child; e; e = e->next)
+        if (cJSON_IsObject(e))
+            return er_fail(ER_EUNSUPPORTED, "%s: %s.%s: rotary settings per kind of layer are not supported",
+                name, key, e->string);
+    if (s->child) *out = s;
     return ER_OK;
 }
 
@@ -153,14 +151,13 @@ out:
     return rc;
 }
 
-er_status er_rope_read(er_rope_config *out, const cJSON *config, const char *name, const er_arch *a) {
+static er_status read_settings(
+    er_rope_config *out, const cJSON *s, const cJSON *config, const char *name, const er_arch *a) {
     er_status rc = ER_OK;
     const er_family *f = a->row;
-    const cJSON *s = NULL;
     const char *type = NULL;
     double part = f->rope_part ? f->default_rope_part : 1;
     er_rope_config r = {.style = f->rope, .base = f->default_rope_base, .factor = 1, .attention = 1};
-    ER_TRY(find_settings(&s, config, name));
     ER_TRY(er_json_get_f64(&r.base, config, f->rope_base ? f->rope_base : "rope_theta", name));
     ER_TRY(er_json_get_f64(&part, config, f->rope_part ? f->rope_part : "partial_rotary_factor", name));
     if (s) {
@@ -173,6 +170,38 @@ er_status er_rope_read(er_rope_config *out, const cJSON *config, const char *nam
     ER_TRY(read_dims(&r, part, config, name, a));
     if (type) ER_TRY(read_scaling(&r, type, s, config, name, a));
     *out = r;
+out:
+    return rc;
+}
+
+static bool same(double x, double y) { return !(x < y) && !(x > y); }
+
+static bool agree(const er_rope_config *a, const er_rope_config *b) {
+    for (size_t i = 0; a->scaling == ER_ROPE_LONG && i < a->dims / 2; i++)
+        if (!same((double)a->short_factor[i], (double)b->short_factor[i])) return false;
+    return a->dims == b->dims && a->scaling == b->scaling && a->whole_pairs == b->whole_pairs &&
+           same(a->base, b->base) && same(a->factor, b->factor) && same(a->attention, b->attention) &&
+           same(a->low_freq_factor, b->low_freq_factor) && same(a->high_freq_factor, b->high_freq_factor) &&
+           same(a->original_positions, b->original_positions) && same(a->beta_fast, b->beta_fast) &&
+           same(a->beta_slow, b->beta_slow);
+}
+
+// v5 writes rope_parameters and lets a rope_scaling replace them, v4 knows rope_scaling alone, with the base
+// beside it. Both in one file are one meaning only if either alone gives the same rotation.
+er_status er_rope_read(er_rope_config *out, const cJSON *config, const char *name, const er_arch *a) {
+    er_status rc = ER_OK;
+    const cJSON *v4, *v5;
+    er_rope_config other;
+    ER_TRY(find_settings(&v5, config, "rope_parameters", name));
+    ER_TRY(find_settings(&v4, config, "rope_scaling", name));
+    ER_TRY(read_settings(out, v5 ? v5 : v4, config, name, a));
+    if (!v4 || !v5) goto out;
+    ER_TRY(read_settings(&other, v4, config, name, a));
+    if (!agree(out, &other))
+        ER_FAIL(ER_EFORMAT,
+            "%s: rope_parameters and rope_scaling disagree: keep the one that is meant (rope_theta stands "
+            "beside a lone rope_scaling)",
+            name);
 out:
     return rc;
 }

@@ -2,8 +2,10 @@
 #include "engine/model/family.h"
 #include <string.h>
 
-// The list must be full attention below and sliding windows from some layer on: `from`, or a->layers.
-static er_status read_list(size_t *from, const cJSON *list, const char *name, const er_arch *a) {
+// The list must be full attention below and sliding windows from some layer on: `from`, or a->layers. Where
+// no window is within reach, any order is the same.
+static er_status read_list(
+    size_t *from, const cJSON *list, bool within_reach, const char *name, const er_arch *a) {
     er_status rc = ER_OK;
     size_t n = 0;
     if (!cJSON_IsArray(list)) ER_FAIL(ER_EFORMAT, "%s: layer_types is not an array", name);
@@ -13,7 +15,7 @@ static er_status read_list(size_t *from, const cJSON *list, const char *name, co
         bool full = !strcmp(kind, "full_attention");
         if (!full && strcmp(kind, "sliding_attention") != 0)
             ER_FAIL(ER_EUNSUPPORTED, "%s: layer_types: '%.40s' in layer %zu is not supported", name, kind, n);
-        if (full && *from < a->layers)
+        if (within_reach && full && *from < a->layers)
             ER_FAIL(ER_EUNSUPPORTED,
                 "%s: layer_types: full attention in layer %zu above a sliding window in layer %zu is not "
                 "supported",
@@ -30,7 +32,7 @@ er_status er_window_read(er_arch *a, const cJSON *config, const char *name) {
     const er_window_rule rule = a->row->window;
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, "sliding_window"),
                 *list = cJSON_GetObjectItemCaseSensitive(config, "layer_types");
-    bool use = rule == WINDOW_ALL;
+    bool use = rule == WINDOW_ALL, within_reach = true;
     uint64_t window = a->row->default_window, lowest = 28;
     size_t from = 0, listed = 0;
     if (rule == WINDOW_UPPER) {
@@ -41,12 +43,13 @@ er_status er_window_read(er_arch *a, const cJSON *config, const char *name) {
     if (cJSON_IsNull(item)) use = false;
     if (use) ER_TRY(er_json_get_u64(&window, config, "sliding_window", name));
     if (use && item && !window) ER_FAIL(ER_EFORMAT, "%s: sliding_window is 0", name);
-    if (!use || !window) window = 0, from = a->layers;
+    if (use && window >= er_arch_longest_row(a)) within_reach = false;
+    if (!use || !window || !within_reach) window = 0, from = a->layers;
     if (list && !cJSON_IsNull(list)) {
-        ER_TRY(read_list(&listed, list, name, a));
+        ER_TRY(read_list(&listed, list, within_reach, name, a));
         // Only the families with a rule for some layers go by the list; elsewhere it may but agree.
         if (rule == WINDOW_UPPER && window) from = listed;
-        if (listed != from)
+        if (within_reach && listed != from)
             ER_FAIL(ER_EUNSUPPORTED,
                 "%s: layer_types has sliding windows from layer %zu on, sliding_window from layer %zu on",
                 name, listed, from);

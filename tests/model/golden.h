@@ -11,7 +11,7 @@
 static const char *const models[] = {"gpt2_prefixed", "gpt2_bare_f16", "llama_gqa", "llama_tied_bf16",
     "llama_bias_sharded", "qwen2_gqa", "qwen2_window_yarn", "mistral_window", "mistral_wide_heads",
     "gptj_f16", "gptj_sharded", "neox_parallel", "neox_sequential", "opt_f16", "opt_unbiased", "qwen3_gqa",
-    "qwen3_tied_bias", "phi3_window", "phi3_longrope"};
+    "qwen3_tied_bias", "phi3_window", "phi3_longrope", "gpt2_scaled"};
 enum { MODELS = sizeof models / sizeof models[0] };
 
 static er_device *golden_dev;

@@ -4,7 +4,7 @@
 
 static void gpt2_keys(void **state) {
     (void)state;
-    er_arch a;
+    er_arch a, b;
     OK(parse(&a, "{" GPT2 ",\"n_inner\":null,\"eos_token_id\":99}"));
     assert_string_equal(a.family, "gpt2");
     assert_int_equal(a.layers, 2);
@@ -33,6 +33,10 @@ static void gpt2_keys(void **state) {
     assert_int_equal(a.eos, -1);
     assert_false(a.tied_head);
     NEAR(a.attention_scale, 1, 0);
+    assert_false(a.scale_by_layer);
+    OK(parse(&b, "{" GPT2 ",\"scale_attn_by_inverse_layer_idx\":true,\"reorder_and_upcast_attn\":true}"));
+    assert_true(b.scale_by_layer);
+    NEAR(b.attention_scale, 0.25, 0);
     // 2 * (qkv 60*180 + out 60*60 + up 60*77 + down 77*60); head 2 * 60 * 7
     NEAR(er_arch_layer_flops(&a), 2.0 * (10800 + 3600 + 4620 + 4620), 0);
     NEAR(er_arch_head_flops(&a), 840, 0);
@@ -65,11 +69,21 @@ static void rope_spellings(void **state) {
     er_arch a;
     OK(parse(&a, "{" LLAMA "}"));
     NEAR(a.rope.base, 10000, 0);
-    // Both spellings: the new one counts.
-    OK(parse(&a, "{" LLAMA ",\"rope_theta\":10000,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2},"
-                 "\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":700}}"));
+    // Both spellings: the same in other words, or nothing in one of them.
+    OK(parse(&a, "{" LLAMA ",\"rope_theta\":700,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2},"
+                 "\"rope_parameters\":{\"rope_type\":\"linear\",\"rope_theta\":700,\"factor\":2.0}}"));
     NEAR(a.rope.base, 700, 0);
-    assert_int_equal(a.rope.scaling, ER_ROPE_PLAIN);
+    NEAR(a.rope.factor, 2, 0);
+    assert_int_equal(a.rope.scaling, ER_ROPE_LINEAR);
+    static const char *const nothing[] = {"null", "{}"};
+    for (size_t i = 0; i < 2; i++) {
+        char json[512];
+        (void)snprintf(json, sizeof json,
+            "{%s,\"rope_scaling\":%s,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":700}}",
+            LLAMA, nothing[i]);
+        OK(parse(&a, json));
+        NEAR(a.rope.base, 700, 0);
+    }
     OK(parse(&a, "{" LLAMA ",\"rope_theta\":300,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}"));
     NEAR(a.rope.base, 300, 0);
     NEAR(a.rope.factor, 2.5, 0);
@@ -147,13 +161,18 @@ static void refusals(void **state) {
         {"{" GPTJ ",\"rotary_dim\":18}", ER_EFORMAT, "rotary_dim is 18, a head has 16 dimensions"},
         {"{" GPTJ "}", ER_EFORMAT, "rotary_dim is 64"},
         {"{" MISTRAL ",\"sliding_window\":0}", ER_EFORMAT, "sliding_window is 0"},
-        {"{" MISTRAL ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", ER_EUNSUPPORTED,
-            "sliding windows from layer 1 on, sliding_window from layer 0 on"},
+        {"{" MISTRAL ",\"sliding_window\":32,\"layer_types\":[\"full_attention\",\"chunked_attention\"]}",
+            ER_EUNSUPPORTED, "'chunked_attention' in layer 1"},
+        {"{" MISTRAL ",\"sliding_window\":32,\"layer_types\":[\"full_attention\"]}", ER_EFORMAT,
+            "layer_types lists 1 layers of 2"},
+        {"{" MISTRAL ",\"sliding_window\":9,\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
+            ER_EUNSUPPORTED, "sliding windows from layer 1 on, sliding_window from layer 0 on"},
         {"{" LLAMA ",\"layer_types\":[\"full_attention\",\"chunked_attention\"]}", ER_EUNSUPPORTED,
             "'chunked_attention' in layer 1"},
         {"{" LLAMA ",\"layer_types\":[\"full_attention\"]}", ER_EFORMAT, "layer_types lists 1 layers of 2"},
         {"{" LLAMA ",\"layer_types\":7}", ER_EFORMAT, "layer_types is not an array"},
-        {"{" QWEN2 ",\"use_sliding_window\":true,\"layer_types\":[\"sliding_attention\",\"full_attention\"]}",
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"sliding_window\":9,\"layer_types\":[\"sliding_attention\","
+         "\"full_attention\"]}",
             ER_EUNSUPPORTED, "full attention in layer 1 above a sliding window in layer 0"},
         {"{" QWEN2 ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", ER_EUNSUPPORTED,
             "from layer 1 on, sliding_window from layer 2 on"},
@@ -161,8 +180,7 @@ static void refusals(void **state) {
             "rope_parameters.full_attention"},
         {"{" LLAMA ",\"rope_parameters\":{\"partial_rotary_factor\":0.5}}", ER_EUNSUPPORTED,
             "partial_rotary_factor 0.5: a llama rotates whole heads"},
-        {"{" GPT2 ",\"scale_attn_by_inverse_layer_idx\":true}", ER_EUNSUPPORTED,
-            "scale_attn_by_inverse_layer_idx"},
+        {"{" GPT2 ",\"scale_attn_by_inverse_layer_idx\":1}", ER_EFORMAT, "scale_attn_by_inverse_layer_idx"},
         {"{" GPT2 ",\"add_cross_attention\":true}", ER_EUNSUPPORTED, "add_cross_attention"},
         {"[]", ER_EFORMAT, "not an object"},
         {"{}", ER_EFORMAT, "model_type is missing"},
@@ -180,6 +198,17 @@ static void refusals(void **state) {
         {"{" LLAMA ",\"rms_norm_eps\":-1}", ER_EFORMAT, "rms_norm_eps is -1"},
         {"{" LLAMA ",\"rope_theta\":0}", ER_EFORMAT, "rope_theta is 0"},
         {"{" LLAMA ",\"rope_scaling\":[1]}", ER_EFORMAT, "rope_scaling is not an object"},
+        {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":500000},\"rope_scaling\":{"
+         "\"type\":\"yarn\",\"factor\":4,\"original_max_position_embeddings\":8}}",
+            ER_EFORMAT, "rope_parameters and rope_scaling disagree"},
+        {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"linear\",\"rope_theta\":700,\"factor\":2},"
+         "\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}",  // which has the base 10,000
+            ER_EFORMAT, "rope_parameters and rope_scaling disagree"},
+        {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":4,\"beta_fast\":32},"
+         "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"beta_fast\":16}}",
+            ER_EFORMAT, "rope_parameters and rope_scaling disagree"},
+        {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"default\"},\"rope_scaling\":[1]}", ER_EFORMAT,
+            "rope_scaling is not an object"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}}", ER_EFORMAT,
             "rope factor 0.5 is below 1"},
         {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":2,\"low_freq_factor\":4,\"high_"

@@ -42,6 +42,13 @@ static void switches(void **state) {
     assert_int_equal(a.window, 0);
 }
 
+#define LONG(type, positions)                                                                                \
+    "\"model_type\":\"" type "\",\"intermediate_size\":96,\"hidden_size\":64,\"num_hidden_layers\":2,"       \
+    "\"num_key_value_heads\":2,\"num_attention_heads\":4,\"vocab_size\":100,\"max_position_"                 \
+    "embeddings\":" positions
+#define ALTERNATING "\"layer_types\":[\"sliding_attention\",\"full_attention\"]"
+
+// A window as long as the longest row is none.
 static void windows(void **state) {
     (void)state;
     static const struct {
@@ -49,17 +56,31 @@ static void windows(void **state) {
         size_t window, from;
     } cases[] = {
         {"{" LLAMA ",\"sliding_window\":4}", 0, 0},
-        {"{" MISTRAL "}", 4096, 0},
+        {"{" MISTRAL "}", 0, 0},  // 4096, of 32 positions
+        {"{" MISTRAL ",\"sliding_window\":32}", 0, 0},
+        {"{" MISTRAL ",\"sliding_window\":31}", 31, 0},
+        {"{" MISTRAL ",\"sliding_window\":32,\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", 0,
+            0},
+        {"{" MISTRAL ",\"sliding_window\":32,\"layer_types\":[\"sliding_attention\",\"full_attention\"]}", 0,
+            0},
+        {"{" PHI3
+         ",\"sliding_window\":8,\"partial_rotary_factor\":0.25,\"original_max_position_embeddings\":8,"
+         "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,2],\"long_factor\":[4,8]}}",
+            0, 0},
         {"{" MISTRAL ",\"sliding_window\":null}", 0, 0},
         {"{" MISTRAL ",\"sliding_window\":7}", 7, 0},
         {"{" PHI3 ",\"sliding_window\":9}", 9, 0},
         {"{" QWEN2 ",\"sliding_window\":9}", 0, 0},
         {"{" QWEN2 ",\"sliding_window\":9,\"use_sliding_window\":true}", 0, 0},  // from layer 28 on
         {"{" QWEN2 ",\"sliding_window\":9,\"use_sliding_window\":true,\"max_window_layers\":1}", 9, 1},
-        {"{" QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0}", 4096, 0},
-        {"{" QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0,"
+        {"{" LONG("mistral", "40000") "}", 4096, 0},
+        {"{" LONG("mistral", "40000") ",\"sliding_window\":32767}", 32767, 0},
+        {"{" LONG("mistral", "40000") ",\"sliding_window\":32768," ALTERNATING "}", 0, 0},
+        {"{" LONG("qwen2", "40000") ",\"use_sliding_window\":true,\"max_window_layers\":0}", 4096, 0},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0}", 0, 0},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0,\"sliding_window\":9,"
          "\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
-            4096, 1},
+            9, 1},
         {"{" QWEN2 ",\"use_sliding_window\":true,\"sliding_window\":null,\"max_window_layers\":0}", 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -101,6 +122,25 @@ static void long_contexts(void **state) {
         NEAR(a.rope.short_factor[1], 2.5, 0);
         NEAR(a.rope.attention, sqrt(1 + log(4) / log(8)), 1e-12);
     }
+    // Without the key beside the scaling Phi-3's original context is 4096, whatever the scaling says of it.
+    static const char *const within[] = {"", ",\"original_max_position_embeddings\":8"};
+    for (size_t i = 0; i < 2; i++) {
+        char json[512];
+        (void)snprintf(json, sizeof json,
+            "{%s,\"partial_rotary_factor\":0.25,\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,"
+            "2.5],"
+            "\"long_factor\":[4,8]%s}}",
+            LONG("phi3", "131072"), within[i]);
+        OK(parse(&a, json));
+        NEAR(a.rope.original_positions, 4096, 0);
+        NEAR(a.rope.factor, 32, 0);
+        NEAR(a.rope.attention, sqrt(1 + log(131072.0 / 4096) / log(4096)), 1e-12);
+        assert_int_equal(er_arch_longest_row(&a), 4096);
+    }
+    OK(parse(&a, "{" PHI3 ",\"partial_rotary_factor\":0.25,\"rope_scaling\":{\"type\":\"longrope\","
+                 "\"short_factor\":[1,2.5],\"long_factor\":[4,8]}}"));
+    NEAR(a.rope.attention, 1, 0);  // 32 positions are no stretch of 4096
+    assert_int_equal(er_arch_longest_row(&a), 32);
 }
 
 // The published ramp: pairs below `low` keep their frequency, those above `high` are divided by the factor.

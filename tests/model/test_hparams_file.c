@@ -4,7 +4,8 @@
 #include "io/log.h"
 #include "tests/io/scratch.h"
 
-static const er_arch arch = {.family = "mistral", .layers = 32, .hidden = 4096, .vocab = 32768};
+static const er_arch arch = {
+    .family = "mistral", .layers = 32, .hidden = 4096, .inner = 14336, .vocab = 32768};
 
 static er_hparams preset(void) {
     er_hparams h;
@@ -159,10 +160,41 @@ static void test_ratio(void **state) {
     FAILS(er_hparams_check(&h, &arch), ER_ECONFIG, "mom2_trace_ratio -1 must not be negative");
 }
 
+// A ratio of 0 leaves lambda to whoever gave one; a model without a preset has none to fall back on.
+static void test_no_ratio(void **state) {
+    (void)state;
+    er_hparams h = preset();
+    OK(merge(&h, "a.yaml", "mom2_trace_ratio: 0\n"));
+    OK(er_hparams_check(&h, &arch));
+    NEAR(h.lambda, 15000, 0);
+    OK(merge(&h, "b.yaml", "mom2_trace_ratio: 0\nmom2_update_weight: 70\n"));
+    OK(er_hparams_check(&h, &arch));
+    NEAR(h.lambda, 70, 0);
+    FAILS(merge(&h, "c.yaml", "mom2_trace_ratio: .inf\n"), ER_ECONFIG, "c.yaml");
+    FAILS(merge(&h, "d.json", "{\"mom2_trace_ratio\": 1e999}"), ER_ECONFIG, "d.json");
+    FAILS(merge(&h, "e.yaml", "mom2_trace_ratio: -1\nmom2_update_weight: 70\n"), ER_ECONFIG,
+        "exclude each other");
+
+    er_arch unknown = arch;
+    unknown.inner = 100;
+    OK(er_hparams_resolve(&h, &unknown, "reference"));
+    OK(er_hparams_check(&h, &unknown));
+    er_hparams guess = h;
+    OK(merge(&h, "f.yaml", "mom2_trace_ratio: 0\n"));
+    FAILS(er_hparams_check(&h, &unknown), ER_ECONFIG, "mom2_trace_ratio is 0, and without a preset");
+    OK(merge(&h, "g.json", "{\"mom2_trace_ratio\": 0, \"mom2_update_weight\": 70}"));
+    OK(er_hparams_check(&h, &unknown));
+    NEAR(h.lambda, 70, 0);
+    NEAR(h.trace_ratio, 0, 0);
+    OK(merge(&guess, "h.json", "{\"mom2_update_weight\": 70}"));
+    OK(merge(&guess, "i.json", "{\"mom2_trace_ratio\": 0}"));  // after a word of the caller's own
+    OK(er_hparams_check(&guess, &unknown));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_as_json),
         cmocka_unit_test(test_other_meanings), cmocka_unit_test(test_loss_layer),
-        cmocka_unit_test(test_without_effect), cmocka_unit_test(test_ratio)};
+        cmocka_unit_test(test_without_effect), cmocka_unit_test(test_ratio), cmocka_unit_test(test_no_ratio)};
     er_log_set_level(ER_LOG_QUIET);
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
