@@ -178,8 +178,9 @@ typedef struct er_pattern {
     char *literal;  // NULL: a regular expression
     size_t len;
     regex_t *regex;
+    char *expression;  // what it was made of, for messages
 } er_pattern;
-er_status er_regex_new(regex_t **out, const char *pattern, const char *name);
+er_status er_pattern_regex(er_pattern *p, const char *expression, const char *name);
 er_status er_pattern_literal(er_pattern *p, const char *literal, const char *type, const char *name);
 void er_pattern_free(er_pattern *p);
 // Matches and what lies between them, in order, into s->cuts and s->hit.

@@ -193,7 +193,7 @@ static er_status load_decoder_step(er_decoder *d, const cJSON *node, const char 
     const char *regex = NULL, *scheme = "always";
     if (d->kind == DECODE_REPLACE) {
         ER_TRY(er_part_pattern(&d->pattern, &regex, node, type, name));
-        if (regex) ER_TRY(er_regex_new(&d->pattern.regex, regex, name));
+        if (regex) ER_TRY(er_pattern_regex(&d->pattern, regex, name));
         ER_TRY(er_part_string(&d->content, &d->len, node, "content", type, name));
     } else if (d->kind == DECODE_STRIP) {
         ER_TRY(er_part_char(&d->content, &d->len, node, "content", type, name));

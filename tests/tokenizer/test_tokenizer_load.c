@@ -260,6 +260,38 @@ static void test_template(void **state) {
     refused((parts){.post = TEMPLATE(TOKEN("<s>"))}, ER_EUNSUPPORTED, "without a sequence A");
 }
 
+// \K inside of a lookbehind: matches that begin before the end of the one before them, in every place that
+// has a pattern.
+static void test_matches_out_of_order(void **state) {
+    (void)state;
+    static const char *const expressions[] = {"(?<=\\\\Ka)b|a", "a|(?<=\\\\Kaa*)b", "ab|(?<=\\\\Kab)c"};
+    const int32_t ids[] = {6, 6};
+    er_tokenizer *t;
+    er_tokens out = {0};
+    for (size_t i = 0; i < 3; i++) {
+        char part[256], *text = NULL;
+        snprintf(part, sizeof part, "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"%s\"},\"content\":\"c\"}",
+            expressions[i]);
+        t = make((parts){.normalizer = part, .decoder = part});
+        FAILS(er_tokenizer_encode(t, &out, "abcabc", 6, false), ER_EUNSUPPORTED, "has matches that overlap");
+        FAILS(er_tokenizer_decode(t, &text, ids, 2, false), ER_EUNSUPPORTED, "has matches that overlap");
+        assert_null(text);
+        er_tokenizer_free(t);
+        snprintf(part, sizeof part,
+            "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Isolated\",\"invert\":false}",
+            expressions[i]);
+        t = make((parts){.pre = part});
+        FAILS(er_tokenizer_encode(t, &out, "abcabc", 6, false), ER_EUNSUPPORTED, "\\Ka");
+        er_tokenizer_free(t);
+    }
+    // Elsewhere \K only cuts a match short.
+    t = make((parts){
+        .normalizer = "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\\\\Kb\"},\"content\":\"c\"}"});
+    encodes(t, "ab", "1[0,1) 3[1,2)");
+    er_tokens_free(&out);
+    er_tokenizer_free(t);
+}
+
 static void test_added(void **state) {
     (void)state;
     // Not in the vocabulary: the next free id. In it: the vocabulary's.
@@ -636,6 +668,7 @@ int main(void) {
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_parts_refused),
         cmocka_unit_test(test_template),
+        cmocka_unit_test(test_matches_out_of_order),
         cmocka_unit_test(test_added),
         cmocka_unit_test(test_merging_against_double_loop),
         cmocka_unit_test(test_more_words_than_fit),
