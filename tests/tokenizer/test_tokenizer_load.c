@@ -260,6 +260,45 @@ static void test_template(void **state) {
     refused((parts){.post = TEMPLATE(TOKEN("<s>"))}, ER_EUNSUPPORTED, "without a sequence A");
 }
 
+// The token "<s>", which stands for `each` ids, so many times before and after the text.
+static char *long_template(size_t before, size_t after, size_t each) {
+    char *s = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&s, &n);
+    assert_non_null(f);
+    fputs("{\"type\":\"TemplateProcessing\",\"single\":[", f);
+    for (size_t i = 0; i < before; i++) fputs(TOKEN("<s>") ",", f);
+    fputs(TEXT_A, f);
+    for (size_t i = 0; i < after; i++) fputs("," TOKEN("<s>"), f);
+    fputs("],\"pair\":[],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"tokens\":[],\"ids\":[", f);
+    for (size_t i = 0; i < each; i++) fputs(i ? ",6" : "6", f);
+    fputs("]}}}", f);
+    assert_int_equal(fclose(f), 0);
+    return s;
+}
+
+static void test_template_bound(void **state) {
+    (void)state;
+    static const size_t fit[][3] = {{64, 0, 1}, {0, 64, 1}, {32, 0, 2}, {40, 24, 1}, {1, 0, 64}, {64, 0, 0}};
+    static const size_t over[][3] = {
+        {65, 0, 1}, {40, 25, 1}, {1, 0, 65}, {33, 0, 2}, {65, 0, 0}, {5000, 0, 2000}};
+    for (size_t i = 0; i < sizeof fit / sizeof *fit; i++) {
+        char *post = long_template(fit[i][0], fit[i][1], fit[i][2]);
+        er_tokens out = {0};
+        er_tokenizer *t = make((parts){.post = post});
+        OK(er_tokenizer_encode(t, &out, "a", 1, true));
+        assert_int_equal(out.count, (fit[i][0] + fit[i][1]) * fit[i][2] + 1);
+        er_tokens_free(&out);
+        er_tokenizer_free(t);
+        free(post);
+    }
+    for (size_t i = 0; i < sizeof over / sizeof *over; i++) {
+        char *post = long_template(over[i][0], over[i][1], over[i][2]);
+        refused((parts){.post = post}, ER_EUNSUPPORTED, "'TemplateProcessing' of more than 64 tokens");
+        free(post);
+    }
+}
+
 // \K inside of a lookbehind: matches that begin before the end of the one before them, in every place that
 // has a pattern.
 static void test_matches_out_of_order(void **state) {
@@ -668,6 +707,7 @@ int main(void) {
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_parts_refused),
         cmocka_unit_test(test_template),
+        cmocka_unit_test(test_template_bound),
         cmocka_unit_test(test_matches_out_of_order),
         cmocka_unit_test(test_added),
         cmocka_unit_test(test_merging_against_double_loop),
