@@ -661,6 +661,10 @@ typedef struct job {
     const char *text;
     size_t len;
     int wrong;
+    put_file("added_tokens.json", "{\"<y>\":2.5}");
+    FAILS(er_tokenizer_open(&parted, folder), ER_EFORMAT, "added token '<y>' has no whole number as its id");
+    put_file("added_tokens.json", "{\"<y>\":null}");
+    FAILS(er_tokenizer_open(&parted, folder), ER_EFORMAT, "added token '<y>' has no whole number as its id");
 } job;
 
 static void *encode_in_turn(void *arg) {
