@@ -167,7 +167,7 @@ typedef struct er_cutter {
     const er_matcher *m;
     const char *text;
     size_t len, search, done;
-    er_span found;
+    er_span found, spaces;  // spaces: the run that a match swallowed last on its right
     const er_added *token;  // found but not yet returned, because text before it came first
 } er_cutter;
 // The next stretch of the text: with *token NULL plain text, otherwise that token's. False at the end.
