@@ -110,6 +110,10 @@ put("tokenizer", "metaspaces.json", pieces({"type": "NFC"}, {"type": "Sequence",
                                            None, metaspace("first", True), byte_fallback=False, fuse_unk=False))
 put("tokenizer", "regexes.json", pieces({"type": "Sequence", "normalizers": [replace("Regex", "[0-9]+|(?=x)", "é"), {"type": "NFC"}, replace("String", "a", "")]},
                                         None, None, {"type": "Sequence", "decoders": [replace("Regex", "a|^", "--"), {"type": "ByteLevel"}]}, unk_token=None, ignore_merges=True))
+# Matches that begin before the end of the one before them.
+for name, expression in (("lookbehind", r"(?<=\Ka)b|a"), ("repeated", r"a|(?<=\Kaa*)b"), ("longer", r"ab|(?<=\Kab)c")):
+    put("tokenizer", "keep_" + name + ".json", pieces(replace("Regex", expression, "x"), {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False},
+                                                      None, replace("Regex", expression, "x")))
 put("tokenizer", "growing.json", pieces({"type": "Sequence", "normalizers": [replace("String", "a", "aaaaaaaa")] * 9}, None, None,
                                         {"type": "Sequence", "decoders": [replace("String", "a", "aaaaaaaa")] * 9}))
 CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+%s|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*%s|\p{N}%s"

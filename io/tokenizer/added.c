@@ -77,6 +77,15 @@ static bool stands_alone(const er_cutter *c, size_t begin, size_t end) {
     return end == c->len || !has_class(c->text, end, UC_WORD);
 }
 
+// The end of the white space at `at`. Matches inside of it would all look for the same end again.
+static size_t skip_space(er_cutter *c, size_t at) {
+    size_t end = at;
+    if (at >= c->spaces.begin && at < c->spaces.end) return c->spaces.end;
+    while (end < c->len && has_class(c->text, end, UC_SPACE)) end += er_uc_width((unsigned char)c->text[end]);
+    c->spaces = (er_span){(uint32_t)at, (uint32_t)end};
+    return end;
+}
+
 // The next match with white space swallowed where it asks for it. A rejected match is skipped whole: no
 // shorter one is tried.
 static const er_added *find(er_cutter *c) {
@@ -94,12 +103,11 @@ static const er_added *find(er_cutter *c) {
         c->search = end;
         if (a->single_word && !stands_alone(c, begin, end)) continue;
         if (a->lstrip) {
-            while (begin > 0 && has_class(c->text, er_uc_floor(c->text, begin - 1), UC_SPACE))
+            while (begin > c->done && has_class(c->text, er_uc_floor(c->text, begin - 1), UC_SPACE))
                 begin = er_uc_floor(c->text, begin - 1);
             if (begin < c->done) begin = c->done;
         }
-        while (a->rstrip && end < c->len && has_class(c->text, end, UC_SPACE))
-            end += er_uc_width((unsigned char)c->text[end]);
+        if (a->rstrip) end = skip_space(c, end);
         // All of it may have been swallowed by the match before: then it is no token.
         if (begin >= end) continue;
         c->found = (er_span){(uint32_t)begin, (uint32_t)end};

@@ -66,7 +66,8 @@ er_status er_config_template(er_tokenizer *t, const cJSON *config, const char *n
     int32_t bos, eos;
     ER_TRY(er_json_get_str(&class_name, config, "tokenizer_class", name));
     const er_class *c = class_of(class_name);
-    if (!c) goto out;
+    // The key is the mark of transformers 5, which writes no add_bos_token: its template is the file's.
+    if (!c || cJSON_GetObjectItemCaseSensitive(config, "backend")) goto out;
     ER_TRY(wanted_id(&bos, t, config, "bos_token", c->bos, "add_bos_token", c->add_bos, name));
     ER_TRY(wanted_id(&eos, t, config, "eos_token", c->eos, "add_eos_token", false, name));
     if (says(t->before, t->before_count, bos) && says(t->after, t->after_count, eos)) goto out;

@@ -12,12 +12,18 @@ void er_tokens_free(er_tokens *t) {
     *t = (er_tokens){0};
 }
 
-static er_status put_added(er_run *r, const er_view *v, er_span piece, const er_added *token) {
+static er_status put_added(
+    er_run *r, const er_view *v, const er_cutter *c, er_span piece, const er_added *token) {
     er_status rc = er_tokens_room(r->out, 1);
     if (rc != ER_OK) return rc;
-    uint32_t lead, tail;
-    er_trim_count(v->bytes + piece.begin, piece.end - piece.begin, &lead, &tail);
-    er_put_token(r, token->id, er_view_origin(v, piece.begin, piece.end), lead, tail);
+    uint32_t lead = 0, tail = 0;
+    er_span at = er_view_origin(v, piece.begin, piece.end);
+    // Pieces inside of one run of white space overlap; at least two characters of it trim to nothing, and
+    // need no counting.
+    bool blank = piece.begin >= c->spaces.begin && piece.end <= c->spaces.end && piece.end - piece.begin > 4;
+    if (r->t->trim && blank && !v->from) at.begin = at.end;
+    else if (r->t->trim) er_trim_count(v->bytes + piece.begin, piece.end - piece.begin, &lead, &tail);
+    er_put_token(r, token->id, at, lead, tail);
     return ER_OK;
 }
 
@@ -29,7 +35,7 @@ static er_status plain_text(er_run *r, er_view view) {
     const er_added *token;
     while (er_cutter_next(&c, &piece, &token)) {
         if (token) {
-            ER_TRY(put_added(r, &view, piece, token));
+            ER_TRY(put_added(r, &view, &c, piece, token));
             continue;
         }
         er_view part = er_view_part(&view, piece.begin, piece.end);
@@ -60,7 +66,7 @@ static er_status encode_valid(
     er_span piece;
     const er_added *token;
     while (er_cutter_next(&c, &piece, &token)) {
-        if (token) ER_TRY(put_added(&r, &all, piece, token));
+        if (token) ER_TRY(put_added(&r, &all, &c, piece, token));
         else ER_TRY(plain_text(&r, er_view_part(&all, piece.begin, piece.end)));
     }
     if (add_special) {

@@ -167,7 +167,7 @@ typedef struct er_cutter {
     const er_matcher *m;
     const char *text;
     size_t len, search, done;
-    er_span found;
+    er_span found, spaces;  // spaces: the run that a match swallowed last on its right
     const er_added *token;  // found but not yet returned, because text before it came first
 } er_cutter;
 // The next stretch of the text: with *token NULL plain text, otherwise that token's. False at the end.
@@ -178,8 +178,9 @@ typedef struct er_pattern {
     char *literal;  // NULL: a regular expression
     size_t len;
     regex_t *regex;
+    char *expression;  // what it was made of, for messages
 } er_pattern;
-er_status er_regex_new(regex_t **out, const char *pattern, const char *name);
+er_status er_pattern_regex(er_pattern *p, const char *expression, const char *name);
 er_status er_pattern_literal(er_pattern *p, const char *literal, const char *type, const char *name);
 void er_pattern_free(er_pattern *p);
 // Matches and what lies between them, in order, into s->cuts and s->hit.

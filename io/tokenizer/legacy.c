@@ -1,5 +1,6 @@
 // vocab.json + merges.txt, as GPT-2 and OPT ship them: ByteLevel around BPE, special tokens from the
 // configuration beside them.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +117,16 @@ out:
     return rc;
 }
 
+// Asking the list for each key would walk it as often as it is long.
+static er_status plain_id(uint64_t *id, const cJSON *item, const char *name) {
+    double x = cJSON_IsNumber(item) ? item->valuedouble : -1;
+    if (!(x >= 0 && x < 0x1p53) || x != floor(x))
+        return er_fail(
+            ER_EFORMAT, "%s: added token '%.60s' has no whole number as its id", name, item->string);
+    *id = (uint64_t)x;
+    return ER_OK;
+}
+
 static er_status add_listed(er_tokenizer *t, const er_legacy *f) {
     er_status rc = ER_OK;
     const cJSON *decoder = cJSON_GetObjectItemCaseSensitive(f->config, "added_tokens_decoder"), *item;
@@ -132,7 +143,7 @@ static er_status add_listed(er_tokenizer *t, const er_legacy *f) {
         char *end = item->string;
         uint64_t id = 0;
         if (described) id = strtoull(item->string, &end, 10);
-        else ER_TRY(er_json_get_u64(&id, list, item->string, name));
+        else ER_TRY(plain_id(&id, item, name));
         if (described && (end == item->string || *end))
             ER_FAIL(ER_EFORMAT, "%s: added token '%.60s' has no id", name, item->string);
         all[n++] = (er_listed){id, item};

@@ -90,6 +90,13 @@ er_status er_template_set(int32_t **list, size_t *count, int32_t id) {
     return ER_OK;
 }
 
+#define MAX_TEMPLATE 64  // real ones have one or two tokens, and every text pays for them
+
+static er_status template_too_long(const char *name) {
+    return er_fail(ER_EUNSUPPORTED, "%s: 'TemplateProcessing' of more than %d tokens is not supported", name,
+        MAX_TEMPLATE);
+}
+
 static er_status put_ids(
     er_tokenizer *t, const cJSON *special, int32_t **list, size_t *count, const char *name) {
     er_status rc = ER_OK;
@@ -100,6 +107,7 @@ static er_status put_ids(
         if (!(x >= 0) || x >= (double)t->vocab.ids || !t->vocab.by_id[(size_t)x].flags ||
             (double)(size_t)x != x)
             ER_FAIL(ER_EFORMAT, "%s: the template asks for id %.17g, which the vocabulary lacks", name, x);
+        if (t->before_count + t->after_count == MAX_TEMPLATE) ER_TRY(template_too_long(name));
         ER_TRY(er_template_set(list, count, (int32_t)x));
     }
 out:
@@ -110,9 +118,10 @@ static er_status load_template(er_tokenizer *t, const cJSON *node, const char *n
     er_status rc = ER_OK;
     const cJSON *single = cJSON_GetObjectItemCaseSensitive(node, "single"), *piece;
     const cJSON *specials = cJSON_GetObjectItemCaseSensitive(node, "special_tokens");
-    size_t texts = 0;
+    size_t texts = 0, pieces = 0;
     if (!cJSON_IsArray(single)) ER_FAIL(ER_EFORMAT, "%s: 'TemplateProcessing' has no array 'single'", name);
     cJSON_ArrayForEach(piece, single) {
+        if (pieces++ > MAX_TEMPLATE) ER_TRY(template_too_long(name));
         const cJSON *text = cJSON_GetObjectItemCaseSensitive(piece, "Sequence");
         const cJSON *special = cJSON_GetObjectItemCaseSensitive(piece, "SpecialToken");
         const char *id = NULL;
@@ -193,7 +202,7 @@ static er_status load_decoder_step(er_decoder *d, const cJSON *node, const char 
     const char *regex = NULL, *scheme = "always";
     if (d->kind == DECODE_REPLACE) {
         ER_TRY(er_part_pattern(&d->pattern, &regex, node, type, name));
-        if (regex) ER_TRY(er_regex_new(&d->pattern.regex, regex, name));
+        if (regex) ER_TRY(er_pattern_regex(&d->pattern, regex, name));
         ER_TRY(er_part_string(&d->content, &d->len, node, "content", type, name));
     } else if (d->kind == DECODE_STRIP) {
         ER_TRY(er_part_char(&d->content, &d->len, node, "content", type, name));

@@ -13,16 +13,18 @@ static void onig_start(void) {
         10000000);  // an expression that backtracks without end becomes an error
 }
 
-er_status er_regex_new(regex_t **out, const char *pattern, const char *name) {
+er_status er_pattern_regex(er_pattern *p, const char *expression, const char *name) {
     (void)pthread_once(&onig_once, onig_start);
     OnigErrorInfo info;
-    const OnigUChar *p = (const OnigUChar *)pattern;
-    int code = onig_new(
-        out, p, p + strlen(pattern), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_DEFAULT, &info);
+    const OnigUChar *e = (const OnigUChar *)expression;
+    if (!(p->expression = strdup(expression)))
+        return er_fail(ER_ENOMEM, "an expression of %zu bytes", strlen(expression));
+    int code = onig_new(&p->regex, e, e + strlen(expression), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8,
+        ONIG_SYNTAX_DEFAULT, &info);
     if (code == ONIG_NORMAL) return ER_OK;
     OnigUChar why[ONIG_MAX_ERROR_MESSAGE_LEN];
     (void)onig_error_code_to_str(why, code, &info);
-    return er_fail(ER_EFORMAT, "%s: regular expression '%.80s': %s", name, pattern, (const char *)why);
+    return er_fail(ER_EFORMAT, "%s: regular expression '%.80s': %s", name, expression, (const char *)why);
 }
 
 er_status er_pattern_literal(er_pattern *p, const char *literal, const char *type, const char *name) {
@@ -35,6 +37,7 @@ er_status er_pattern_literal(er_pattern *p, const char *literal, const char *typ
 
 void er_pattern_free(er_pattern *p) {
     free(p->literal);
+    free(p->expression);
     if (p->regex) onig_free(p->regex);
 }
 
@@ -66,10 +69,17 @@ static er_status search(
     if (at < 0) {
         OnigUChar why[ONIG_MAX_ERROR_MESSAGE_LEN];
         (void)onig_error_code_to_str(why, at);
-        return er_fail(ER_EUNSUPPORTED, "a regular expression of the tokenizer on a word of %u bytes: %s",
+        return er_fail(ER_EUNSUPPORTED,
+            "the tokenizer's regular expression '%.80s' on a word of %u bytes: %s", p->expression,
             w.end - w.begin, (const char *)why);
     }
-    *m = (er_span){w.begin + (uint32_t)s->region->beg[0], w.begin + (uint32_t)s->region->end[0]};
+    // \K inside of a lookaround moves a match's beginning in front of the match before, or behind its end.
+    int begin = s->region->beg[0], end = s->region->end[0];
+    if (begin < 0 || end < begin || w.begin + (size_t)begin < from)
+        return er_fail(ER_EUNSUPPORTED,
+            "the tokenizer's regular expression '%.80s' has matches that overlap or end before they begin",
+            p->expression);
+    *m = (er_span){w.begin + (uint32_t)begin, w.begin + (uint32_t)end};
     *found = true;
     return ER_OK;
 }

@@ -21,7 +21,7 @@ static er_status load_replace(er_tokenizer *t, const cJSON *node, const char *na
     const char *regex = NULL;
     ER_TRY(add_norm(t, NORM_REPLACE, &n));
     ER_TRY(er_part_pattern(&n->pattern, &regex, node, "Replace", name));
-    if (regex) ER_TRY(er_regex_new(&n->pattern.regex, regex, name));
+    if (regex) ER_TRY(er_pattern_regex(&n->pattern, regex, name));
     ER_TRY(er_part_string(&n->content, &n->len, node, "content", "Replace", name));
 out:
     return rc;
@@ -96,7 +96,7 @@ static er_status load_split(er_tokenizer *t, const cJSON *node, const char *name
     if (kind == 5)
         ER_FAIL(ER_EFORMAT, "%s: 'Split' has an unknown behavior '%.40s'", name, behavior ? behavior : "");
     step->behavior = (er_behavior)kind;
-    if (regex && !er_scan_known(regex, step)) ER_TRY(er_regex_new(&step->pattern.regex, regex, name));
+    if (regex && !er_scan_known(regex, step)) ER_TRY(er_pattern_regex(&step->pattern, regex, name));
 out:
     return rc;
 }

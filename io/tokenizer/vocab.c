@@ -1,5 +1,8 @@
+// Strings to ids and back.
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include "io/tokenizer/internal.h"
 #include "io/tokenizer/unicode.h"
 
@@ -14,28 +17,46 @@ static uint64_t load4(const char *s) {
     return x;
 }
 
+// Drawn once per process: a file whose tokens, or a text whose words, all fall on one slot cannot be written
+// without knowing them. Nothing but the order of the slots depends on them.
+static uint64_t seeds[2] = {0x243f6a8885a308d3ull, 0x13198a2e03707345ull};
+static pthread_once_t seeds_once = PTHREAD_ONCE_INIT;
+static void draw_seeds(void) {
+    uint64_t drawn[2] = {0};
+    (void)!getrandom(drawn, sizeof drawn, GRND_NONBLOCK);
+    seeds[0] ^= drawn[0];
+    seeds[1] ^= drawn[1] & ~1ull;  // a factor stays odd
+}
+
+// Both halves of the product: the low one alone would let differences in high bits through unchanged,
+// whatever the factor.
+static uint64_t fold(uint64_t a, uint64_t b) {
+    __extension__ typedef unsigned __int128 wide;
+    wide p = (wide)a * b;
+    return (uint64_t)p ^ (uint64_t)(p >> 64);
+}
+
 // The last bytes are read as loads that overlap, so that short words need no loop.
 uint64_t er_tok_hash(const char *s, size_t n) {
-    const uint64_t k = 0x9e3779b97f4a7c15ull;
+    const uint64_t k = seeds[1];
     const unsigned char *u = (const unsigned char *)s;
-    uint64_t h = n * k, tail = 0;
+    uint64_t h = seeds[0] ^ n * 0x9e3779b97f4a7c15ull, tail = 0;
     if (n > 8) {
         size_t i = 0;
-        for (; i + 8 < n; i += 8) h = (h ^ load8(s + i)) * k, h ^= h >> 32;
+        for (; i + 8 < n; i += 8) h = fold(h ^ load8(s + i), k);
         tail = load8(s + n - 8);
     } else if (n >= 4) {
         tail = load4(s) << 32 | load4(s + n - 4);
     } else if (n) {
         tail = (uint64_t)u[0] << 16 | (uint64_t)u[n / 2] << 8 | u[n - 1];
     }
-    h = (h ^ tail) * k;
-    h ^= h >> 29;
-    h *= 0xbf58476d1ce4e5b9ull;
+    h = fold(h ^ tail, k);
     return h ^ h >> 32;
 }
 
 er_status er_vocab_init(er_vocab *v, size_t tokens) {
     size_t slots = 64;
+    (void)pthread_once(&seeds_once, draw_seeds);
     while (slots < tokens * 2) slots *= 2;
     // The strings exist from the start, so that even an empty token has an address.
     v->room = 4096;

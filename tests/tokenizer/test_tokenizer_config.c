@@ -88,6 +88,42 @@ static void test_configured_template(void **state) {
     put_file("tokenizer_config.json", NULL);
 }
 
+#define V5(class)                                                                                            \
+    "{\"backend\":\"tokenizers\",\"bos_token\":\"<s>\",\"clean_up_tokenization_spaces\":false,"              \
+    "\"eos_token\":\"</s>\",\"is_local\":true,\"tokenizer_class\":\"" class "\",\"unk_token\":\"<unk>\"}"
+
+// What transformers 5 saves says nothing of the beginning and end: the file's template is theirs, or there is
+// none. The ids are those of transformers 5.24 for these very files.
+static void test_saved_by_transformers_5(void **state) {
+    (void)state;
+    static const int32_t want[] = {414, 299, 696, 491, 475, 425, 335, 327};
+    er_tokenizer *t = NULL;
+    er_tokens out = {0};
+    cJSON *root = NULL;
+    around("llama2", V5("LlamaTokenizer"), "1", true);
+    around("llama2_old", V5("LlamaTokenizer"), "12", true);
+    around("meta_split", V5("LlamaTokenizer"), "", true);
+    around("gemma", V5("GemmaTokenizer"), "1", true);
+    // Another writer's configuration, without the mark, still means what it meant.
+    around("meta_split", "{\"tokenizer_class\":\"LlamaTokenizer\"}", "1", false);
+    OK(er_json_read(&root, TEST_DATA "/golden/tokenizer/llama2.json", (size_t)1 << 20));
+    cJSON_DeleteItemFromObject(root, "post_processor");
+    char *json = cJSON_PrintUnformatted(root);
+    put_file("tokenizer.json", json);
+    put_file("tokenizer_config.json", V5("LlamaTokenizer"));
+    OK(er_tokenizer_open(&t, folder));
+    OK(er_tokenizer_encode(t, &out, "Hello world", 11, true));
+    assert_int_equal(out.count, sizeof want / sizeof *want);
+    for (size_t i = 0; i < out.count; i++) assert_int_equal(out.at[i].id, want[i]);
+    assert_int_equal(er_tokenizer_bos(t), -1);
+    put_file("tokenizer.json", NULL);
+    put_file("tokenizer_config.json", NULL);
+    er_tokens_free(&out);
+    er_tokenizer_free(t);
+    cJSON_Delete(root);
+    free(json);
+}
+
 // What OPT ships, vocab.json and merges.txt with </s> in front of every text, reads as the one file would.
 static void test_opt_files(void **state) {
     (void)state;
@@ -133,7 +169,7 @@ static void test_opt_files(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_configured_template), cmocka_unit_test(test_opt_files)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_configured_template),
+        cmocka_unit_test(test_saved_by_transformers_5), cmocka_unit_test(test_opt_files)};
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

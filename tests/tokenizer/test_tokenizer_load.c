@@ -260,6 +260,77 @@ static void test_template(void **state) {
     refused((parts){.post = TEMPLATE(TOKEN("<s>"))}, ER_EUNSUPPORTED, "without a sequence A");
 }
 
+// The token "<s>", which stands for `each` ids, so many times before and after the text.
+static char *long_template(size_t before, size_t after, size_t each) {
+    char *s = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&s, &n);
+    assert_non_null(f);
+    fputs("{\"type\":\"TemplateProcessing\",\"single\":[", f);
+    for (size_t i = 0; i < before; i++) fputs(TOKEN("<s>") ",", f);
+    fputs(TEXT_A, f);
+    for (size_t i = 0; i < after; i++) fputs("," TOKEN("<s>"), f);
+    fputs("],\"pair\":[],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"tokens\":[],\"ids\":[", f);
+    for (size_t i = 0; i < each; i++) fputs(i ? ",6" : "6", f);
+    fputs("]}}}", f);
+    assert_int_equal(fclose(f), 0);
+    return s;
+}
+
+static void test_template_bound(void **state) {
+    (void)state;
+    static const size_t fit[][3] = {{64, 0, 1}, {0, 64, 1}, {32, 0, 2}, {40, 24, 1}, {1, 0, 64}, {64, 0, 0}};
+    static const size_t over[][3] = {
+        {65, 0, 1}, {40, 25, 1}, {1, 0, 65}, {33, 0, 2}, {65, 0, 0}, {5000, 0, 2000}};
+    for (size_t i = 0; i < sizeof fit / sizeof *fit; i++) {
+        char *post = long_template(fit[i][0], fit[i][1], fit[i][2]);
+        er_tokens out = {0};
+        er_tokenizer *t = make((parts){.post = post});
+        OK(er_tokenizer_encode(t, &out, "a", 1, true));
+        assert_int_equal(out.count, (fit[i][0] + fit[i][1]) * fit[i][2] + 1);
+        er_tokens_free(&out);
+        er_tokenizer_free(t);
+        free(post);
+    }
+    for (size_t i = 0; i < sizeof over / sizeof *over; i++) {
+        char *post = long_template(over[i][0], over[i][1], over[i][2]);
+        refused((parts){.post = post}, ER_EUNSUPPORTED, "'TemplateProcessing' of more than 64 tokens");
+        free(post);
+    }
+}
+
+// \K inside of a lookbehind: matches that begin before the end of the one before them, in every place that
+// has a pattern.
+static void test_matches_out_of_order(void **state) {
+    (void)state;
+    static const char *const expressions[] = {"(?<=\\\\Ka)b|a", "a|(?<=\\\\Kaa*)b", "ab|(?<=\\\\Kab)c"};
+    const int32_t ids[] = {6, 6};
+    er_tokenizer *t;
+    er_tokens out = {0};
+    for (size_t i = 0; i < 3; i++) {
+        char part[256], *text = NULL;
+        snprintf(part, sizeof part, "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"%s\"},\"content\":\"c\"}",
+            expressions[i]);
+        t = make((parts){.normalizer = part, .decoder = part});
+        FAILS(er_tokenizer_encode(t, &out, "abcabc", 6, false), ER_EUNSUPPORTED, "has matches that overlap");
+        FAILS(er_tokenizer_decode(t, &text, ids, 2, false), ER_EUNSUPPORTED, "has matches that overlap");
+        assert_null(text);
+        er_tokenizer_free(t);
+        snprintf(part, sizeof part,
+            "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Isolated\",\"invert\":false}",
+            expressions[i]);
+        t = make((parts){.pre = part});
+        FAILS(er_tokenizer_encode(t, &out, "abcabc", 6, false), ER_EUNSUPPORTED, "\\Ka");
+        er_tokenizer_free(t);
+    }
+    // Elsewhere \K only cuts a match short.
+    t = make((parts){
+        .normalizer = "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\\\\Kb\"},\"content\":\"c\"}"});
+    encodes(t, "ab", "1[0,1) 3[1,2)");
+    er_tokens_free(&out);
+    er_tokenizer_free(t);
+}
+
 static void test_added(void **state) {
     (void)state;
     // Not in the vocabulary: the next free id. In it: the vocabulary's.
@@ -434,6 +505,39 @@ static void test_a_megabyte_without_a_space(void **state) {
     free(word);
 }
 
+// A megabyte of spaces that are tokens, each of which asks for the white space around it: looking at all of
+// it for each would take a day.
+static void test_a_megabyte_of_spaces(void **state) {
+    (void)state;
+    static const char *const flags[] = {"\"lstrip\":true,\"rstrip\":false",
+        "\"lstrip\":false,\"rstrip\":true", "\"lstrip\":true,\"rstrip\":true"};
+    size_t n = (size_t)1 << 20;
+    char *text = malloc(n + 2), added[256];
+    assert_non_null(text);
+    memset(text, ' ', n + 2);
+    text[0] = text[n + 1] = 'a';
+    for (int i = 0; i < 6; i++) {
+        bool trims = i >= 3;
+        er_tokens out = {0};
+        snprintf(added, sizeof added,
+            "{\"id\":7,\"content\":\" \",\"single_word\":false,%s,\"normalized\":false,\"special\":false}",
+            flags[i % 3]);
+        er_tokenizer *t = make((parts){.added = added, .post = trims ? BYTE_LEVEL : NULL});
+        OK(er_tokenizer_encode(t, &out, text, n + 2, true));
+        size_t count = i % 3 == 2 ? 1 : n;  // both sides: the first takes them all
+        assert_int_equal(out.count, count + 2);
+        for (size_t k = 0; k < count; k++) {
+            size_t begin = 1 + k, end = i % 3 ? n + 1 : begin + 1;
+            assert_int_equal(out.at[1 + k].id, 7);
+            assert_int_equal(out.at[1 + k].begin, trims ? end : begin);
+            assert_int_equal(out.at[1 + k].end, end);
+        }
+        er_tokens_free(&out);
+        er_tokenizer_free(t);
+    }
+    free(text);
+}
+
 // ---- folders ----
 
 static char folder[256];
@@ -557,6 +661,10 @@ static void test_older_files(void **state) {
     er_tokenizer_free(parted);
     put_file("added_tokens.json", "{\"<y>\":4,\"<x>\":2}");
     FAILS(er_tokenizer_open(&parted, folder), ER_EFORMAT, "added token '<y>' declares id 4, but its place");
+    put_file("added_tokens.json", "{\"<y>\":2.5}");
+    FAILS(er_tokenizer_open(&parted, folder), ER_EFORMAT, "added token '<y>' has no whole number as its id");
+    put_file("added_tokens.json", "{\"<y>\":null}");
+    FAILS(er_tokenizer_open(&parted, folder), ER_EFORMAT, "added token '<y>' has no whole number as its id");
     er_tokenizer_free(whole);
     cJSON_Delete(root);
     free(json);
@@ -636,10 +744,13 @@ int main(void) {
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_parts_refused),
         cmocka_unit_test(test_template),
+        cmocka_unit_test(test_template_bound),
+        cmocka_unit_test(test_matches_out_of_order),
         cmocka_unit_test(test_added),
         cmocka_unit_test(test_merging_against_double_loop),
         cmocka_unit_test(test_more_words_than_fit),
         cmocka_unit_test(test_a_megabyte_without_a_space),
+        cmocka_unit_test(test_a_megabyte_of_spaces),
         cmocka_unit_test(test_end_of_text),
         cmocka_unit_test(test_older_files),
         cmocka_unit_test(test_growth),
