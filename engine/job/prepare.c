@@ -107,12 +107,14 @@ out:
 
 static void print_settings(const er_hparams *h) {
     er_info("settings    profile %s, preset %s", h->profile, h->preset);
-    if (!strncmp(h->preset, ER_RULE_OF_THUMB, strlen(ER_RULE_OF_THUMB)))
-        er_info(
-            "            no preset is for a model of this family and size, so this is a guess: layers %s, "
-            "lambda %s",
-            h->layers_guessed ? "by depth fraction" : "as given",
-            h->trace_ratio > 0 ? "by traces" : "as given");
+    if (strncmp(h->preset, ER_RULE_OF_THUMB, strlen(ER_RULE_OF_THUMB)) != 0) return;
+    const char *layers = h->layers_guessed ? "layers by depth fraction" : "",
+               *lambda = h->lambda_guessed ? "lambda by traces" : "";
+    if (!*layers && !*lambda)
+        er_info("            no preset is for a model of this family and size; layers and lambda as given");
+    else
+        er_info("            no preset is for a model of this family and size, so this is a guess: %s%s%s",
+            layers, *layers && *lambda ? ", " : "", lambda);
 }
 
 void er_job_print_plan(const er_job *j) {
