@@ -36,13 +36,21 @@ static void grows_as_told(er_device *dev, er_dtype t, const void *bytes, float *
     dev->op->weight_free(dev, w);
 }
 
+// A sanitizer's allocator does not tell.
+static bool tells(void) {
+    void *p = malloc((size_t)SIDE * SIDE);
+    bool yes = p && allocated() >= (double)SIDE * SIDE;
+    free(p);
+    return yes;
+}
+
 static void copies(void **state) {
     (void)state;
+    if (!tells()) skip();
     const er_dtype types[] = {ER_F32, ER_BF16, ER_F16};
     float *x = calloc((size_t)SIDE * ROWS, sizeof *x), *y = calloc((size_t)SIDE * ROWS, sizeof *y);
     void *bytes = calloc((size_t)SIDE * SIDE, 4);
     assert_true(x && y && bytes);
-    if (allocated() < 4.0 * SIDE * SIDE) skip();  // a sanitizer's allocator does not tell
     for (er_precision p = ER_FP32; p <= ER_BF16_COMPUTE; p++) {
         er_device *dev = NULL;
         er_device_options o = {.kind = "cpu", .precision = p, .threads = 2};
