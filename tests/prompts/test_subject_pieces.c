@@ -3,7 +3,7 @@
 // tokenizers against their own decoding and against the two conventions of published editing code.
 #include "engine/prompts.h"
 #include "io/file.h"
-#include "tests/test.h"
+#include "tests/support/subject_decoded.h"
 
 typedef struct fixture {
     er_model m;
@@ -170,20 +170,6 @@ static size_t count_of(const er_tokenizer *t, const char *text) {
     size_t n = out.count;
     er_tokens_free(&out);
     return n;
-}
-
-// The subject's last token by decoding alone: the first token by whose end the text up to the subject's end
-// is there.
-static size_t by_decoding(const er_tokenizer *t, const er_row *r, const char *until) {
-    for (size_t n = 1; n <= r->length; n++) {
-        char *text = NULL;
-        OK(er_tokenizer_decode(t, &text, r->token, n, true));
-        bool there = !strncmp(text, until, strlen(until));
-        free(text);
-        if (there) return n - 1;
-    }
-    fail_msg("'%s' never appears", until);
-    return 0;
 }
 
 static const struct {

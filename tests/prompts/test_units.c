@@ -3,7 +3,7 @@
 // are held to what their own decoding says.
 #include "engine/prompts.h"
 #include "io/file.h"
-#include "tests/test.h"
+#include "tests/support/subject_decoded.h"
 
 typedef struct fixture {
     er_model m;
@@ -195,20 +195,6 @@ static er_tokenizer *golden(const char *name) {
     OK(er_tokenizer_parse(&t, json, len, name));
     free(json);
     return t;
-}
-
-// The subject's last token by decoding alone: the first token by whose end the text up to the subject's end
-// is there. Independent of byte offsets.
-static size_t by_decoding(const er_tokenizer *t, const er_row *r, const char *until) {
-    for (size_t n = 1; n <= r->length; n++) {
-        char *text = NULL;
-        OK(er_tokenizer_decode(t, &text, r->token, n, true));
-        bool there = !strncmp(text, until, strlen(until));
-        free(text);
-        if (there) return n - 1;
-    }
-    fail_msg("'%s' never appears", until);
-    return 0;
 }
 
 static void test_real_tokenizers(void **state) {

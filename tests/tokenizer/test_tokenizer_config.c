@@ -1,29 +1,7 @@
 // What stands around a text: tokenizer_config.json beside a tokenizer.json, and the older files of OPT.
-#include <unistd.h>
-#include "io/file.h"
 #include "io/json.h"
 #include "io/tokenizer.h"
-#include "tests/test.h"
-
-static char folder[256];
-
-static void put_file(const char *name, const char *text) {
-    char *path = er_path_join(folder, name);
-    assert_non_null(path);
-    if (text) OK(er_file_write_atomic(path, text, strlen(text)));
-    else (void)unlink(path);
-    free(path);
-}
-
-static int make_folder(void **state) {
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/errata-tokenizer-config-%ld", (long)getpid());
-    return er_mkdirs(folder) != ER_OK;
-}
-static int remove_folder(void **state) {
-    (void)state;
-    return er_remove_tree(folder) != ER_OK;
-}
+#include "tests/support/tokenizer_folder.h"
 
 // A golden tokenizer as a folder, with a configuration beside it.
 static er_tokenizer *configured(const char *name, const char *config) {
