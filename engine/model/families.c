@@ -68,22 +68,19 @@ out:
     [SLOT_Q] = {"self_attn.q_proj", bias}, [SLOT_K] = {"self_attn.k_proj", bias},                            \
     [SLOT_V] = {"self_attn.v_proj", bias}
 
+// What GPT-2 and GPT-J call alike.
+#define GPT2_KEYS                                                                                            \
+    .prefix = {"transformer.", ""}, .layers = {{"n_layer", "num_hidden_layers"}},                            \
+    .hidden = {{"n_embd", "hidden_size"}}, .heads = {{"n_head", "num_attention_heads"}},                     \
+    .inner = {{"n_inner"}}, .positions = {{"n_positions", "max_position_embeddings"}},                       \
+    .act = {{"activation_function"}}, .eps = {{"layer_norm_epsilon"}}, .default_act = "gelu_new",            \
+    .default_eps = 1e-5, .norm = ER_LAYER_NORM, .norm_bias = true
+
 static const er_family table[] = {
     {
         .type = "gpt2",
         .classes = {"GPT2LMHeadModel", "GPT2Model"},
-        .prefix = {"transformer.", ""},
-        .layers = {{"n_layer", "num_hidden_layers"}},
-        .hidden = {{"n_embd", "hidden_size"}},
-        .heads = {{"n_head", "num_attention_heads"}},
-        .inner = {{"n_inner"}},
-        .positions = {{"n_positions", "max_position_embeddings"}},
-        .act = {{"activation_function"}},
-        .eps = {{"layer_norm_epsilon"}},
-        .default_act = "gelu_new",
-        .default_eps = 1e-5,
-        .norm = ER_LAYER_NORM,
-        .norm_bias = true,
+        GPT2_KEYS,
         .conv1d = true,
         .default_tied = true,
         .inner_is_4h = true,
@@ -105,18 +102,7 @@ static const er_family table[] = {
     {
         .type = "gptj",
         .classes = {"GPTJForCausalLM", "GPTJModel"},
-        .prefix = {"transformer.", ""},
-        .layers = {{"n_layer", "num_hidden_layers"}},
-        .hidden = {{"n_embd", "hidden_size"}},
-        .heads = {{"n_head", "num_attention_heads"}},
-        .inner = {{"n_inner"}},
-        .positions = {{"n_positions", "max_position_embeddings"}},
-        .act = {{"activation_function"}},
-        .eps = {{"layer_norm_epsilon"}},
-        .default_act = "gelu_new",
-        .default_eps = 1e-5,
-        .norm = ER_LAYER_NORM,
-        .norm_bias = true,
+        GPT2_KEYS,
         .parallel_residual = true,
         .inner_is_4h = true,
         .rope = ER_ROPE_PAIRS,
