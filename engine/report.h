@@ -4,6 +4,7 @@
 #ifndef ER_REPORT_H
 #define ER_REPORT_H
 #include "engine/evaluate.h"
+#include "io/warnings.h"
 
 typedef struct er_report_layer {  // what the edit did to one weight matrix
     size_t layer;
@@ -18,6 +19,8 @@ typedef struct er_report {
     const er_report_layer *layer;
     size_t n_layers;        // 0: no section
     const cJSON *settings;  // an object of what shaped the job (manifest, hyper-parameters), or NULL
+    const er_warnings *warnings;  // of this evaluation, or NULL
+    const cJSON *edit_warnings;   // array of strings: those of the edit, from its manifest, or NULL
     size_t max_facts;       // rows of the table of facts; 0: 300
 } er_report;
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "io/log_private.h"
 #include "io/status.h"
+#include "io/warnings.h"
 
 static _Atomic(int) current_level = ER_LOG_INFO;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -41,7 +42,13 @@ static void say(er_log_level level, const char *prefix, const char *fmt, va_list
         say(level, prefix, fmt, ap);                                                                         \
         va_end(ap);                                                                                          \
     } while (0)
-void er_warn(const char *fmt, ...) { SAY(ER_LOG_WARN, "warning: "); }
+void er_warn(const char *fmt, ...) {
+    va_list kept;
+    va_start(kept, fmt);
+    er_warnings_keep(fmt, kept);
+    va_end(kept);
+    SAY(ER_LOG_WARN, "warning: ");
+}
 void er_info(const char *fmt, ...) { SAY(ER_LOG_INFO, ""); }
 void er_debug(const char *fmt, ...) { SAY(ER_LOG_DEBUG, ""); }
 

@@ -7,7 +7,7 @@
 typedef enum er_log_level { ER_LOG_QUIET, ER_LOG_WARN, ER_LOG_INFO, ER_LOG_DEBUG } er_log_level;
 void er_log_set_level(er_log_level level);  // default INFO
 er_log_level er_log_get_level(void);
-void er_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   // "warning: ..."
+void er_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   // "warning: ..."; io/warnings.h keeps them
 void er_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void er_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

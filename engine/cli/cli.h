@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <stdbool.h>
 #include "engine/errata.h"
+#include "io/warnings.h"
 
 int er_cmd_edit(int argc, char **argv);
 int er_cmd_check(int argc, char **argv);
@@ -17,6 +18,9 @@ int er_cmd_diff(int argc, char **argv);
 int er_cli_fail(er_status rc);
 // "errata edit: <what>", a hint to --help, exit code 2.
 int er_cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+// What the command has warned of so far: for `--json`.
+const er_warnings *er_cli_warnings(void);
 
 // Values of options; on misuse they print and return false. Sizes may end in K, M or G (powers of 1024).
 bool er_cli_size(size_t *out, const char *command, const char *option, const char *text);

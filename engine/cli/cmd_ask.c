@@ -66,6 +66,7 @@ static int take(ask *a, int o, const char *value) {
     }
 }
 
+// A list with an object for each prompt; warnings stand in the first.
 static void print_json(char **prompts, char **before, char **after, size_t n) {
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; i < n; i++) {
@@ -73,6 +74,7 @@ static void print_json(char **prompts, char **before, char **after, size_t n) {
         (void)cJSON_AddStringToObject(o, "prompt", prompts[i]);
         if (before[i]) (void)cJSON_AddStringToObject(o, "base", before[i]);
         (void)cJSON_AddStringToObject(o, "model", after[i]);
+        if (i == 0 && er_warnings_count(er_cli_warnings())) (void)er_warnings_add_json(er_cli_warnings(), o);
         (void)cJSON_AddItemToArray(list, o);
     }
     char *text = cJSON_Print(list);

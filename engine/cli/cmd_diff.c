@@ -22,6 +22,7 @@ static er_status print(const er_diff *d, bool as_json) {
     }
     cJSON *json = NULL;
     er_status rc = er_diff_json(&json, d);
+    if (rc == ER_OK) rc = er_warnings_add_json(er_cli_warnings(), json);
     char *text = json ? cJSON_Print(json) : NULL;
     if (rc == ER_OK && !text) rc = er_fail(ER_ENOMEM, "the difference as JSON");
     if (text) (void)puts(text);

@@ -104,8 +104,11 @@ static er_status write_out(eval *e) {
         .after = e->after,
         .layer = layers,
         .n_layers = n,
-        .settings = cJSON_GetObjectItemCaseSensitive(e->manifest, "hparams")};
+        .settings = cJSON_GetObjectItemCaseSensitive(e->manifest, "hparams"),
+        .warnings = er_cli_warnings(),
+        .edit_warnings = cJSON_GetObjectItemCaseSensitive(e->manifest, "warnings")};
     ER_TRY(er_eval_json(&json, e->before, e->after, e->details));
+    ER_TRY(er_warnings_add_json(er_cli_warnings(), json));
     if (!(text = cJSON_Print(json))) ER_FAIL(ER_ENOMEM, "metrics");
     if (e->c.json) (void)puts(text);
     if (!e->out) goto out;

@@ -22,6 +22,9 @@ static const struct {
     {"diff", "what changed between two checkpoints, per layer", er_cmd_diff},
 };
 
+static er_warnings *warnings;
+const er_warnings *er_cli_warnings(void) { return warnings; }
+
 int er_cli_fail(er_status rc) {
     (void)fprintf(stderr, "errata: %s\n", er_last_error());
     if (er_log_get_level() >= ER_LOG_DEBUG)
@@ -122,11 +125,13 @@ static void wait_politely(char **argv) {
 
 static int run(size_t command, int argc, char **argv) {
     er_signals_install();
+    if (er_warnings_begin(&warnings) != ER_OK) return er_cli_fail(ER_ENOMEM);
     int code = commands[command].run(argc - 1, argv + 1);
     if (fflush(stdout) != 0 && code == 0) {
         (void)fprintf(stderr, "errata: stdout: %s\n", strerror(errno));
         code = 74;
     }
+    er_warnings_end(warnings);
     return code;
 }
 

@@ -20,6 +20,7 @@ static void debug_stop(const char *stage) {
 }
 
 static void job_free(er_job *j) {
+    er_warnings_end(j->warnings);
     er_output_free(j->output);
     er_value_store_close(j->store);
     for (size_t i = 0; j->moments && i < j->report->hparams.n_layers; i++)
@@ -39,6 +40,7 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     er_status rc = ER_OK;
     er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_job_clock()};
     if (!j.report) return er_fail(ER_ENOMEM, "report");
+    ER_TRY(er_warnings_begin(&j.warnings));
     ER_TRY(er_job_prepare(&j));
     er_job_print_plan(&j);
     ER_TRY(er_job_plan_memory(&j));

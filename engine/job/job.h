@@ -3,6 +3,7 @@
 #define ER_JOB_H
 #include "engine/errata.h"
 #include "engine/job/value_store.h"
+#include "io/warnings.h"
 
 typedef struct er_job {
     const er_edit_options *o;
@@ -20,6 +21,7 @@ typedef struct er_job {
     float *z;    // [units, hidden]
     bool *have;  // [units]
     er_output *output;
+    er_warnings *warnings;  // of this job, for the manifest
     size_t batch_tokens;  // of the values stage
     double start;  // er_job_clock() when the job began
 } er_job;

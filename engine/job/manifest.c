@@ -145,6 +145,7 @@ er_status er_job_manifest(er_job *j, const char *out_path) {
         add_stages(root, j);
         ER_TRY(add_files(root, j, out_path));
     }
+    ER_TRY(er_warnings_add_json(j->warnings, root));
     free(j->report->json);
     if (!(j->report->json = cJSON_Print(root))) ER_FAIL(ER_ENOMEM, "manifest");
 out:

@@ -125,6 +125,7 @@ er_status er_report_html(char **out, const er_report *r) {
     er_text_add(&t, "</title><style>\n%s</style></head><body><main>\n", er_report_style);
     heading(&t, r);
     cards(&t, b, a);
+    er_table_warnings(&t, r);
     plots(&t, r);
     er_table_relations(&t, b, a);
     if (r->n_layers) {

@@ -127,6 +127,22 @@ void er_table_rejected(er_text *t, const er_facts *f) {
     er_text_add(t, "</tbody></table></div>\n");
 }
 
+static void warning(er_text *t, const char *of, const char *what) {
+    er_text_add(t, "<tr><td>%s</td><td><bdi>", of);
+    er_text_escaped(t, what, 1000);
+    er_text_add(t, "</bdi></td></tr>\n");
+}
+
+void er_table_warnings(er_text *t, const er_report *r) {
+    const cJSON *v;
+    size_t scoring = er_warnings_count(r->warnings);
+    if (scoring == 0 && cJSON_GetArraySize(r->edit_warnings) == 0) return;
+    er_text_add(t, "<h2>Warnings</h2><div class=\"wide\"><table><tbody>\n");
+    cJSON_ArrayForEach(v, r->edit_warnings) if (cJSON_IsString(v)) warning(t, "edit", v->valuestring);
+    for (size_t i = 0; i < scoring; i++) warning(t, "evaluation", er_warnings_at(r->warnings, i));
+    er_text_add(t, "</tbody></table></div>\n");
+}
+
 // ---- layers, settings ----
 
 static void number_or_dash(er_text *t, double v) {

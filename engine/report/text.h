@@ -26,6 +26,7 @@ void er_table_relations(er_text *t, const er_eval *before, const er_eval *after)
 void er_table_facts(
     er_text *t, const er_eval *before, const er_eval *after, bool failures, size_t most);  // most 0: 100
 void er_table_rejected(er_text *t, const er_facts *f);
+void er_table_warnings(er_text *t, const er_report *r);
 void er_table_layers(er_text *t, const er_report_layer *layer, size_t n);
 void er_table_settings(er_text *t, const cJSON *object);
 

@@ -1,6 +1,7 @@
 // The report: well-formed whatever the facts hold, nothing loaded, nothing executed.
 #include "engine/report.h"
 
+#include "io/log.h"
 #include "tests/evaluate/synthetic.h"
 
 // Every tag is closed by its own and in order; attributes are quoted. Returns what is wrong, or NULL.
@@ -51,6 +52,10 @@ static void test_hostile(void **state) {
     er_facts *f = synthetic_facts(hostile);
     er_eval *e = synthetic_eval(f, "model\"><script>", items, 4);
     e->answer[0] = strdup("</bdi>\x01<style>");
+    er_warnings *warned = NULL;
+    OK(er_warnings_begin(&warned));
+    er_warn("<script>of \"scoring\"");
+    cJSON *of_edit = cJSON_Parse("[\"<b>of the edit\",7]");
     cJSON *settings = cJSON_Parse("{\"k<\":\"</td>\",\"n\":{\"a\":[1,\"<\"]},\"x\":3}");
     er_report_layer layer[] = {{3, 10, 0.5, 0.01, 712.25, 0.4375}, {4, 12, 0, -1, 0, 0}};
     for (int with = 0; with < 2; with++) {
@@ -59,6 +64,8 @@ static void test_hostile(void **state) {
             .before = with ? e : NULL,
             .after = e,
             .settings = with ? settings : NULL,
+            .warnings = with ? warned : NULL,
+            .edit_warnings = with ? of_edit : NULL,
             .layer = layer,
             .n_layers = with ? 2 : 0};
         OK(er_report_html(&html, &r));
@@ -75,9 +82,14 @@ static void test_hostile(void **state) {
         if (with) assert_non_null(strstr(html, ">5<") /* 100 * 0.5 / 10 */);
         if (with) assert_non_null(strstr(html, ">712.2<"));
         if (with) assert_non_null(strstr(html, ">0.4375<"));
+        assert_int_equal(with, strstr(html, "<h2>Warnings</h2>") != NULL);
+        if (with) assert_non_null(strstr(html, "<td>edit</td><td><bdi>&lt;b&gt;of the edit</bdi>"));
+        if (with) assert_non_null(strstr(html, "<td>evaluation</td><td><bdi>&lt;script&gt;of &quot;scoring"));
         free(html);
     }
     assert_string_equal(ill_formed("<p><b></p></b>"), "</p> at byte 6");  // the checker can fail
+    er_warnings_end(warned);
+    cJSON_Delete(of_edit);
     cJSON_Delete(settings);
     er_eval_free(e);
     er_facts_free(f);
