@@ -8,22 +8,25 @@
 #ifndef ER_FORWARD_H
 #define ER_FORWARD_H
 #include "engine/model.h"
+#include "kernels/arena.h"
 
 // Cached keys and values of earlier positions, for layers first .. first+layers-1. [dev]
 typedef struct er_kv {
     size_t first, layers, capacity;  // positions
     float *k, *v;                    // [layers, capacity, kv_heads * head_dim]
+    er_arena memory;
 } er_kv;
 er_status er_kv_create(er_kv **out, const er_model *m, size_t first, size_t layers, size_t capacity);
-void er_kv_free(const er_model *m, er_kv *kv);
+void er_kv_free(er_kv *kv);
+size_t er_kv_bytes(const er_arch *a, size_t layers, size_t capacity);  // of the device, that er_kv_create takes
 
 // What backward needs of one layer's forward; [dev], sized for max_tokens.
 // With head norms `qkv` is what the projection gave: norm and rotation are done again on the way back.
 typedef struct er_tape {
     float *x_in, *stats1, *qkv, *attn, *lse, *x_mid, *stats2, *u;
 } er_tape;
-size_t er_tape_bytes(const er_arch *a, size_t max_tokens);  // of one layer
-void er_tape_carve(er_tape *t, const er_arch *a, size_t max_tokens, void *dev_memory);  // er_tape_bytes of it, 64-byte aligned
+// The buffers of one layer's tape. Parallel blocks have no x_mid.
+er_status er_tape_take(er_tape *t, er_arena *memory, const er_arch *a, size_t max_tokens);
 
 // A packed batch; host arrays, borrowed during er_run_begin only.
 typedef struct er_rows {
@@ -48,6 +51,7 @@ typedef struct er_run {
     float *h, *qkv, *attn, *u, *act, *lse, *stats;  // [dev] work; `act` [tokens, inner] holds the keys after er_run_layer
     float *dh, *dqkv, *du;      // [dev] gradient work; NULL unless created for backward
     double flops;               // GEMM FLOPs done so far, counted
+    er_arena memory;
 } er_run;
 
 er_status er_run_create(er_run **out, er_model *m, size_t max_tokens, size_t max_rows, bool backward);

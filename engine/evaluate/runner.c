@@ -65,7 +65,7 @@ void er_scorer_free(er_scorer *s) {
         s->x, s->logits, s->picked, s->stats, s->scratch, s->loss, s->weight, s->index, s->label, s->hit};
     for (size_t i = 0; i < sizeof device / sizeof device[0]; i++)
         if (device[i]) dev->op->release(dev, device[i]);
-    if (s->kv) er_kv_free(s->model, s->kv);
+    if (s->kv) er_kv_free(s->kv);
     if (s->run) er_run_free(s->run);
     free(s);
 }

@@ -79,7 +79,7 @@ void er_batch_free(er_batch *b) {
     void *device[] = {b->x, b->logits, b->picked, b->picked_stats, b->h, b->index};
     for (size_t i = 0; i < sizeof device / sizeof *device; i++)
         if (device[i]) dev->op->release(dev, device[i]);
-    if (b->kv) er_kv_free(b->model, b->kv);
+    if (b->kv) er_kv_free(b->kv);
     if (b->run) er_run_free(b->run);
     free(b->slot);
     free(b->active);

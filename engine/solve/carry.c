@@ -28,7 +28,7 @@ void er_carry_free(er_carry *c) {
     d->op->release(d, c->x);
     d->op->release(d, c->last);
     er_run_free(c->run);
-    er_kv_free(c->m, c->kv);
+    er_kv_free(c->kv);
     free(c);
 }
 

@@ -4,18 +4,7 @@
 size_t er_values_bytes(const er_arch *a, const er_units *units, const er_hparams *h, size_t batch_tokens) {
     er_slots_size z;
     er_slots_measure(&z, units, batch_tokens);
-    size_t f = sizeof(float), row = a->hidden * f, z_layer = h->layers[h->n_layers - 1],
-           above = a->layers - 1 - z_layer, kv = a->kv_heads * a->head_dim * f;
-    size_t tape_row =
-        (2 * a->hidden + er_arch_qkv_rows(a) + a->heads * a->head_dim + a->heads + 4 + er_arch_up_rows(a)) *
-        f;
-    size_t bytes = er_run_bytes(a, z.run_tokens, z.cap_rows, true);
-    bytes += 2 * above * (z.prefix_room + 1) * kv;
-    bytes += above * z.cap_tokens * tape_row;
-    bytes += z.state_room * row + 5 * z.count * row + z.count * (a->vocab + 5) * f;
-    bytes += 2 * z.run_tokens * row + z.run_tokens * f + z.cap_rows * row;
-    bytes += z.cap_labels * (a->vocab * f + 3 * row + 8 * f);
-    return bytes + (z.cap_tokens + 2 * z.cap_rows) * f;
+    return er_slots_bytes(&z, a, h->layers[h->n_layers - 1]);
 }
 
 enum { CPU_BATCH = 1024, GPU_BATCH = 8192, LEAST_BATCH = 128 };

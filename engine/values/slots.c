@@ -23,85 +23,73 @@ size_t er_unit_tokens(const er_unit *u) {
     return n;
 }
 
-static er_status own(er_slots *s, void *slot, size_t bytes) {
-    void *p = NULL;
-    er_status rc = s->m->dev->op->alloc(s->m->dev, &p, bytes ? bytes : 1);
-    if (rc != ER_OK) return rc;
-    memcpy(slot, &p, sizeof p);
-    s->owned[s->n_owned++] = p;
-    return ER_OK;
-}
+typedef struct buffer {
+    void *at;  // the address of the pointer
+    size_t count, element;
+} buffer;
 
-static er_status create_buffers(er_slots *s) {
-    er_status rc = ER_OK;
-    const er_arch *a = &s->m->arch;
-    size_t f = sizeof(float), i32 = sizeof(int32_t), hid = a->hidden * f, n = s->count;
-    size_t all = s->run->max_tokens;  // admission runs whole rows
-    if (!(s->owned = calloc(64 + 8 * s->above, sizeof *s->owned)) ||
-        !(s->tape = calloc(s->above + 1, sizeof *s->tape)))
-        ER_FAIL(ER_ENOMEM, "tapes of %zu layers", s->above);
-    ER_TRY(own(s, &s->state, s->states.room * hid));
-    float **per_slot[] = {&s->z0, &s->delta, &s->adam_m, &s->adam_v, &s->grad};
-    for (size_t i = 0; i < sizeof per_slot / sizeof *per_slot; i++) ER_TRY(own(s, per_slot[i], n * hid));
-    ER_TRY(own(s, &s->z0_norm, n * f));
-    ER_TRY(own(s, &s->total, n * f));
-    ER_TRY(own(s, &s->step, n * i32));
-    ER_TRY(own(s, &s->done, n * i32));
-    ER_TRY(own(s, &s->reference, n * a->vocab * f));
-    ER_TRY(own(s, &s->x, all * hid));
-    ER_TRY(own(s, &s->dx, all * hid));
-    ER_TRY(own(s, &s->row_tmp, s->cap_rows * hid));
-    ER_TRY(own(s, &s->logits, s->cap_labels * a->vocab * f));
-    float **per_label[] = {&s->picked, &s->head_tmp, &s->dpicked};
-    for (size_t i = 0; i < sizeof per_label / sizeof *per_label; i++)
-        ER_TRY(own(s, per_label[i], s->cap_labels * hid));
-    ER_TRY(own(s, &s->picked_stats, s->cap_labels * 2 * f));
-    ER_TRY(own(s, &s->loss, s->cap_labels * f));
-    ER_TRY(own(s, &s->weight, s->cap_labels * f));
-    int32_t **label_index[] = {&s->label_token, &s->label, &s->kl_ref};
-    for (size_t i = 0; i < sizeof label_index / sizeof *label_index; i++)
-        ER_TRY(own(s, label_index[i], s->cap_labels * i32));
-    ER_TRY(own(s, &s->state_index, s->cap_tokens * i32));
-    ER_TRY(own(s, &s->index_tmp, all * i32));
-    ER_TRY(own(s, &s->slot_of_row, s->cap_rows * i32));
-    ER_TRY(own(s, &s->first_of_row, s->cap_rows * i32));
-    ER_TRY(own(s, &s->loss_start, (n + 1) * i32));
-    size_t t = s->cap_tokens, qkv = (a->heads + 2 * a->kv_heads) * a->head_dim;
-    for (size_t l = 0; l < s->above; l++) {
-        er_tape *p = &s->tape[l];
-        ER_TRY(own(s, &p->x_in, t * hid));
-        ER_TRY(own(s, &p->stats1, t * 2 * f));
-        ER_TRY(own(s, &p->qkv, t * qkv * f));
-        ER_TRY(own(s, &p->attn, t * a->heads * a->head_dim * f));
-        ER_TRY(own(s, &p->lse, t * a->heads * f));
-        ER_TRY(own(s, &p->x_mid, t * hid));
-        ER_TRY(own(s, &p->stats2, t * 2 * f));
-        ER_TRY(own(s, &p->u, t * a->inner * (a->gated ? 2 : 1) * f));
+static er_status take_all(er_arena *a, const buffer *b, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        er_status rc = er_arena_take(a, b[i].at, b[i].count, b[i].element);
+        if (rc != ER_OK) return rc;
     }
-out:
-    return rc;
-}
-
-static er_status pin(er_slots *s, void *slot, size_t bytes) {
-    void *p = NULL;
-    er_status rc = s->m->dev->op->alloc_host(s->m->dev, &p, bytes ? bytes : 1);
-    if (rc != ER_OK) return rc;
-    memcpy(slot, &p, sizeof p);
-    s->pinned[s->n_pinned++] = p;
     return ER_OK;
 }
+#define TAKE_ALL(a, list) take_all(a, list, sizeof(list) / sizeof *(list))
 
-static er_status create_results(er_slots *s) {
+static er_status take_slots(er_slots *s, er_arena *a, const er_arch *m, const er_slots_size *z) {
+    size_t n = z->count, hidden = n * m->hidden, f = sizeof(float), i32 = sizeof(int32_t);
+    const buffer all[] = {{&s->state, z->state_room * m->hidden, f}, {&s->z0, hidden, f},
+        {&s->delta, hidden, f}, {&s->adam_m, hidden, f}, {&s->adam_v, hidden, f}, {&s->grad, hidden, f},
+        {&s->z0_norm, n, f}, {&s->total, n, f}, {&s->step, n, i32}, {&s->done, n, i32},
+        {&s->reference, n * m->vocab, f}};
+    return TAKE_ALL(a, all);
+}
+
+static er_status take_batch(er_slots *s, er_arena *a, const er_arch *m, const er_slots_size *z) {
+    size_t whole = z->run_tokens;  // a prefill runs whole rows
+    size_t hidden = m->hidden, labels = z->cap_labels, rows = z->cap_rows, f = sizeof(float),
+           i32 = sizeof(int32_t);
+    const buffer all[] = {{&s->x, whole * hidden, f}, {&s->dx, whole * hidden, f},
+        {&s->row_tmp, rows * hidden, f}, {&s->logits, labels * m->vocab, f}, {&s->picked, labels * hidden, f},
+        {&s->head_tmp, labels * hidden, f}, {&s->dpicked, labels * hidden, f},
+        {&s->picked_stats, labels * 2, f}, {&s->loss, labels, f}, {&s->weight, labels, f},
+        {&s->label_token, labels, i32}, {&s->label, labels, i32}, {&s->kl_ref, labels, i32},
+        {&s->state_index, z->cap_tokens, i32}, {&s->index_tmp, whole, i32}, {&s->slot_of_row, rows, i32},
+        {&s->first_of_row, rows, i32}, {&s->loss_start, z->count + 1, i32}};
+    return TAKE_ALL(a, all);
+}
+
+static er_status take_results(er_slots *s, er_arena *a, const er_arch *m, size_t n) {
     er_status rc = ER_OK;
-    size_t n = s->count, row = s->m->arch.hidden * sizeof(float);
     for (int i = 0; i < 2; i++) {
-        ER_TRY(pin(s, &s->host_done[i], n * sizeof(int32_t)));
-        ER_TRY(pin(s, &s->host_total[i], n * sizeof(float)));
-        ER_TRY(pin(s, &s->host_delta[i], n * row));
+        ER_TRY(er_arena_take_host(a, &s->host_done[i], n, sizeof(int32_t)));
+        ER_TRY(er_arena_take_host(a, &s->host_total[i], n, sizeof(float)));
+        ER_TRY(er_arena_take_host(a, &s->host_delta[i], n * m->hidden, sizeof(float)));
     }
-    ER_TRY(pin(s, &s->host_z0, n * row));
+    ER_TRY(er_arena_take_host(a, &s->host_z0, n * m->hidden, sizeof(float)));
 out:
     return rc;
+}
+
+// Everything but the run and the cache, which take their own. `tape` may be NULL where only bytes are wanted.
+static er_status take_buffers(er_slots *s, er_arena *a, const er_arch *m, const er_slots_size *z) {
+    er_status rc = ER_OK;
+    er_tape none;
+    ER_TRY(take_slots(s, a, m, z));
+    ER_TRY(take_batch(s, a, m, z));
+    for (size_t l = 0; l < s->above; l++)
+        ER_TRY(er_tape_take(s->tape ? &s->tape[l] : &none, a, m, z->cap_tokens));
+    ER_TRY(take_results(s, a, m, z->count));
+out:
+    return rc;
+}
+
+size_t er_slots_bytes(const er_slots_size *z, const er_arch *a, size_t z_layer) {
+    er_slots s = {.above = a->layers - 1 - z_layer};
+    (void)take_buffers(&s, &s.memory, a, z);
+    return s.memory.bytes + er_run_bytes(a, z->run_tokens, z->cap_rows, true) +
+           er_kv_bytes(a, s.above, z->prefix_room + 1);
 }
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
@@ -169,13 +157,14 @@ er_status er_slots_create(
         .count = z.count,
         .cap_tokens = z.cap_tokens,
         .cap_rows = z.cap_rows,
-        .cap_labels = z.cap_labels};
+        .cap_labels = z.cap_labels,
+        .memory = {.dev = m->dev}};
     s->above = m->arch.layers - 1 - s->z_layer;
     ER_TRY(create_host(s, &z));
     ER_TRY(er_run_create(&s->run, m, z.run_tokens, s->cap_rows, true));
     ER_TRY(er_kv_create(&s->kv, m, s->z_layer + 1, s->above, z.prefix_room + 1));
-    ER_TRY(create_buffers(s));
-    ER_TRY(create_results(s));
+    if (!(s->tape = calloc(s->above + 1, sizeof *s->tape))) ER_FAIL(ER_ENOMEM, "tapes of %zu layers", s->above);
+    ER_TRY(take_buffers(s, &s->memory, &m->arch, &z));
     for (size_t i = 0; i < s->count; i++) ER_TRY(mark_empty(s, i));
     *out = s;
     s = NULL;
@@ -187,11 +176,9 @@ out:
 void er_slots_free(er_slots *s) {
     if (!s) return;
     (void)s->m->dev->op->sync(s->m->dev, s->run ? s->run->stream : NULL);  // a step may still be under way
-    for (size_t i = 0; i < s->n_pinned; i++) s->m->dev->op->release_host(s->m->dev, s->pinned[i]);
-    for (size_t i = 0; i < s->n_owned; i++) s->m->dev->op->release(s->m->dev, s->owned[i]);
-    er_kv_free(s->m, s->kv);
+    er_arena_release(&s->memory);
+    er_kv_free(s->kv);
     er_run_free(s->run);
-    free(s->owned);
     free(s->tape);
     er_pool_free(&s->states);
     er_pool_free(&s->prefixes);

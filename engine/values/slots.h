@@ -18,6 +18,7 @@ typedef struct er_slots_size {  // what `batch_tokens` comes to for these units
     size_t state_room, prefix_room;
 } er_slots_size;
 void er_slots_measure(er_slots_size *out, const er_units *units, size_t batch_tokens);
+size_t er_slots_bytes(const er_slots_size *z, const er_arch *a, size_t z_layer);  // of the device
 
 typedef struct er_slots {
     er_model *m;
@@ -47,10 +48,7 @@ typedef struct er_slots {
     float *host_total[2];   // [count]
     float *host_delta[2];   // [count, hidden]
     float *host_z0;         // [count, hidden]
-    void *pinned[8];
-    size_t n_pinned;
-    void **owned;  // every device allocation, for er_slots_free
-    size_t n_owned;
+    er_arena memory;
     // host
     size_t *unit;                  // [count] unit in the slot, or ER_NO_UNIT
     size_t *state_at, *prefix_at;  // [count] the slot's first place

@@ -41,6 +41,22 @@ static inline void *keep_dev(size_t bytes) {
     if (n_kept_dev == MAX_KEPT) fail_msg("out of places");
     return kept_dev[n_kept_dev++] = p;
 }
+// The same for the buffers of an arena, from its block `first` on.
+static inline void fill_nan(er_arena *a, size_t first) {
+    for (size_t i = first; i < a->count; i++) {
+        void *nan = keep_host(a->block[i].bytes);
+        memset(nan, 0xff, a->block[i].bytes);
+        OK(golden_dev->op->upload(golden_dev, NULL, a->block[i].p, nan, a->block[i].bytes));
+    }
+    OK(golden_dev->op->sync(golden_dev, NULL));
+}
+static er_arena kept_tapes;
+static inline void keep_tape(er_tape *t, const er_arch *a, size_t tokens) {
+    size_t first = kept_tapes.count;
+    kept_tapes.dev = golden_dev;
+    OK(er_tape_take(t, &kept_tapes, a, tokens));
+    fill_nan(&kept_tapes, first);
+}
 static inline void *to_dev(const void *host, size_t bytes) {
     void *p = keep_dev(bytes);
     OK(golden_dev->op->upload(golden_dev, NULL, p, host, bytes));
@@ -53,6 +69,7 @@ static inline float *to_host(const float *dev, size_t n) {
     return p;
 }
 static inline void drop_all(void) {
+    if (kept_tapes.dev) er_arena_release(&kept_tapes);
     while (n_kept_dev) golden_dev->op->release(golden_dev, kept_dev[--n_kept_dev]);
     while (n_kept_host) free(kept_host[--n_kept_host]);
 }

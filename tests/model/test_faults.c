@@ -150,7 +150,7 @@ static er_status create(void *model) {
     er_run *r = NULL;
     er_status rc = er_run_create(&r, m, 9, 2, true);
     if (rc == ER_OK) rc = er_kv_create(&kv, m, 0, 2, 5);
-    er_kv_free(m, kv);
+    er_kv_free(kv);
     er_run_free(r);
     return rc;
 }
@@ -185,13 +185,13 @@ static size_t calls_of_block(const char *model, bool parallel) {
     er_rows rows = golden_rows(&g);
     rows.store_at = all_tokens(g.tokens);
     OK(er_kv_create(&kv, g.m, 0, 3, g.tokens));
-    er_tape_carve(&p.tape, &g.m->arch, g.tokens, keep_dev(er_tape_bytes(&g.m->arch, g.tokens)));
+    keep_tape(&p.tape, &g.m->arch, g.tokens);
     OK(er_run_begin(p.r, &rows, kv));
     OK(er_run_embed(p.r, p.x));
     g.m->arch.parallel_residual = parallel;
     size_t n = walk(there_and_back, &p);
     er_run_free(p.r);
-    er_kv_free(g.m, kv);
+    er_kv_free(kv);
     golden_close(&g);
     return n;
 }

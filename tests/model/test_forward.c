@@ -136,7 +136,7 @@ static void cached_prefixes(void **state) {
             run_layers(r, x);
             compare_picked(&g, logits_at(r, x, all_tokens(s.n2), s.n2), s.second, s.n2);
             er_run_free(r);
-            er_kv_free(g.m, kv);
+            er_kv_free(kv);
             golden_close(&g);
         }
 }
@@ -173,7 +173,7 @@ static void prefix_of_the_same_batch(void **state) {
         run_layers(r, x);
         compare_picked(&g, logits_at(r, x, all_tokens(g.tokens), g.tokens), index, g.tokens);
         er_run_free(r);
-        er_kv_free(g.m, kv);
+        er_kv_free(kv);
         golden_close(&g);
     }
 }
@@ -215,7 +215,7 @@ static void impossible_batches(void **state) {
     er_kv *beyond = NULL;
     FAILS(er_kv_create(&beyond, g.m, 2, 2, 5), ER_EARG, "layers");
     er_run_free(r);
-    er_kv_free(g.m, kv);
+    er_kv_free(kv);
     golden_close(&g);
 }
 

@@ -18,8 +18,7 @@ typedef struct naive {
     er_tape *tape;
     float *x, *dx, *logits, *picked, *dpicked, *stats, *scratch;  // [dev]
     int32_t *index;
-    void *owned[64];
-    size_t n_owned;
+    er_arena memory;
     double log_p0[512];  // of the KL position before any step
     // results
     double z[NAIVE_HIDDEN], z0_norm, delta_norm, loss[NAIVE_STEPS];
@@ -28,17 +27,17 @@ typedef struct naive {
 
 static inline void *naive_dev(naive *n, size_t bytes) {
     void *p = NULL;
-    OK(n->m->dev->op->alloc(n->m->dev, &p, bytes + 1));
-    return n->owned[n->n_owned++] = p;
+    OK(er_arena_take(&n->memory, &p, bytes, 1));
+    return p;
 }
 static inline void naive_open(naive *n, er_model *m, const er_hparams *h, size_t tokens, size_t labels) {
     const er_arch *a = &m->arch;
-    *n = (naive){.m = m, .h = h};
+    *n = (naive){.m = m, .h = h, .memory = {.dev = m->dev}};
     assert_true(a->hidden <= NAIVE_HIDDEN && a->vocab <= 512 && h->steps <= NAIVE_STEPS && a->layers < 16);
     OK(er_run_create(&n->run, m, tokens, 1, true));
     n->tape = calloc(a->layers, sizeof *n->tape);
     for (size_t l = 0; l < a->layers; l++)
-        er_tape_carve(&n->tape[l], a, tokens, naive_dev(n, er_tape_bytes(a, tokens)));
+        OK(er_tape_take(&n->tape[l], &n->memory, a, tokens));
     size_t f = sizeof(float), rows = tokens > labels ? tokens : labels;
     n->x = naive_dev(n, rows * a->hidden * f), n->dx = naive_dev(n, rows * a->hidden * f);
     n->logits = naive_dev(n, labels * a->vocab * f);
@@ -47,7 +46,7 @@ static inline void naive_open(naive *n, er_model *m, const er_hparams *h, size_t
     n->scratch = naive_dev(n, rows * a->hidden * f), n->index = naive_dev(n, rows * sizeof(int32_t));
 }
 static inline void naive_close(naive *n) {
-    while (n->n_owned) n->m->dev->op->release(n->m->dev, n->owned[--n->n_owned]);
+    er_arena_release(&n->memory);
     free(n->tape);
     er_run_free(n->run);
 }
