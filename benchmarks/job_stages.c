@@ -4,7 +4,7 @@
 
 #include "benchmarks/job.h"
 #include "engine/covary.h"
-#include "engine/solve.h"
+#include "engine/editors/apply.h"
 #include "engine/values.h"
 #include "io/log.h"
 
@@ -147,17 +147,17 @@ static void fill_values(job *j) {
             j->z[i * hidden + k] = j->have ? j->z[i % j->have * hidden + k] : 2.0f * er_random_unit(&random);
 }
 
-static er_status spread(job *j, er_spread_report *report, size_t facts) {
+static er_status spread(job *j, er_apply_report *report, size_t facts) {
     er_units first = *j->units;
     size_t tokens = 0;
     first.count = facts;
-    er_status rc = er_spread_room(&tokens, j->dev, &j->m->arch, &first, &j->h, j->moments);
-    return rc == ER_OK ? er_spread(report, j->m, &first, j->z, j->moments, &j->h, tokens, NULL) : rc;
+    er_status rc = er_apply_room(&tokens, j->dev, &j->m->arch, &(er_apply){.units = &first, .h = &j->h, .c = j->moments});
+    return rc == ER_OK ? er_apply_edits(report, j->m, &(er_apply){.units = &first, .z = j->z, .c = j->moments, .h = &j->h, .max_tokens = tokens}) : rc;
 }
 
 er_status job_run_spread(job *j) {
     er_status rc = ER_OK;
-    er_spread_report r = {0};
+    er_apply_report r = {0};
     size_t n = j->o.limit_solve && j->o.limit_solve < j->o.facts ? j->o.limit_solve : j->o.facts;
     job_stage *g = begin(j, STAGE_GATHER, "gather", "facts", j->o.facts),
               *s = begin(j, STAGE_SOLVE, "solve", "facts", j->o.facts);

@@ -27,6 +27,8 @@ er_status er_moment_fill_idle(er_device *dev, er_moment *m, size_t *idle);
 // is nothing to do; both wait.
 er_status er_moment_park(er_device *dev, er_moment *m);
 er_status er_moment_fetch(er_device *dev, er_moment *m);
+// Forgets the host copy: the sum on the device has changed since.
+void er_moment_changed(er_moment *m);
 // Parks moments [0 .. n-1] (NULLs are passed over) until `bytes` are free on the device and a quarter of it beside them.
 er_status er_moment_make_room(er_device *dev, er_moment *const *moments, size_t n, size_t bytes);
 

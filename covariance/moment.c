@@ -69,6 +69,11 @@ er_status er_moment_fetch(er_device *dev, er_moment *m) {
     return rc;
 }
 
+void er_moment_changed(er_moment *m) {
+    free(m->parked);
+    m->parked = NULL;
+}
+
 er_status er_moment_make_room(er_device *dev, er_moment *const *moments, size_t n, size_t bytes) {
     if (!dev->runs_behind) return ER_OK;  // a CPU's memory is the host's
     for (size_t i = 0; i < n; i++) {

@@ -21,7 +21,7 @@
 #define ERRATA_H
 #include "engine/estimate.h"
 #include "engine/hparams.h"
-#include "engine/solve.h"
+#include "engine/editors/apply.h"
 #include "engine/values.h"
 #include "io/facts.h"
 
@@ -64,7 +64,7 @@ typedef struct er_edit_report {
     er_hparams hparams;
     er_estimate estimate;  // check only
     er_values_stats values;
-    er_spread_report spread;
+    er_apply_report spread;
     double covary_seconds, write_seconds, seconds;
     size_t weight_bytes;
     char device[128];

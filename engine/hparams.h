@@ -37,6 +37,11 @@ typedef struct er_hparams {
     bool layers_guessed;  // no preset and nobody said which layers
     bool lambda_guessed;  // no preset and nobody said which lambda: it stands for room, not for a weight
     unsigned long long seed;
+    char editor[16];             // --editor or alg_name; "memit"
+    double l2;                   // L2 (AlphaEdit): A + l2 I
+    double nullspace_threshold;  // AlphaEdit: eigenvalues of C below it are free to be edited
+    double emmet_lambda;         // EMMET: 0 is the hard constraint
+    double update_norm_lambda;   // EMMET: + this I to the covariance
 } er_hparams;
 
 // The preset of the model's family and size under `profile`; a rule of thumb, marked as a guess, when there

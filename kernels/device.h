@@ -195,6 +195,9 @@ typedef struct er_device_ops {
     er_status (*potrf)(er_device *, er_stream *, double *a, size_t n);
     // Solves A X = B for `rhs` right-hand sides; b [rhs, n]: each right-hand side is a contiguous row, overwritten by its solution.
     er_status (*potrs)(er_device *, er_stream *, const double *factor, size_t n, double *b, size_t rhs);
+    // A [n, n] symmetric, of which only the part on and below the diagonal is read; its rows become orthonormal eigenvectors, with
+    // their eigenvalues, ascending, in `values` [n] (host). Waits. ENUMERIC when they are not found or not finite.
+    er_status (*syevd)(er_device *, double *a, size_t n, double *values);
 } er_device_ops;
 
 struct er_device {

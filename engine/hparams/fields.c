@@ -27,6 +27,10 @@ static const field fields[] = {
     FIELD("key_bare", F_REAL, key_bare),
     FIELD("merge_subjects", F_BOOL, merge_subjects),
     FIELD("key_per_row", F_BOOL, key_per_row),
+    FIELD("L2", F_REAL, l2),
+    FIELD("nullspace_threshold", F_REAL, nullspace_threshold),
+    FIELD("emmet_lambda", F_REAL, emmet_lambda),
+    FIELD("update_norm_lambda", F_REAL, update_norm_lambda),
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
 

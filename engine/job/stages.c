@@ -78,13 +78,12 @@ out:
 
 er_status er_job_solve(er_job *j) {
     size_t tokens = 0;
-    er_status rc = er_spread_room(&tokens, j->dev, &j->arch, j->units, &j->report->hparams, j->moments);
-    if (j->o->deterministic) tokens = er_spread_tokens(j->dev);  // whatever is free at the moment
+    er_status rc = er_apply_room(&tokens, j->dev, &j->arch, &(er_apply){.units = j->units, .h = &j->report->hparams, .c = j->moments});
+    if (j->o->deterministic) tokens = er_apply_tokens(j->dev);  // whatever is free at the moment
     if (rc == ER_OK)
-        rc = er_spread(
-            &j->report->spread, j->m, j->units, j->z, j->moments, &j->report->hparams, tokens, NULL);
+        rc = er_apply_edits(&j->report->spread, j->m, &(er_apply){.units = j->units, .z = j->z, .c = j->moments, .h = &j->report->hparams, .max_tokens = tokens});
     if (rc != ER_OK) return rc;
-    const er_spread_report *s = &j->report->spread;
+    const er_apply_report *s = &j->report->spread;
     for (size_t i = 0; i < s->n_layers; i++)
         er_info("layer %-5zu lambda %.4g, tr(lambda C) %.3g tr(KK'), residual %5.1f %%, |dW| %.3g, |dW|/|W| "
                 "%.2f %%, lost in rounding %.1f %% (%s, "

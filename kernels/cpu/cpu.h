@@ -130,5 +130,6 @@ er_status er_cpu_widen(er_device *d, er_stream *s, double *dst, const float *src
 er_status er_cpu_axpy_f64(er_device *d, er_stream *s, double *y, double alpha, const double *x, size_t n);
 er_status er_cpu_add_diagonal(er_device *d, er_stream *s, double *a, size_t n, double value);
 er_status er_cpu_potrf(er_device *d, er_stream *s, double *a, size_t n);
+er_status er_cpu_syevd(er_device *d, double *a, size_t n, double *values);
 er_status er_cpu_potrs(er_device *d, er_stream *s, const double *factor, size_t n, double *b, size_t rhs);
 #endif

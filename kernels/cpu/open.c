@@ -143,6 +143,7 @@ static const er_device_ops cpu_ops = {
     .add_diagonal = er_cpu_add_diagonal,
     .potrf = er_cpu_potrf,
     .potrs = er_cpu_potrs,
+    .syevd = er_cpu_syevd,
 };
 
 // The processor's name as /proc/cpuinfo gives it; "cpu" when it gives none.

@@ -10,6 +10,8 @@
 void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
 void dpotrs_(const char *uplo, const int *n, const int *nrhs, const double *a, const int *lda, double *b,
     const int *ldb, int *info);
+void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
+    const int *lwork, int *iwork, const int *liwork, int *info);
 
 er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b, size_t m, size_t n,
     size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
@@ -80,4 +82,27 @@ er_status er_cpu_potrs(er_device *d, er_stream *s, const double *factor, size_t 
     int size = (int)n, sides = (int)rhs, info = 0;
     dpotrs_("U", &size, &sides, factor, &size, b, &size, &info);
     return info ? er_fail(ER_ENUMERIC, "triangular solve of %zu rows refused argument %d", n, -info) : ER_OK;
+}
+
+er_status er_cpu_syevd(er_device *d, double *a, size_t n, double *values) {
+    er_status rc = ER_OK;
+    double *work = NULL, least = 0;
+    int *iwork = NULL, size = (int)n, info = 0, query = -1, i_least = 0;
+    (void)d;
+    if (!n) return ER_OK;
+    if (n > 30000)  // LAPACK counts its 1 + 6 n + 2 n^2 doubles of workspace in an int
+        return er_fail(ER_EUNSUPPORTED, "eigenvectors of %zu rows are beyond the 32-bit sizes of LAPACK", n);
+    dsyevd_("V", "U", &size, a, &size, values, &least, &query, &i_least, &query, &info);
+    int lwork = (int)least, liwork = i_least;
+    work = malloc((size_t)lwork * sizeof *work);
+    iwork = malloc((size_t)liwork * sizeof *iwork);
+    if (!work || !iwork) ER_FAIL(ER_ENOMEM, "workspace for the eigenvectors of %zu rows", n);
+    dsyevd_("V", "U", &size, a, &size, values, work, &lwork, iwork, &liwork, &info);
+    if (info) ER_FAIL(ER_ENUMERIC, "the eigenvectors of a matrix of %zu rows are not found (%d)", n, info);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(values[i])) ER_FAIL(ER_ENUMERIC, "eigenvalue %zu of %zu is not finite", i, n);
+out:
+    free(work);
+    free(iwork);
+    return rc;
 }

@@ -180,5 +180,6 @@ er_status er_cuda_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_
     size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
     size_t ldc);
 er_status er_cuda_potrf(er_device *d, er_stream *s, double *a, size_t n);
+er_status er_cuda_syevd(er_device *d, double *a, size_t n, double *values);
 er_status er_cuda_potrs(er_device *d, er_stream *s, const double *factor, size_t n, double *b, size_t rhs);
 #endif

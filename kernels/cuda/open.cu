@@ -76,6 +76,7 @@ static constexpr er_device_ops make_table(void) {
     t.add_diagonal = er_cuda_add_diagonal;
     t.potrf = er_cuda_potrf;
     t.potrs = er_cuda_potrs;
+    t.syevd = er_cuda_syevd;
     return t;
 }
 static const er_device_ops table = make_table();

@@ -107,3 +107,34 @@ er_status er_cuda_potrs(er_device *d, er_stream *s, const double *factor, size_t
 out:
     return rc;
 }
+
+// On the device behind the workspace: the eigenvalues, and behind them the status word.
+er_status er_cuda_syevd(er_device *d, double *a, size_t n, double *values) {
+    er_status rc = ER_OK;
+    er_cuda *c = (er_cuda *)d;
+    cudaStream_t at = c->stream;
+    size_t on_device = 0, on_host = 0, padded;
+    void *space = NULL;
+    double *dev_values = NULL;
+    int *dev_info = NULL, info = 0;
+    int64_t size = (int64_t)n;
+    if (!n) return ER_OK;
+    ER_SOLVER(cusolverDnSetStream(c->solver, at));
+    ER_SOLVER(cusolverDnXsyevd_bufferSize(c->solver, c->solver_params, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, size,
+        CUDA_R_64F, a, size, CUDA_R_64F, a, CUDA_R_64F, &on_device, &on_host));
+    padded = (on_device + 63) & ~(size_t)63;
+    ER_TRY(er_cuda_scratch(d, ER_SCRATCH_SOLVER, padded + n * sizeof *values + 64, &space));
+    ER_TRY(host_space(c, on_host));
+    dev_values = (double *)((char *)space + padded);
+    dev_info = (int *)(dev_values + n);
+    ER_SOLVER(cusolverDnXsyevd(c->solver, c->solver_params, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, size, CUDA_R_64F, a,
+        size, CUDA_R_64F, dev_values, CUDA_R_64F, space, on_device, c->solver_host, on_host, dev_info));
+    ER_CUDA(cudaMemcpyAsync(values, dev_values, n * sizeof *values, cudaMemcpyDeviceToHost, at));
+    ER_CUDA(cudaMemcpyAsync(&info, dev_info, sizeof info, cudaMemcpyDeviceToHost, at));
+    ER_CUDA(cudaStreamSynchronize(at));
+    if (info) ER_FAIL(ER_ENUMERIC, "the eigenvectors of a matrix of %zu rows are not found (%d)", n, info);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(values[i])) ER_FAIL(ER_ENUMERIC, "eigenvalue %zu of %zu is not finite", i, n);
+out:
+    return rc;
+}

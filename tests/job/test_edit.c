@@ -178,7 +178,7 @@ static void written_is_computed(const char *out, const char *cache, const er_edi
     er_units *units = NULL;
     er_value_store *store = NULL;
     er_moment *moments[2] = {NULL};
-    er_spread_report spread;
+    er_apply_report spread;
     er_checkpoint *written = NULL;
     const er_hparams *h = &r->hparams;
     er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
@@ -200,7 +200,7 @@ static void written_is_computed(const char *out, const char *cache, const er_edi
         &(er_covary_options){.corpus = text, .n_corpus = 1, .tokens = 4000, .seed = 1, .cache_dir = cache},
         &covary));
     assert_int_equal(covary.cached, 2);
-    OK(er_spread(&spread, m, units, z, moments, h, 0, NULL));
+    OK(er_apply_edits(&spread, m, &(er_apply){.units = units, .z = z, .c = moments, .h = h}));
     OK(er_checkpoint_open(&written, out));
     for (size_t i = 0; i < 2; i++) {
         const er_block *b = &m->block[h->layers[i]];

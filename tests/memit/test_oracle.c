@@ -1,7 +1,7 @@
 // Edits of two tiny checkpoints against an independent MEMIT in fp64 (scripts/oracle): token rows, losses
 // step by step, target values, then keys, states and dW of every edited layer given the oracle's values.
 #include "engine/covary.h"
-#include "engine/solve.h"
+#include "engine/editors/apply.h"
 #include "engine/values.h"
 #include "io/npz.h"
 #include "tests/test.h"
@@ -183,7 +183,7 @@ static void compare_per_row(void *ctx, size_t layer, const double *keys, const d
 }
 
 // The solve from the oracle's values; every layer goes to `compare`.
-static void solve(job *j, er_spread_report *report,
+static void solve(job *j, er_apply_report *report,
     void (*compare)(void *, size_t, const double *, const double *, const double *, size_t, size_t, size_t)) {
     er_npy z = golden(j, "z", 0);
     float *values = calloc(z.elements, sizeof *values);
@@ -194,7 +194,7 @@ static void solve(job *j, er_spread_report *report,
     (void)snprintf(stats, sizeof stats, "%s", path_in(j, "stats"));
     OK(er_covary_import(c, j->m, j->h.layers, j->h.n_layers, stats));
     watch w = {.j = j};
-    OK(er_spread(report, j->m, j->units, values, c, &j->h, 0, &(er_spread_observer){compare, &w}));
+    OK(er_apply_edits(report, j->m, &(er_apply){.units = j->units, .z = values, .c = c, .h = &j->h, .observer = &(er_apply_observer){compare, &w}}));
     assert_int_equal(w.layers, j->h.n_layers);
     er_covary_free(c, j->h.n_layers, j->dev);
     free(values);
@@ -204,7 +204,7 @@ static void solve(job *j, er_spread_report *report,
 static void check_solve(job *j) {
     er_npy z = golden(j, "z", 0), end = golden(j, "Zc.end", 0), start = golden(j, "Zc.%zu", j->h.layers[0]);
     size_t hidden = j->m->arch.hidden, n = j->units->count;
-    er_spread_report report;
+    er_apply_report report;
     solve(j, &report, compare_layer);
     const double *zz = z.data, *first = start.data, *last = end.data;
     double left = 0;
@@ -234,7 +234,7 @@ static void run(const char *name) {
 
 static void run_per_row(const char *name) {
     job j;
-    er_spread_report report;
+    er_apply_report report;
     job_open(&j, name);
     j.h.key_per_row = true;
     solve(&j, &report, compare_per_row);
@@ -252,7 +252,7 @@ static void compare_first(void *ctx, size_t layer, const double *keys, const dou
 // tr(50 C) / tr(K K^T) of the oracle's keys, asked for as a ratio, gives the oracle's lambda and so its dW.
 static void run_by_traces(const char *name) {
     job j;
-    er_spread_report report;
+    er_apply_report report;
     job_open(&j, name);
     size_t first = j.h.layers[0], d = j.m->arch.inner;
     er_npy k = golden(&j, "K.%zu", first);

@@ -5,8 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/solve.h"
-#include "engine/solve/carry.h"
+#include "engine/editors/apply.h"
+#include "engine/keys/hidden_pass.h"
 #include "io/log.h"
 #include "tests/support/letter_units.h"
 
@@ -321,7 +321,7 @@ static double expected_lambda(const fixture *f, const er_layer_report *r, size_t
     return lambda;
 }
 
-static void check_layer(fixture *f, const seen *e, const er_spread_report *r, size_t i) {
+static void check_layer(fixture *f, const seen *e, const er_apply_report *r, size_t i) {
     size_t n = f->n, d = f->d, o = f->o, layer = f->x.h.layers[i];
     const er_tensor *t = f->y.m->block[layer].down_tensor;
     double *keys = zeros(n * d), *current = zeros(n * o), *dw = zeros(o * d);
@@ -368,13 +368,13 @@ static double ratio;  // the trace ratio that cases run with
 static void check_case(const char *name, bool bos, bool per_row, size_t n_layers, const size_t *layers) {
     fixture f;
     seen e = {0};
-    er_spread_report r;
+    er_apply_report r;
     open_case(&f, name, bos, n_layers, layers);
     f.x.h.key_per_row = per_row;
     f.x.h.trace_ratio = ratio;
     e.units = f.n;
-    er_spread_observer observer = {see, &e};
-    OK(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, &observer));
+    er_apply_observer observer = {see, &e};
+    OK(er_apply_edits(&r, f.x.m, &(er_apply){.units = f.x.units, .z = f.z, .c = f.c, .h = &f.x.h, .observer = &observer}));
     assert_int_equal(r.n_layers, n_layers);
     assert_int_equal(e.n_layers, n_layers);
     for (size_t i = 0; i < n_layers; i++) check_layer(&f, &e, &r, i);
@@ -416,7 +416,7 @@ static void same_without_sharing(bool per_row) {
     static const size_t layers[] = {0, 1, 2};
     fixture f, g;
     seen a = {0}, b = {0};
-    er_spread_report r, q;
+    er_apply_report r, q;
     open_case(&f, "gpt2_prefixed", true, 3, layers);
     open_case(&g, "gpt2_prefixed", true, 3, layers);
     f.x.h.key_per_row = g.x.h.key_per_row = per_row;
@@ -428,8 +428,8 @@ static void same_without_sharing(bool per_row) {
             g.x.units->at[u].row[i].template_index = -1;
         }
     assert_true(behind > g.n);
-    OK(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, &(er_spread_observer){see, &a}));
-    OK(er_spread(&q, g.x.m, g.x.units, g.z, g.c, &g.x.h, 0, &(er_spread_observer){see, &b}));
+    OK(er_apply_edits(&r, f.x.m, &(er_apply){.units = f.x.units, .z = f.z, .c = f.c, .h = &f.x.h, .observer = &(er_apply_observer){see, &a}}));
+    OK(er_apply_edits(&q, g.x.m, &(er_apply){.units = g.x.units, .z = g.z, .c = g.c, .h = &g.x.h, .observer = &(er_apply_observer){see, &b}}));
     assert_true(r.flops < q.flops);
     for (size_t i = 0; i < 3; i++) {
         if (!per_row) BELOW(distance(a.keys[i], b.keys[i], f.n * f.d), SAME);
@@ -450,7 +450,7 @@ static void test_shared_prefixes(void **state) {
 
 // Every unit's weighted mean key at `layer`, and its bare row's output, through the carried states.
 static void carried(
-    fixture *f, const er_layout *l, er_carry *c, size_t layer, double *keys, double *current) {
+    fixture *f, const er_microbatches *l, er_hidden_pass *c, size_t layer, double *keys, double *current) {
     er_device *dev = f->x.dev;
     void *key = NULL, *state = NULL;
     float *host = malloc(l->most_rows * MAX_D * sizeof *host);
@@ -458,13 +458,13 @@ static void carried(
     OK(dev->op->alloc(dev, &key, l->most_rows * f->d * sizeof(float)));
     OK(dev->op->alloc(dev, &state, l->most_rows * f->o * sizeof(float)));
     memset(keys, 0, f->n * f->d * sizeof *keys);
-    if (layer < 2) OK(er_carry_look(c, layer, false));
-    for (size_t i = l->n_shared; i < l->n_chunks; i++) {
-        size_t row = l->chunk[i].first - l->shared, n = l->chunk[i].rows;
-        bool bare = i < l->n_shared + l->n_bare;
-        OK(er_carry_open(c, i));
+    if (layer < 2) OK(er_hidden_pass_prefill_shared(c, layer, false));
+    for (size_t i = l->n_prefix_groups; i < l->n_microbatches; i++) {
+        size_t row = l->microbatch[i].first - l->shared, n = l->microbatch[i].rows;
+        bool bare = i < l->n_prefix_groups + l->n_base;
+        OK(er_hidden_pass_load(c, i));
         if (layer < 2) {
-            OK(er_carry_key(c, layer, key));
+            OK(er_hidden_pass_run_to_key(c, layer, key));
             OK(dev->op->download(dev, NULL, host, key, n * f->d * sizeof *host));
             for (size_t r = 0; r < n; r++)
                 for (size_t j = 0; j < f->d; j++)
@@ -472,8 +472,8 @@ static void carried(
                         (double)l->weight[row + r] * (double)host[r * f->d + j];
         }
         if (!bare) continue;
-        if (layer < 2) OK(er_carry_rest(c, layer, state));
-        else OK(er_carry_state(c, layer, state));
+        if (layer < 2) OK(er_hidden_pass_finish_layer(c, layer, state));
+        else OK(er_hidden_pass_run_to_end(c, layer, state));
         OK(dev->op->download(dev, NULL, host, state, n * f->o * sizeof *host));
         for (size_t j = 0; j < n * f->o; j++) current[row * f->o + j] = (double)host[j];
     }
@@ -482,14 +482,14 @@ static void carried(
     free(host);
 }
 
-// What a layout promises: every row in one chunk, behind a shared one where it continues it, none too long.
-static void check_layout(const fixture *f, const er_layout *l, size_t max_tokens) {
+// What a layout promises: every row in one micro-batch, behind a shared one where it continues it, none too long.
+static void check_layout(const fixture *f, const er_microbatches *l, size_t max_tokens) {
     size_t at = 0, first = 0;
     assert_int_equal(l->units, f->n);
     assert_int_equal(l->rows, f->rows);
     assert_true(l->shared > 0 && l->cached > 0);
-    for (size_t i = 0; i < l->n_chunks; i++) {
-        const er_chunk *k = &l->chunk[i];
+    for (size_t i = 0; i < l->n_microbatches; i++) {
+        const er_microbatch *k = &l->microbatch[i];
         const int32_t *start = l->row_start + k->first + i;
         assert_int_equal(k->at, at);
         assert_int_equal(k->first, first);
@@ -500,10 +500,10 @@ static void check_layout(const fixture *f, const er_layout *l, size_t max_tokens
         for (size_t r = 0; r < k->rows; r++) {
             size_t row = first + r, t = at + (size_t)start[r];
             assert_int_equal(l->pos[t], l->prefix_len[row]);
-            assert_int_equal(i < l->n_shared, row < l->shared);
+            assert_int_equal(i < l->n_prefix_groups, row < l->shared);
             if (row < l->shared) continue;
             bool bare = row - l->shared < l->units;
-            assert_int_equal(bare, i < l->n_shared + l->n_bare);
+            assert_int_equal(bare, i < l->n_prefix_groups + l->n_base);
             if (bare) assert_int_equal(l->unit[row - l->shared], row - l->shared);
             assert_int_equal(l->last[row - l->shared], start[r + 1] - 1);
             const er_unit *u = &f->x.units->at[l->unit[row - l->shared]];
@@ -526,7 +526,7 @@ static void check_layout(const fixture *f, const er_layout *l, size_t max_tokens
     assert_int_equal(first, l->shared + l->rows);
 }
 
-// Chunks of any size carry the same states.
+// Chunks of any size pass the same states.
 static void test_chunks(void **state) {
     (void)state;
     static const size_t layers[] = {0, 1}, sizes[] = {1, 40, 65, 4096};
@@ -534,22 +534,22 @@ static void test_chunks(void **state) {
     open_case(&f, "llama_gqa", true, 2, layers);
     double *keys = zeros(f.n * f.d), *current = zeros(f.n * f.o), *slow_k = zeros(f.n * f.d);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        er_layout *l = NULL;
-        er_carry *c = NULL;
-        OK(er_layout_create(&l, f.x.units, sizes[i]));
+        er_microbatches *l = NULL;
+        er_hidden_pass *c = NULL;
+        OK(er_microbatches_create(&l, f.x.units, sizes[i]));
         check_layout(&f, l, sizes[i]);
-        OK(er_carry_create(&c, f.x.m, l, 1));
+        OK(er_hidden_pass_create(&c, f.x.m, l, 1));
         for (size_t layer = 0; layer < 2; layer++) {
             carried(&f, l, c, layer, keys, current);
             slow_keys(&f.s, layer, slow_k);
             BELOW(distance(keys, slow_k, f.n * f.d), SAME);
             BELOW(distance(current, f.start, f.n * f.o), SAME);
-            OK(er_carry_advance(c, layer));
+            OK(er_hidden_pass_step_layer(c, layer));
         }
         carried(&f, l, c, 2, keys, current);
         BELOW(distance(current, f.start, f.n * f.o), SAME);
-        er_carry_free(c);
-        er_layout_free(l);
+        er_hidden_pass_free(c);
+        er_microbatches_free(l);
     }
     free(keys);
     free(current);
@@ -560,12 +560,12 @@ static void test_chunks(void **state) {
 static void test_no_covariance(void **state) {
     (void)state;
     fixture f;
-    er_spread_report r;
+    er_apply_report r;
     open_case(&f, "llama_gqa", true, 2, (const size_t[]){0, 1});
     OK(f.x.dev->op->zero(f.x.dev, NULL, f.c[0]->sum, f.d * f.d * sizeof(double)));
-    FAILS(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, NULL), ER_ENUMERIC, "layer 0: ");
+    FAILS(er_apply_edits(&r, f.x.m, &(er_apply){.units = f.x.units, .z = f.z, .c = f.c, .h = &f.x.h}), ER_ENUMERIC, "layer 0: ");
     f.x.h.key_per_row = true;  // few columns beside so many dimensions: as singular as before
-    FAILS(er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, NULL), ER_ENUMERIC, "layer 0: ");
+    FAILS(er_apply_edits(&r, f.x.m, &(er_apply){.units = f.x.units, .z = f.z, .c = f.c, .h = &f.x.h}), ER_ENUMERIC, "layer 0: ");
     close_case(&f);
 }
 
@@ -574,11 +574,11 @@ static void test_signal(void **state) {
     pid_t child = fork();
     if (!child) {
         fixture f;
-        er_spread_report r;
+        er_apply_report r;
         open_case(&f, "llama_gqa", true, 2, (const size_t[]){0, 1});
         er_signals_install();
         (void)raise(SIGUSR1);
-        er_status rc = er_spread(&r, f.x.m, f.x.units, f.z, f.c, &f.x.h, 0, NULL);
+        er_status rc = er_apply_edits(&r, f.x.m, &(er_apply){.units = f.x.units, .z = f.z, .c = f.c, .h = &f.x.h});
         bool told = !strcmp(er_last_error(), "interrupted in solve: nothing is written");
         close_case(&f);
         _exit(rc == ER_EINTERRUPTED && told ? er_exit_code(rc) : 1);

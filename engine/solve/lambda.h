@@ -1,11 +1,11 @@
 // How much the covariance weighs against a layer's keys, by tr(C) and tr(K K^T). Only diagonals leave the
 // device, behind whatever else the solve waits for.
-#ifndef ER_SOLVE_TRACES_H
-#define ER_SOLVE_TRACES_H
+#ifndef ER_LAMBDA_H
+#define ER_LAMBDA_H
 #include "covariance/covariance.h"
 #include "engine/hparams.h"
 
-size_t er_traces_room(size_t d);  // doubles on the device
+size_t er_traces_workspace(size_t d);  // doubles on the device
 // Once, before anything is queued.
 er_status er_traces_begin(double *room, er_device *dev, size_t d);
 // Queues the diagonals of c's sum and of K K^T to `host` [2 d], of alloc_host, which is filled after the next
@@ -14,6 +14,6 @@ er_status er_traces_queue(double *host, double *room, er_device *dev, er_stream 
     double *square, const double *keys, size_t n);
 // The lambda that `h` asks for, and tr(lambda C) / tr(K K^T), which is 0 without keys. Where a trace is not
 // above 0, the lambda of `h` as it stands.
-void er_traces_weigh(
+void er_lambda_from_traces(
     double *lambda, double *ratio, const double *host, const er_moment *c, const er_hparams *h);
 #endif

@@ -1,4 +1,4 @@
-#include "engine/solve/layout.h"
+#include "engine/keys/microbatches.h"
 
 #include <stdlib.h>
 
@@ -8,19 +8,19 @@ typedef struct shared {  // the common first tokens of all rows behind one conte
 } shared;
 
 typedef struct plan {
-    er_layout *l;
+    er_microbatches *l;
     shared *group;  // one per context template
     size_t n_groups;
     size_t placed, max_tokens;  // rows so far
 } plan;
 
-void er_layout_free(er_layout *l) {
+void er_microbatches_free(er_microbatches *l) {
     if (!l) return;
     int32_t *ints[] = {
         l->token, l->pos, l->store_at, l->prefix_at, l->prefix_len, l->row_start, l->last, l->unit};
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) free(ints[i]);
     free(l->weight);
-    free(l->chunk);
+    free(l->microbatch);
     free(l);
 }
 
@@ -53,7 +53,7 @@ static const shared *group_of(const plan *p, const er_row *row, bool bare) {
 }
 
 static void count(plan *p, const er_units *units) {
-    er_layout *l = p->l;
+    er_microbatches *l = p->l;
     for (size_t g = 0; g < p->n_groups; g++) {
         p->group[g].at = l->cached;
         l->cached += p->group[g].length;
@@ -70,7 +70,7 @@ static void count(plan *p, const er_units *units) {
         }
 }
 
-static bool allocate(er_layout *l) {
+static bool allocate(er_microbatches *l) {
     size_t all = l->shared + l->rows;
     int32_t **ints[] = {
         &l->token, &l->pos, &l->store_at, &l->prefix_at, &l->prefix_len, &l->row_start, &l->last, &l->unit};
@@ -78,20 +78,20 @@ static bool allocate(er_layout *l) {
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
         if (!(*ints[i] = malloc((n[i] + 1) * sizeof(int32_t)))) return false;
     l->weight = malloc((l->rows + 1) * sizeof *l->weight);
-    l->chunk = malloc((all + 1) * sizeof *l->chunk);
-    return l->weight && l->chunk;
+    l->microbatch = malloc((all + 1) * sizeof *l->microbatch);
+    return l->weight && l->microbatch;
 }
 
-// Opens a chunk, or goes on with the last one while that belongs to the same kind and has room.
+// Opens a micro-batch, or goes on with the last one while that belongs to the same kind and has room.
 static void place(plan *p, const int32_t *token, size_t from, size_t to, const shared *g, bool fresh) {
-    er_layout *l = p->l;
-    er_chunk *k = &l->chunk[l->n_chunks ? l->n_chunks - 1 : 0];
+    er_microbatches *l = p->l;
+    er_microbatch *k = &l->microbatch[l->n_microbatches ? l->n_microbatches - 1 : 0];
     size_t n = to - from;
-    if (fresh || !l->n_chunks || k->tokens + n > p->max_tokens || k->rows == ER_CHUNK_ROWS) {
-        k = &l->chunk[l->n_chunks++];
-        *k = (er_chunk){.first = p->placed, .at = l->tokens};
+    if (fresh || !l->n_microbatches || k->tokens + n > p->max_tokens || k->rows == ER_MICROBATCH_PROMPTS) {
+        k = &l->microbatch[l->n_microbatches++];
+        *k = (er_microbatch){.first = p->placed, .at = l->tokens};
     }
-    int32_t *start = l->row_start + k->first + (l->n_chunks - 1);
+    int32_t *start = l->row_start + k->first + (l->n_microbatches - 1);
     l->prefix_at[p->placed] = g ? (int32_t)g->at : 0;
     l->prefix_len[p->placed] = (int32_t)from;
     start[k->rows] = (int32_t)k->tokens;
@@ -107,24 +107,24 @@ static void place(plan *p, const int32_t *token, size_t from, size_t to, const s
 }
 
 static void place_unit_row(plan *p, size_t unit, const er_row *row, bool bare, bool fresh) {
-    er_layout *l = p->l;
+    er_microbatches *l = p->l;
     const shared *g = group_of(p, row, bare);
     size_t at = p->placed - l->shared;
     place(p, row->token, g ? g->length : 0, row->subject_last + 1, g, fresh);
-    const er_chunk *k = &l->chunk[l->n_chunks - 1];
+    const er_microbatch *k = &l->microbatch[l->n_microbatches - 1];
     l->last[at] = (int32_t)k->tokens - 1;
     l->unit[at] = (int32_t)unit;
     l->weight[at] = row->key_weight;
 }
 
 static void place_all(plan *p, const er_units *units) {
-    er_layout *l = p->l;
+    er_microbatches *l = p->l;
     for (size_t g = 0; g < p->n_groups; g++)
         if (p->group[g].length) place(p, p->group[g].token, 0, p->group[g].length, NULL, false);
     for (size_t t = 0; t < l->cached; t++) l->store_at[t] = (int32_t)t;
-    l->n_shared = l->n_chunks;
+    l->n_prefix_groups = l->n_microbatches;
     for (size_t u = 0; u < units->count; u++) place_unit_row(p, u, &units->at[u].row[0], true, u == 0);
-    l->n_bare = l->n_chunks - l->n_shared;
+    l->n_base = l->n_microbatches - l->n_prefix_groups;
     bool fresh = true;
     for (size_t u = 0; u < units->count; u++)
         for (size_t r = 1; r < units->at[u].n_rows; r++) {
@@ -134,7 +134,7 @@ static void place_all(plan *p, const er_units *units) {
         }
 }
 
-er_status er_layout_create(er_layout **out, const er_units *units, size_t max_tokens) {
+er_status er_microbatches_create(er_microbatches **out, const er_units *units, size_t max_tokens) {
     er_status rc = ER_OK;
     plan p = {.l = calloc(1, sizeof *p.l), .max_tokens = max_tokens};
     if (!p.l) ER_FAIL(ER_ENOMEM, "a layout");
@@ -150,6 +150,6 @@ er_status er_layout_create(er_layout **out, const er_units *units, size_t max_to
     p.l = NULL;
 out:
     free(p.group);
-    er_layout_free(p.l);
+    er_microbatches_free(p.l);
     return rc;
 }

@@ -1,8 +1,8 @@
-#include "engine/solve/traces.h"
+#include "engine/solve/lambda.h"
 
 enum { KEY_BLOCK = 128 };
 
-size_t er_traces_room(size_t d) { return 2 * d + 1; }
+size_t er_traces_workspace(size_t d) { return 2 * d + 1; }
 
 er_status er_traces_begin(double *room, er_device *dev, size_t d) {
     const double one = 1;
@@ -41,7 +41,7 @@ out:
     return rc;
 }
 
-void er_traces_weigh(
+void er_lambda_from_traces(
     double *lambda, double *ratio, const double *host, const er_moment *c, const er_hparams *h) {
     double moment = 0, keys = 0;
     for (size_t i = 0; i < c->dim; i++) {

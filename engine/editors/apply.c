@@ -1,0 +1,287 @@
+#include "engine/editors/apply.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/editors/editor.h"
+#include "engine/keys/gather.h"
+#include "engine/solve/lambda.h"
+#include "io/clock.h"
+#include "io/log.h"
+
+typedef struct apply {
+    const er_apply *a;
+    const er_editor *editor;
+    er_model *m;
+    er_site site[ER_MAX_EDIT_LAYERS];
+    er_microbatches *layout;
+    er_hidden_pass *pass;
+    er_gather gather;
+    er_normal normal;
+    double *diagonals;            // [dev] er_traces_workspace
+    float *h_cur;                 // host [n, o]: the base prompts' outputs
+    double *traces;               // host [2 d_in]
+    float *h_orig;                // host [n, o]: before any edit
+    double *keys, *current, *dw;  // host [n, d_in], [n, o], [o, d_in]: only with an observer
+    er_arena memory;
+} apply;
+
+static const er_editor *editor_of(const er_apply *a) { return a->editor ? a->editor : er_editor_at(0); }
+
+static er_normal_shape shape_of(const er_apply *a, const er_arch *m, const er_microbatches *l) {
+    const er_editor *e = editor_of(a);
+    bool averaged = e->averaged || !a->h->key_per_row;
+    er_normal_shape s = {.d_key = m->inner,
+        .d_out = m->hidden,
+        .n = averaged ? l->units : l->rows,
+        .summed = !averaged || e->keeps_history,
+        .definite = a->h->lambda > 0,
+        .restricted = e->restricted,
+        .hard = e->hard};
+    s.capacity = averaged || s.n < ER_MICROBATCH_PROMPTS ? s.n : ER_MICROBATCH_PROMPTS;
+    return s;
+}
+
+static er_status take_buffers(apply *s, er_arena *a, const er_normal_shape *shape) {
+    er_status rc = ER_OK;
+    ER_TRY(er_normal_take(&s->normal, a, shape));
+    ER_TRY(er_arena_take(a, &s->diagonals, er_traces_workspace(shape->d_key), sizeof *s->diagonals));
+out:
+    return rc;
+}
+
+// ---- what is left of the residual ----
+
+// What the base prompts gave, to the host. Waits for all that was queued.
+static er_status fetch_current(apply *s) {
+    er_device *d = s->m->dev;
+    size_t bytes = s->a->units->count * s->m->arch.hidden * sizeof *s->h_cur;
+    return d->op->download(d, NULL, s->h_cur, s->gather.h_cur, bytes);
+}
+
+// The mean over requests of |Z - Zc| / |Z - Zc at the start|, of the states fetched last.
+static double residual_ratio(apply *s, bool first) {
+    size_t o = s->m->arch.hidden, n = s->a->units->count;
+    double sum = 0;
+    if (first) memcpy(s->h_orig, s->h_cur, n * o * sizeof *s->h_cur);
+    for (size_t i = 0; i < n; i++) {
+        double now = 0, then = 0;
+        for (size_t j = i * o; j < (i + 1) * o; j++) {
+            double z = (double)s->a->z[j], r = z - (double)s->h_cur[j], r0 = z - (double)s->h_orig[j];
+            now += r * r;
+            then += r0 * r0;
+        }
+        sum += then > 0 ? sqrt(now / then) : 0;
+    }
+    return n ? sum / (double)n : 0;
+}
+
+// ---- one site ----
+
+static er_status observe(apply *s, size_t layer) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    const er_normal_shape *shape = &s->normal.shape;
+    size_t n = shape->summed ? 0 : shape->n, requests = s->a->units->count;
+    ER_TRY(d->op->download(d, NULL, s->dw, s->normal.rk, shape->d_out * shape->d_key * sizeof *s->dw));
+    if (n) ER_TRY(d->op->download(d, NULL, s->keys, s->normal.keys, n * shape->d_key * sizeof *s->keys));
+    for (size_t i = 0; i < requests * shape->d_out; i++) s->current[i] = (double)s->h_cur[i];
+    s->a->observer->layer(
+        s->a->observer->ctx, layer, n ? s->keys : NULL, s->current, s->dw, n, shape->d_key, shape->d_out);
+out:
+    return rc;
+}
+
+// A numerical refusal names its layer.
+static er_status at_layer(er_status rc, size_t layer) {
+    char why[512];
+    if (rc != ER_ENUMERIC) return rc;
+    (void)snprintf(why, sizeof why, "%s", er_last_error());
+    return er_fail(rc, "layer %zu: %s", layer, why);
+}
+
+// The keys of earlier edits join A, and this edit's join them.
+static er_status join_history(apply *s, size_t index) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    er_moment *kept = s->a->history ? s->a->history[index] : NULL;
+    size_t n = s->normal.shape.d_key * s->normal.shape.d_key;
+    if (!s->editor->keeps_history || !kept) return ER_OK;
+    ER_TRY(er_moment_fetch(d, kept));
+    ER_TRY(d->op->axpy_f64(d, NULL, kept->sum, 1.0, s->normal.kk, n));
+    ER_TRY(d->op->copy(d, NULL, s->normal.kk, kept->sum, n * sizeof(double)));
+    kept->count += s->normal.shape.n;
+    ER_TRY(er_moment_finish(d, NULL, kept));
+    er_moment_changed(kept);
+    if (d->runs_behind) ER_TRY(er_moment_park(d, kept));
+out:
+    return rc;
+}
+
+static er_status solve_site(er_site_edit *e, apply *s, er_layer_report *r) {
+    er_status rc = ER_OK;
+    const er_editor *editor = s->editor;
+    er_normal *n = &s->normal;
+    ER_TRY(er_normal_begin_prior(n));
+    ER_TRY((editor->system ? editor->system : er_memit_system)(e, n));
+    if (editor->project) ER_TRY(editor->project(e, n));
+    ER_TRY(er_normal_solve(n, &r->solve));
+    if (editor->filter) ER_TRY(editor->filter(e, n->rk));
+    r->rank = n->rank;
+out:
+    return rc;
+}
+
+static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
+    er_status rc = ER_OK;
+    er_device *d = s->m->dev;
+    const er_hparams *h = s->a->h;
+    er_moment *c = s->a->c[index];
+    er_normal *n = &s->normal;
+    er_site_edit e = {.dev = d,
+        .h = h,
+        .site = &s->site[index],
+        .index = index,
+        .n_sites = h->n_layers,
+        .n_requests = s->a->units->count,
+        .c = c};
+    double from = er_clock(), spread = s->editor->spread ? s->editor->spread(&e) : 1.0 / (double)(h->n_layers - index);
+    er_weight_change change;
+    r->layer = e.site->layer;
+    ER_TRY(er_gather_layer(&s->gather, n, s->pass, r->layer, spread, index == 0));
+    bool parked = c->sum == NULL;
+    if (parked) ER_TRY(er_moment_fetch(d, c));
+    ER_TRY(er_traces_queue(
+        s->traces, s->diagonals, d, NULL, c, n->kk, n->shape.summed ? NULL : n->keys, n->shape.n));
+    ER_TRY(fetch_current(s));
+    r->gather_seconds = er_clock() - from;
+    er_lambda_from_traces(&r->lambda, &r->trace_ratio, s->traces, c, h);
+    e.lambda = r->lambda;
+    ER_TRY(join_history(s, index));
+    rc = solve_site(&e, s, r);
+    if (parked && rc == ER_OK) rc = er_moment_park(d, c);  // the next one wants its place
+    ER_TRY(at_layer(rc, r->layer));
+    if (s->a->observer) ER_TRY(observe(s, r->layer));
+    ER_TRY(d->op->weight_add(d, NULL, e.site->weight, n->rk, &change));
+    r->w_norm = change.weight, r->dw_norm = change.change;
+    r->rounding_loss = change.change > 0 ? change.lost / change.change : 0;
+out:
+    return rc;
+}
+
+// ---- the walk ----
+
+static er_status create_host(apply *s) {
+    er_status rc = ER_OK;
+    const er_arch *m = &s->m->arch;
+    size_t n = s->a->units->count, states = n * m->hidden;
+    ER_TRY(er_arena_take_host(&s->memory, &s->h_cur, states, sizeof *s->h_cur));
+    ER_TRY(er_arena_take_host(&s->memory, &s->traces, 2 * m->inner, sizeof *s->traces));
+    s->h_orig = malloc((states + 1) * sizeof *s->h_orig);
+    if (s->a->observer) {
+        s->keys = malloc((n * m->inner + 1) * sizeof *s->keys);
+        s->current = malloc((states + 1) * sizeof *s->current);
+        s->dw = malloc(m->hidden * m->inner * sizeof *s->dw);
+    }
+    if (!s->h_orig || (s->a->observer && !(s->keys && s->current && s->dw)))
+        ER_FAIL(ER_ENOMEM, "states of %zu subjects", n);
+out:
+    return rc;
+}
+
+static er_status create(apply *s, size_t last) {
+    er_status rc = ER_OK;
+    const er_apply *a = s->a;
+    er_device *d = s->m->dev;
+    ER_TRY(er_model_sites(s->site, s->m, a->h->layers, a->h->n_layers));
+    ER_TRY(create_host(s));
+    ER_TRY(er_microbatches_create(&s->layout, a->units, a->max_tokens ? a->max_tokens : er_apply_tokens(d)));
+    er_normal_shape shape = shape_of(a, &s->m->arch, s->layout);
+    ER_TRY(er_gather_create(&s->gather, s->m, s->layout, a->z, s->editor->averaged || !a->h->key_per_row));
+    ER_TRY(take_buffers(s, &s->memory, &shape));
+    ER_TRY(er_traces_begin(s->diagonals, d, shape.d_key));
+    ER_TRY(er_hidden_pass_create(&s->pass, s->m, s->layout, last));
+    ER_TRY(er_gather_keep_states(&s->gather));
+out:
+    return rc;
+}
+
+static void destroy(apply *s) {
+    er_hidden_pass_free(s->pass);
+    er_gather_free(&s->gather);
+    er_microbatches_free(s->layout);
+    er_arena_release(&s->memory);
+    free(s->h_orig);
+    free(s->keys);
+    free(s->current);
+    free(s->dw);
+}
+
+er_status er_apply_edits(er_apply_report *out, er_model *m, const er_apply *a) {
+    er_status rc = ER_OK;
+    apply s = {.a = a, .editor = editor_of(a), .m = m, .memory = {.dev = m->dev}};
+    size_t last = a->h->layers[a->h->n_layers - 1], index = 0;
+    double from = er_clock();
+    if (s.editor->run) return s.editor->run(out, m, a);
+    er_progress *p = er_progress_begin("solve", last + 1, "layers");
+    *out = (er_apply_report){.n_layers = a->h->n_layers};
+    ER_TRY(create(&s, last));
+    for (size_t l = 0; l <= last; l++) {
+        bool edited = s.site[index].layer == l;
+        if (edited) ER_TRY(edit_site(&s, &out->layer[index], index));
+        if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "interrupted in solve: nothing is written");
+        // Behind the last layer only the base prompts are looked at.
+        ER_TRY(l < last ? er_hidden_pass_step_layer(s.pass, l) : er_gather_current(&s.gather, s.pass, l));
+        if (edited) {  // now that the device is busy again
+            out->layer[index].residual = residual_ratio(&s, index == 0);
+            index++;
+        }
+        er_progress_update(p, l + 1, NULL);
+    }
+    ER_TRY(fetch_current(&s));
+    out->residual_left = residual_ratio(&s, false);
+out:
+    er_progress_end(p);
+    out->flops = s.pass ? er_hidden_pass_flops(s.pass) : 0;
+    out->seconds = er_clock() - from;
+    destroy(&s);
+    return rc;
+}
+
+// ---- before it begins ----
+
+// A GPU needs more work at a time to be busy.
+size_t er_apply_tokens(const er_device *dev) { return dev->runs_behind ? 8192 : 2048; }
+
+er_status er_apply_bytes(size_t *bytes, const er_arch *arch, const er_apply *a) {
+    er_microbatches *l = NULL;
+    apply s = {0};
+    er_status rc = er_microbatches_create(&l, a->units, a->max_tokens);
+    if (rc != ER_OK) return rc;
+    er_normal_shape shape = shape_of(a, arch, l);
+    (void)take_buffers(&s, &s.memory, &shape);
+    *bytes = s.memory.bytes + er_hidden_pass_bytes(arch, l, a->h->layers[a->h->n_layers - 1]) +
+             er_gather_bytes(arch, l, editor_of(a)->averaged || !a->h->key_per_row);
+    er_microbatches_free(l);
+    return ER_OK;
+}
+
+er_status er_apply_room(size_t *max_tokens, er_device *dev, const er_arch *arch, const er_apply *a) {
+    er_status rc = ER_OK;
+    er_apply try = *a;
+    size_t need = 0, available = 0, total = 0, moment = arch->inner * arch->inner * sizeof(double);
+    *max_tokens = try.max_tokens = er_apply_tokens(dev);
+    if (!dev->runs_behind) return ER_OK;
+    if (editor_of(a)->keeps_history) moment *= 2;
+    ER_TRY(er_apply_bytes(&need, arch, &try));
+    ER_TRY(er_moment_make_room(dev, a->c, a->h->n_layers, need + moment));
+    ER_TRY(dev->op->memory(dev, &available, &total));
+    while (need + moment > available && try.max_tokens > 2048) {
+        *max_tokens = try.max_tokens /= 2;
+        ER_TRY(er_apply_bytes(&need, arch, &try));
+    }
+out:
+    return rc;
+}
