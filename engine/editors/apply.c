@@ -14,6 +14,9 @@
 typedef struct apply {
     const er_apply *a;
     const er_editor *editor;
+    const er_comm *comm;
+    er_units own;    // this rank's share of the requests
+    const float *z;  // of them
     er_model *m;
     er_site site[ER_MAX_EDIT_LAYERS];
     er_microbatches *layout;
@@ -30,13 +33,26 @@ typedef struct apply {
 
 static const er_editor *editor_of(const er_apply *a) { return a->editor ? a->editor : er_editor_at(0); }
 
+static const char interrupted[] = "interrupted in solve: nothing is written";
+
+static const er_comm *comm_of(const er_apply *a) { return a->comm ? a->comm : er_comm_self(); }
+
+static er_units share_of(const er_apply *a, size_t *first) {
+    er_units own = *a->units;
+    size_t count = 0;
+    er_comm_share(comm_of(a), own.count, first, &count);
+    own.at += *first;
+    own.count = count;
+    return own;
+}
+
 static er_normal_shape shape_of(const er_apply *a, const er_arch *m, const er_microbatches *l) {
     const er_editor *e = editor_of(a);
     bool averaged = e->averaged || !a->h->key_per_row;
     er_normal_shape s = {.d_key = m->inner,
         .d_out = m->hidden,
         .n = averaged ? l->units : l->rows,
-        .summed = !averaged || e->keeps_history,
+        .summed = !averaged || e->keeps_history || comm_of(a)->size > 1,
         .definite = a->h->lambda > 0,
         .restricted = e->restricted,
         .hard = e->hard};
@@ -57,25 +73,25 @@ out:
 // What the base prompts gave, to the host. Waits for all that was queued.
 static er_status fetch_current(apply *s) {
     er_device *d = s->m->dev;
-    size_t bytes = s->a->units->count * s->m->arch.hidden * sizeof *s->h_cur;
+    size_t bytes = s->own.count * s->m->arch.hidden * sizeof *s->h_cur;
     return d->op->download(d, NULL, s->h_cur, s->gather.h_cur, bytes);
 }
 
-// The mean over requests of |Z - Zc| / |Z - Zc at the start|, of the states fetched last.
+// The sum over this rank's requests of |Z - Zc| / |Z - Zc at the start|, of the states fetched last.
 static double residual_ratio(apply *s, bool first) {
-    size_t o = s->m->arch.hidden, n = s->a->units->count;
+    size_t o = s->m->arch.hidden, n = s->own.count;
     double sum = 0;
     if (first) memcpy(s->h_orig, s->h_cur, n * o * sizeof *s->h_cur);
     for (size_t i = 0; i < n; i++) {
         double now = 0, then = 0;
         for (size_t j = i * o; j < (i + 1) * o; j++) {
-            double z = (double)s->a->z[j], r = z - (double)s->h_cur[j], r0 = z - (double)s->h_orig[j];
+            double z = (double)s->z[j], r = z - (double)s->h_cur[j], r0 = z - (double)s->h_orig[j];
             now += r * r;
             then += r0 * r0;
         }
         sum += then > 0 ? sqrt(now / then) : 0;
     }
-    return n ? sum / (double)n : 0;
+    return sum;
 }
 
 // ---- one site ----
@@ -84,7 +100,7 @@ static er_status observe(apply *s, size_t layer) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
     const er_normal_shape *shape = &s->normal.shape;
-    size_t n = shape->summed ? 0 : shape->n, requests = s->a->units->count;
+    size_t n = shape->summed ? 0 : shape->n, requests = s->own.count;
     ER_TRY(d->op->download(d, NULL, s->dw, s->normal.rk, shape->d_out * shape->d_key * sizeof *s->dw));
     if (n) ER_TRY(d->op->download(d, NULL, s->keys, s->normal.keys, n * shape->d_key * sizeof *s->keys));
     for (size_t i = 0; i < requests * shape->d_out; i++) s->current[i] = (double)s->h_cur[i];
@@ -150,7 +166,9 @@ static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
     double from = er_clock(), spread = s->editor->spread ? s->editor->spread(&e) : 1.0 / (double)(h->n_layers - index);
     er_weight_change change;
     r->layer = e.site->layer;
-    ER_TRY(er_gather_layer(&s->gather, n, s->pass, r->layer, spread, index == 0));
+    rc = er_gather_layer(&s->gather, n, s->pass, r->layer, spread, index == 0);
+    ER_TRY(er_comm_agree(s->comm, rc, interrupted));
+    ER_TRY(er_normal_reduce(n, s->comm));
     bool parked = c->sum == NULL;
     if (parked) ER_TRY(er_moment_fetch(d, c));
     ER_TRY(er_traces_queue(
@@ -176,7 +194,7 @@ out:
 static er_status create_host(apply *s) {
     er_status rc = ER_OK;
     const er_arch *m = &s->m->arch;
-    size_t n = s->a->units->count, states = n * m->hidden;
+    size_t n = s->own.count, states = n * m->hidden;
     ER_TRY(er_arena_take_host(&s->memory, &s->h_cur, states, sizeof *s->h_cur));
     ER_TRY(er_arena_take_host(&s->memory, &s->traces, 2 * m->inner, sizeof *s->traces));
     s->h_orig = malloc((states + 1) * sizeof *s->h_orig);
@@ -197,9 +215,9 @@ static er_status create(apply *s, size_t last) {
     er_device *d = s->m->dev;
     ER_TRY(er_model_sites(s->site, s->m, a->h->layers, a->h->n_layers));
     ER_TRY(create_host(s));
-    ER_TRY(er_microbatches_create(&s->layout, a->units, a->max_tokens ? a->max_tokens : er_apply_tokens(d)));
+    ER_TRY(er_microbatches_create(&s->layout, &s->own, a->max_tokens ? a->max_tokens : er_apply_tokens(d)));
     er_normal_shape shape = shape_of(a, &s->m->arch, s->layout);
-    ER_TRY(er_gather_create(&s->gather, s->m, s->layout, a->z, s->editor->averaged || !a->h->key_per_row));
+    ER_TRY(er_gather_create(&s->gather, s->m, s->layout, s->z, s->editor->averaged || !a->h->key_per_row));
     ER_TRY(take_buffers(s, &s->memory, &shape));
     ER_TRY(er_traces_begin(s->diagonals, d, shape.d_key));
     ER_TRY(er_hidden_pass_create(&s->pass, s->m, s->layout, last));
@@ -219,30 +237,55 @@ static void destroy(apply *s) {
     free(s->dw);
 }
 
-er_status er_apply_edits(er_apply_report *out, er_model *m, const er_apply *a) {
+// Everything of layer l that ranks do apart; at its end they agree.
+static er_status walk_layer(apply *s, er_layer_report *r, size_t l, size_t index, bool edited) {
+    er_status rc = edited ? edit_site(s, r, index) : ER_OK;
+    // Behind the last layer only the base prompts are looked at.
+    size_t last = s->a->h->layers[s->a->h->n_layers - 1];
+    if (rc == ER_OK)
+        rc = l < last ? er_hidden_pass_step_layer(s->pass, l) : er_gather_current(&s->gather, s->pass, l);
+    return er_comm_agree(s->comm, rc, interrupted);
+}
+
+// The mean of residual_ratio over the requests of all ranks.
+static er_status residual_mean(apply *s, double *out, bool first) {
+    size_t n = s->a->units->count;
+    double sum = residual_ratio(s, first);
+    er_status rc = er_comm_sum_host(s->comm, &sum, 1);
+    if (rc == ER_OK) *out = n ? sum / (double)n : 0;
+    return rc;
+}
+
+static er_status walk(apply *s, er_apply_report *out, er_progress *p) {
     er_status rc = ER_OK;
-    apply s = {.a = a, .editor = editor_of(a), .m = m, .memory = {.dev = m->dev}};
-    size_t last = a->h->layers[a->h->n_layers - 1], index = 0;
-    double from = er_clock();
-    if (s.editor->run) return s.editor->run(out, m, a);
-    er_progress *p = er_progress_begin("solve", last + 1, "layers");
-    *out = (er_apply_report){.n_layers = a->h->n_layers};
-    ER_TRY(create(&s, last));
+    const er_hparams *h = s->a->h;
+    size_t last = h->layers[h->n_layers - 1], index = 0;
+    ER_TRY(er_comm_agree(s->comm, create(s, last), interrupted));
     for (size_t l = 0; l <= last; l++) {
-        bool edited = s.site[index].layer == l;
-        if (edited) ER_TRY(edit_site(&s, &out->layer[index], index));
-        if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "interrupted in solve: nothing is written");
-        // Behind the last layer only the base prompts are looked at.
-        ER_TRY(l < last ? er_hidden_pass_step_layer(s.pass, l) : er_gather_current(&s.gather, s.pass, l));
+        bool edited = s->site[index].layer == l;
+        ER_TRY(walk_layer(s, &out->layer[index], l, index, edited));
         if (edited) {  // now that the device is busy again
-            out->layer[index].residual = residual_ratio(&s, index == 0);
+            ER_TRY(residual_mean(s, &out->layer[index].residual, index == 0));
             index++;
         }
         er_progress_update(p, l + 1, NULL);
     }
-    ER_TRY(fetch_current(&s));
-    out->residual_left = residual_ratio(&s, false);
+    ER_TRY(er_comm_agree(s->comm, fetch_current(s), interrupted));
+    ER_TRY(residual_mean(s, &out->residual_left, false));
 out:
+    return rc;
+}
+
+er_status er_apply_edits(er_apply_report *out, er_model *m, const er_apply *a) {
+    size_t first = 0;
+    apply s = {.a = a, .editor = editor_of(a), .comm = comm_of(a), .m = m, .memory = {.dev = m->dev}};
+    if (s.editor->run) return s.editor->run(out, m, a);
+    double from = er_clock();
+    er_progress *p = er_progress_begin("solve", a->h->layers[a->h->n_layers - 1] + 1, "layers");
+    *out = (er_apply_report){.n_layers = a->h->n_layers};
+    s.own = share_of(a, &first);
+    s.z = a->z + first * m->arch.hidden;
+    er_status rc = walk(&s, out, p);
     er_progress_end(p);
     out->flops = s.pass ? er_hidden_pass_flops(s.pass) : 0;
     out->seconds = er_clock() - from;
@@ -258,7 +301,9 @@ size_t er_apply_tokens(const er_device *dev) { return dev->runs_behind ? 8192 : 
 er_status er_apply_bytes(size_t *bytes, const er_arch *arch, const er_apply *a) {
     er_microbatches *l = NULL;
     apply s = {0};
-    er_status rc = er_microbatches_create(&l, a->units, a->max_tokens);
+    size_t first = 0;
+    er_units own = share_of(a, &first);
+    er_status rc = er_microbatches_create(&l, &own, a->max_tokens);
     if (rc != ER_OK) return rc;
     er_normal_shape shape = shape_of(a, arch, l);
     (void)take_buffers(&s, &s.memory, &shape);

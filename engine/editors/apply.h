@@ -43,11 +43,12 @@ typedef struct er_apply {
     er_moment *const *c;       // [h->n_layers] statistics
     er_moment *const *history; // [h->n_layers] K K^T of earlier edits; this one's are added. NULL unless the editor keeps them
     const er_hparams *h;
+    const er_comm *comm;  // NULL: alone. Each rank takes its share of the requests; all of them end with the same weights
     size_t max_tokens;  // of one pass through a layer; 0: er_apply_tokens
     const er_apply_observer *observer;
 } er_apply;
 
-// Edits m's weights in place. EINTERRUPTED between layers: the model in memory is then half edited and must not be written.
+// Edits m's weights in place. All ranks return the same status. EINTERRUPTED between layers: the model in memory is then half edited and must not be written.
 er_status er_apply_edits(er_apply_report *out, er_model *m, const er_apply *a);
 size_t er_apply_tokens(const er_device *dev);
 // *bytes: what it takes on the device when all of it fits there. The model, the statistics and what the device's own solvers take

@@ -64,6 +64,20 @@ void er_normal_added(er_normal *s, size_t n) { s->held += n; }
 
 er_status er_normal_close(er_normal *s) { return s->shape.summed ? sum_held(s) : ER_OK; }
 
+er_status er_normal_reduce(er_normal *s, const er_comm *c) {
+    er_status rc = ER_OK;
+    size_t d = s->shape.d_key, o = s->shape.d_out;
+    double n = (double)s->shape.n;
+    if (c->size == 1) return ER_OK;
+    if (!s->shape.summed) ER_FAIL(ER_EARG, "columns of other ranks are asked for; there are sums alone");
+    ER_TRY(er_comm_sum_f64(c, s->dev, s->kk, d * d));
+    ER_TRY(er_comm_sum_f64(c, s->dev, s->rk, o * d));
+    ER_TRY(er_comm_sum_host(c, &n, 1));
+    s->shape.n = (size_t)n;
+out:
+    return rc;
+}
+
 er_status er_normal_begin_prior(er_normal *s) {
     size_t bytes = s->shape.d_key * s->shape.d_key * sizeof *s->kk;
     return s->shape.summed ? ER_OK : s->dev->op->zero(s->dev, NULL, s->kk, bytes);

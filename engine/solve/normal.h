@@ -14,6 +14,7 @@
 #ifndef ER_NORMAL_H
 #define ER_NORMAL_H
 #include "kernels/arena.h"
+#include "kernels/comm/comm.h"
 
 typedef struct er_solve_info {
     bool dual;  // the n x n system was solved
@@ -52,6 +53,8 @@ er_status er_normal_begin(er_normal *s, double spread);
 er_status er_normal_room(er_normal *s, double **keys, double **resid, size_t n);
 void er_normal_added(er_normal *s, size_t n);
 er_status er_normal_close(er_normal *s);
+// Summed form: the sums over all ranks, of which each has closed its own; shape.n becomes the number of all columns.
+er_status er_normal_reduce(er_normal *s, const er_comm *c);
 // In the column form kk is free for other use until here.
 er_status er_normal_begin_prior(er_normal *s);
 // P += alpha m, m [d_key, d_key] symmetric;  P += alpha I.
