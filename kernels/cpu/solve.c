@@ -4,6 +4,7 @@
 #include <cblas.h>
 #include <limits.h>
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 
 // LAPACK, column-major: our row-major lower triangle is its upper one.
@@ -13,6 +14,9 @@ void dpotrs_(const char *uplo, const int *n, const int *nrhs, const double *a, c
 void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
     const int *lwork, int *iwork, const int *liwork, int *info);
 
+// OpenMP's number of threads belongs to the calling thread, and OpenBLAS asks for it.
+static void take_threads(const er_device *d) { omp_set_num_threads(d->threads); }
+
 er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b, size_t m, size_t n,
     size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
     size_t ldc) {
@@ -21,6 +25,7 @@ er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b
     if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
         return er_fail(
             ER_EUNSUPPORTED, "a product of %zu x %zu x %zu is beyond the 32-bit sizes of BLAS", m, n, k);
+    take_threads(d);
     cblas_dgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
         (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
     return ER_OK;
@@ -32,6 +37,7 @@ er_status er_cpu_syrk_f64(er_device *d, er_stream *s, size_t n, size_t k, double
     if (!n) return ER_OK;
     if (n > INT_MAX || k > INT_MAX || lda > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a product of %zu x %zu is beyond the 32-bit sizes of BLAS", n, k);
+    take_threads(d);
     cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, (int)n, (int)k, alpha, a, (int)lda, beta, c, (int)n);
     return ER_OK;
 }
@@ -62,6 +68,7 @@ er_status er_cpu_potrf(er_device *d, er_stream *s, double *a, size_t n) {
     if (n > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a matrix of %zu rows is beyond the 32-bit sizes of LAPACK", n);
     int size = (int)n, info = 0;
+    take_threads(d);
     dpotrf_("U", &size, a, &size, &info);
     if (info > 0)
         return er_fail(ER_ENUMERIC, "matrix of %zu rows is not positive definite at pivot %d", n, info - 1);
@@ -80,6 +87,7 @@ er_status er_cpu_potrs(er_device *d, er_stream *s, const double *factor, size_t 
         return er_fail(ER_EUNSUPPORTED,
             "%zu right-hand sides of %zu rows are beyond the 32-bit sizes of LAPACK", rhs, n);
     int size = (int)n, sides = (int)rhs, info = 0;
+    take_threads(d);
     dpotrs_("U", &size, &sides, factor, &size, b, &size, &info);
     return info ? er_fail(ER_ENUMERIC, "triangular solve of %zu rows refused argument %d", n, -info) : ER_OK;
 }
@@ -88,7 +96,6 @@ er_status er_cpu_syevd(er_device *d, double *a, size_t n, double *values) {
     er_status rc = ER_OK;
     double *work = NULL, least = 0;
     int *iwork = NULL, size = (int)n, info = 0, query = -1, i_least = 0;
-    (void)d;
     if (!n) return ER_OK;
     if (n > 30000)  // LAPACK counts its 1 + 6 n + 2 n^2 doubles of workspace in an int
         return er_fail(ER_EUNSUPPORTED, "eigenvectors of %zu rows are beyond the 32-bit sizes of LAPACK", n);
@@ -97,6 +104,7 @@ er_status er_cpu_syevd(er_device *d, double *a, size_t n, double *values) {
     work = malloc((size_t)lwork * sizeof *work);
     iwork = malloc((size_t)liwork * sizeof *iwork);
     if (!work || !iwork) ER_FAIL(ER_ENOMEM, "workspace for the eigenvectors of %zu rows", n);
+    take_threads(d);
     dsyevd_("V", "U", &size, a, &size, values, work, &lwork, iwork, &liwork, &info);
     if (info) ER_FAIL(ER_ENUMERIC, "the eigenvectors of a matrix of %zu rows are not found (%d)", n, info);
     for (size_t i = 0; i < n; i++)
