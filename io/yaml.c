@@ -4,6 +4,7 @@
 #include <string.h>
 #include <yaml.h>
 #include "io/file.h"
+#include "io/file_kind.h"
 #include "io/json.h"
 #include "io/yaml_private.h"
 
@@ -164,6 +165,8 @@ er_status er_yaml_parse(cJSON **out, const char *text, size_t len, const char *n
     reader r = {.text = text, .name = name, .len = len};
     cJSON *object = NULL;
     size_t bad = 0;
+    const er_file_kind *kind = er_file_kind_of(text, len);
+    if (kind) return er_fail(ER_EFORMAT, "%s: %s", name, kind->words);
     if (len > ER_YAML_BYTES) return er_fail(ER_EFORMAT, "%s: %zu bytes, limit %zu", name, len, ER_YAML_BYTES);
     if (!er_utf8_valid(text, len, &bad)) return refuse(&r, line_at(&r, bad), "not UTF-8");
     if (!yaml_parser_initialize(&r.parser)) return er_fail(ER_ENOMEM, "%s: YAML", name);

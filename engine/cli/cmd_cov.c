@@ -113,7 +113,7 @@ static er_status collect(cov *c) {
     ER_TRY(er_cache_dir(&cache, c->cache));
     c->o.cache_dir = cache;
     if (!(config = er_path_join(c->model, "config.json"))) ER_FAIL(ER_ENOMEM, "a path");
-    if (!er_dir_exists(c->model)) ER_FAIL(ER_ENOENT, "%s: no such folder", c->model);
+    ER_TRY(er_checkpoint_folder(c->model));
     ER_TRY(er_arch_read(&arch, config));
     ER_TRY(er_hparams_resolve(&c->h, &arch, "default"));
     if (c->layers) ER_TRY(er_hparams_set_layers(&c->h, c->layers));

@@ -6,6 +6,7 @@
 #include "engine/cli/cli.h"
 #include "engine/evaluate.h"
 #include "engine/report.h"
+#include "io/file_kind.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -129,7 +130,10 @@ static er_status run(eval *e) {
     er_status rc = ER_OK;
     if (e->text_path) {
         ER_TRY(er_file_read(&e->text, &e->o.drift_bytes, e->text_path, (size_t)1 << 30));
-        e->o.drift_text = e->text;
+        ER_TRY(er_text_check(e->text, e->o.drift_bytes, e->text_path));
+        size_t mark = er_utf8_mark(e->text, e->o.drift_bytes);
+        e->o.drift_text = e->text + mark;
+        e->o.drift_bytes -= mark;
     }
     ER_TRY(er_facts_read(&e->facts, e->facts_path, &e->fo));
     if (e->base) ER_TRY(score(&e->before, e, e->base));

@@ -38,7 +38,8 @@ static er_status add_paragraph(er_packer *p, const char *text, size_t len) {
     for (size_t i = 0; rc == ER_OK && i < n; i++) {
         open_row(p);
         p->row[p->filled++] = p->tokens.at[i].id;
-        if (p->filled == p->row_tokens) rc = close_row(p);
+        rc = er_model_check_tokens(p->model, &p->tokens.at[i].id, 1);
+        if (rc == ER_OK && p->filled == p->row_tokens) rc = close_row(p);
     }
     return rc;
 }

@@ -22,9 +22,10 @@ static er_status encode_text(text *t, const er_model *m, const er_eval_options *
     t->bos = er_tokenizer_bos(m->tokenizer);
     ER_TRY(er_tokenizer_encode_lossy(m->tokenizer, &tokens, o->drift_text, bytes, false));
     t->count = tokens.count < wanted ? tokens.count : wanted;
-    if (t->count == 0) ER_FAIL(ER_EFORMAT, "the drift text has no tokens");
+    if (t->count == 0) ER_FAIL(ER_EFORMAT, "the held-out text has no tokens");
     if (!(t->token = malloc(t->count * sizeof *t->token))) ER_FAIL(ER_ENOMEM, "%zu tokens", t->count);
     for (size_t i = 0; i < t->count; i++) t->token[i] = tokens.at[i].id;
+    ER_TRY(er_model_check_tokens(m, t->token, t->count));
 out:
     er_tokens_free(&tokens);
     return rc;

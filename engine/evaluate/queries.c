@@ -60,7 +60,7 @@ static er_status encode_prompt_ids(prompt *p, const er_model *m, er_tokens *scra
         return er_fail(ER_ENOMEM, "%zu tokens", scratch->count);
     for (size_t i = 0; i < scratch->count; i++) p->token[i] = scratch->at[i].id;
     p->n = scratch->count;
-    return ER_OK;
+    return er_model_check_tokens(m, p->token, p->n);
 }
 
 static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m) {
@@ -91,9 +91,11 @@ static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m) {
             ER_TRY(er_encode_target(
                 &p->ids[p->objects], &o->n, &alone, m->tokenizer, &scratch, now->prompt, now->target));
             o->token = p->ids[p->objects];
+            rc = er_model_check_tokens(m, o->token, o->n);
             o->fits = at->n + o->n - 1 <= positions;
             o->strict = true;
-            p->objects++;
+            p->objects++;  // before anything fails: what is counted is freed
+            if (rc != ER_OK) goto out;
             at->last = p->objects;
             if (o->fits && o->n > 1) at->continues = true;
             if (o->fits && at->n > p->longest) p->longest = at->n;

@@ -14,6 +14,7 @@ static er_status encode_prompts(
         if (!p) ER_FAIL(ER_ENOMEM, "%zu tokens", tokens.count);
         ids = p;
         for (size_t t = 0; t < tokens.count; t++) ids[t] = tokens.at[t].id;
+        ER_TRY(er_model_check_tokens(m, ids, tokens.count));
         ER_TRY(er_token_rows_add(rows, ids, tokens.count));
     }
 out:

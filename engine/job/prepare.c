@@ -37,7 +37,7 @@ static er_status read_facts(er_job *j) {
 static er_status open_model(er_job *j) {
     er_status rc = ER_OK;
     char *config = NULL;
-    if (!er_dir_exists(j->o->model)) ER_FAIL(ER_ENOENT, "%s: no such folder", j->o->model);
+    ER_TRY(er_checkpoint_folder(j->o->model));
     if (!(config = er_path_join(j->o->model, "config.json"))) ER_FAIL(ER_ENOMEM, "a path");
     ER_TRY(er_arch_read(&j->arch, config));
     ER_TRY(resolve_hparams(j));

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "io/file.h"
 #include "io/json.h"
+#include "io/log.h"
 #include "io/tokenizer/internal.h"
 
 #define MAX_FILE ((size_t)1 << 28)
@@ -77,6 +78,19 @@ static er_status open_legacy(er_tokenizer **out, const char *dir) {
     return rc;
 }
 
+// Bytes that UTF-8 uses and the vocabulary has no symbol for vanish from a text, as in the reference.
+static void warn_of_gaps(const er_tokenizer *t, const char *dir) {
+    unsigned lost = 0, first = 0;
+    for (unsigned b = 0; t->byte_level && b < 0xf5; b++) {
+        if (t->byte_id[b] >= 0 || b == 0xc0 || b == 0xc1) continue;
+        if (!lost++) first = b;
+    }
+    if (lost && !t->has_unk)
+        er_warn(
+            "%s: the tokenizer has no symbol for %u of 256 bytes (the first: 0x%02x): they vanish from texts",
+            dir, lost, first);
+}
+
 er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
     er_status rc = ER_OK;
     er_tokenizer *t = NULL;
@@ -91,6 +105,7 @@ er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
     } else {
         ER_FAIL(ER_ENOENT, "%s: no tokenizer.json, and no vocab.json", model_dir);
     }
+    warn_of_gaps(t, model_dir);
     *out = t;
     t = NULL;
 out:

@@ -114,7 +114,7 @@ static void test_refusals(void **state) {
     refused("{a: 1, \"a\": 2}", "line 1: 'a' occurs twice");
     refused("a: 1\n---\nb: 2\n", "a second document");
     refused("a: 1\n...\n---\n", "a second document");
-    refused("", "not a mapping");
+    refused("", "is empty");
     refused("# nothing\n", "not a mapping");
     refused("---\n", "not a mapping");
     refused("- 1\n- 2\n", "line 1: not a mapping");
@@ -133,7 +133,7 @@ static void test_refusals(void **state) {
     refused("a: 1\nb: \xc0\xaf\n", "line 2: not UTF-8");
     refused("\xff\xfe"
             "a",
-        "line 1: not UTF-8");
+        "UTF-16");
 }
 
 static void test_sizes(void **state) {
