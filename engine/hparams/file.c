@@ -54,6 +54,57 @@ static bool given(const cJSON *obj, const char *key) {
     return v && !cJSON_IsNull(v);
 }
 
+// A text by its key, cut to `size`; absent or no text: "".
+static void keep_text(char *out, size_t size, const cJSON *obj, const char *key) {
+    const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(obj, key));
+    (void)snprintf(out, size, "%s", s ? s : "");
+}
+
+static void keep_origin(er_hparams *h, const cJSON *obj, const char *path) {
+    size_t n = strlen(path),
+           most = sizeof h->file - 1;  // the end of a long path says more than its beginning
+    (void)snprintf(h->file, sizeof h->file, "%s", n > most ? path + n - most : path);
+    for (const cJSON *x = obj->child; x; x = x->next) {
+        bool known = er_hparams_has_field(x->string) || !strcmp(x->string, "layers") ||
+                     !strcmp(x->string, "v_loss_layer");
+        if (known && !cJSON_IsNull(x)) er_hparams_mark(h, x->string, ER_FROM_FILE);
+    }
+    keep_text(h->model_name, sizeof h->model_name, obj, "model_name");
+    keep_text(h->rewrite_module, sizeof h->rewrite_module, obj, "rewrite_module_tmp");
+    keep_text(h->layer_module, sizeof h->layer_module, obj, "layer_module_tmp");
+    if (!h->layer_module[0]) keep_text(h->layer_module, sizeof h->layer_module, obj, "mlp_module_tmp");
+    if (!h->layer_module[0]) keep_text(h->layer_module, sizeof h->layer_module, obj, "attn_module_tmp");
+}
+
+static void warn_unknown(const cJSON *obj, const char *path) {
+    for (const cJSON *x = obj->child; x; x = x->next) {
+        if (known_key(x->string)) continue;
+        const char *meant = er_hparams_nearest(x->string, known_elsewhere);
+        if (meant)
+            er_warn("%s: key '%s' is not known and has no effect; '%s' may be meant", path, x->string, meant);
+        else er_warn("%s: key '%s' is not known and has no effect", path, x->string);
+    }
+}
+
+// A file that leaves everything as it was is not the file that was meant.
+static er_status check_applies(const cJSON *obj, const char *path) {
+    if (!obj->child) return er_fail(ER_ECONFIG, "%s: holds no settings", path);
+    for (const cJSON *x = obj->child; x; x = x->next)
+        if (er_hparams_has_field(x->string) || !strcmp(x->string, "layers") ||
+            !strcmp(x->string, "alg_name") || !strcmp(x->string, "v_loss_layer"))
+            return ER_OK;
+    const char *meant = NULL;
+    for (const cJSON *x = obj->child; x && !meant; x = x->next) {
+        meant = known_key(x->string) ? NULL : er_hparams_nearest(x->string, known_elsewhere);
+        if (meant)
+            return er_fail(
+                ER_ECONFIG, "%s: nothing in it applies; '%s' may be meant by '%s'", path, meant, x->string);
+    }
+    return er_fail(ER_ECONFIG,
+        "%s: nothing in it applies: '%s' and the other keys are no settings of MEMIT's", path,
+        obj->child->string);
+}
+
 static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
     er_status rc = ER_OK;
     er_hparams all = *h;
@@ -63,11 +114,13 @@ static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
     if (lambda && ratio != 0)
         ER_FAIL(ER_ECONFIG, "%s: 'mom2_update_weight' and 'mom2_trace_ratio' exclude each other", path);
     ER_TRY(check_meaning(&all, obj, path));
+    ER_TRY(er_hparams_check_method(obj, path));
+    ER_TRY(check_applies(obj, path));
     ER_TRY(er_hparams_read_layers(&all, obj, path));
     ER_TRY(er_hparams_read_fields(&all, obj, path));
     if (lambda) all.trace_ratio = 0, all.lambda_guessed = false;
-    for (const cJSON *x = obj->child; x; x = x->next)
-        if (!known_key(x->string)) er_warn("%s: key '%s' is not known and has no effect", path, x->string);
+    warn_unknown(obj, path);
+    keep_origin(&all, obj, path);
     size_t used = strlen(all.preset);
     (void)snprintf(all.preset + used, sizeof all.preset - used, " + file");
     *h = all;

@@ -34,6 +34,9 @@ static void test_shapes(void **state) {
     reads("\xef\xbb\xbf"
           "a: \xc3\xa9\n",
         "{\"a\":\"\xc3\xa9\"}");
+    reads("\xef\xbb\xbf"
+          "a: 1\r\nb: 2\r\n",
+        "{\"a\":1,\"b\":2}");
     reads("%YAML 1.2\n---\na: 1\n", "{\"a\":1}");
     reads("a: >\n  two\n  lines\nb: |\n  kept\n", "{\"a\":\"two lines\\n\",\"b\":\"kept\\n\"}");
     reads("a: \"tab\\t\\u00e9\"\nb: 'it''s'\n", "{\"a\":\"tab\\t\xc3\xa9\",\"b\":\"it's\"}");
