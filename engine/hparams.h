@@ -56,6 +56,9 @@ er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *p
 er_status er_hparams_merge_file(er_hparams *h, const char *path);
 er_status er_hparams_set_layers(er_hparams *h, const char *text);           // "3-8" or "3,4,5"; EARG
 void er_hparams_mark(er_hparams *h, const char *key, er_hparam_from from);  // whoever sets a value says so
+// ECONFIG with the flag, file or preset that the value of `key` came from in front.
+er_status er_hparams_refuse(const er_hparams *h, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 // ECONFIG names the flag, file or preset that a value came from: also when the file's module names are
 // another model's. A model_name that seems to mean another model is warned of.
 er_status er_hparams_check(const er_hparams *h, const er_arch *arch);

@@ -77,9 +77,6 @@ er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *con
     }
     er_token_rows_cut(p.rows, tokens);
     if (p.rows->tokens == 0) ER_FAIL(ER_EFORMAT, "%s: no text in it", paths[0]);
-    if (p.rows->tokens < tokens)
-        er_warn("%s%s: %zu tokens, the budget is %zu", paths[0], n_paths > 1 ? " and others" : "",
-            p.rows->tokens, tokens);
     *out = p.rows, p.rows = NULL;
 out:
     free(text);

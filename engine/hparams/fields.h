@@ -9,9 +9,6 @@ er_status er_hparams_read_layers(er_hparams *h, const cJSON *obj, const char *na
 bool er_hparams_has_field(const char *key);
 size_t er_hparams_index(const char *key);  // in er_hparams.from
 const char *er_hparams_key(size_t i);      // of the fields, NULL behind the last
-// ECONFIG with where the value of `key` came from in front.
-er_status er_hparams_refuse(const er_hparams *h, const char *key, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
 // ECONFIG when the keys of a settings file are those of another method.
 er_status er_hparams_check_method(const cJSON *obj, const char *path);
 // The known key, of the fields or of `others` (NULL behind the last), that `key` is a slip of; or NULL.

@@ -101,6 +101,7 @@ er_status er_job_prepare(er_job *j) {
     ER_TRY(read_facts(j));
     ER_TRY(open_model(j));
     ER_TRY(build_units(j));
+    ER_TRY(er_job_check_tokens(j));
     (void)snprintf(j->report->device, sizeof j->report->device, "%s", j->dev->name);
     j->report->weight_bytes = j->o->check_only ? stored_bytes(j->m->checkpoint) : j->m->weight_bytes;
 out:
