@@ -7,6 +7,7 @@
 #include "engine/evaluate.h"
 #include "engine/report.h"
 #include "io/file_kind.h"
+#include "io/log.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -76,7 +77,8 @@ out:
 static size_t read_manifest(eval *e, er_report_layer *layers, size_t most) {
     char *path = er_path_join(e->model, "errata-manifest.json");
     size_t n = 0;
-    if (path && er_file_exists(path)) (void)er_json_read(&e->manifest, path, (size_t)256 << 20);
+    if (path && er_file_exists(path) && er_json_read(&e->manifest, path, (size_t)256 << 20) != ER_OK)
+        er_warn("%s; the report goes without it", er_last_error());
     free(path);
     const cJSON *stages = cJSON_GetObjectItemCaseSensitive(e->manifest, "stages");
     const cJSON *solve = cJSON_GetObjectItemCaseSensitive(stages, "solve"), *l = NULL;

@@ -29,7 +29,8 @@ static char *module_name(const er_model *m, size_t layer) {
 static er_status check_layers(const er_model *m, const size_t *layers, size_t n_layers) {
     for (size_t i = 0; i < n_layers; i++)
         if (layers[i] >= m->arch.layers)
-            return er_fail(ER_EARG, "layer %zu: the model has %zu", layers[i], m->arch.layers);
+            return er_fail(ER_EARG, "%s: layer %zu: the model has layers 0 to %zu",
+                er_checkpoint_dir(m->checkpoint), layers[i], m->arch.layers - 1);
     return ER_OK;
 }
 

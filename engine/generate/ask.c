@@ -1,4 +1,5 @@
 // Text in, text out.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "engine/generate.h"
@@ -8,8 +9,14 @@ static er_status encode_prompts(
     er_status rc = ER_OK;
     er_tokens tokens = {0};
     int32_t *ids = NULL;
+    char said[512];
     for (size_t i = 0; i < n; i++) {
-        ER_TRY(er_tokenizer_encode(m->tokenizer, &tokens, prompts[i], strlen(prompts[i]), true));
+        rc = er_tokenizer_encode(m->tokenizer, &tokens, prompts[i], strlen(prompts[i]), true);
+        if (rc == ER_EFORMAT) {
+            (void)snprintf(said, sizeof said, "%s", er_last_error());
+            ER_FAIL(rc, "prompt %zu: %s", i + 1, said);
+        }
+        ER_TRY(rc);
         int32_t *p = realloc(ids, (tokens.count + 1) * sizeof *p);
         if (!p) ER_FAIL(ER_ENOMEM, "%zu tokens", tokens.count);
         ids = p;

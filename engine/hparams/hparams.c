@@ -58,7 +58,7 @@ static er_status resolve(er_hparams *h, const cJSON *all, const er_arch *a, cons
     }
     const cJSON *chosen = cJSON_GetObjectItemCaseSensitive(profiles, profile);
     if (rc == ER_OK && !chosen)
-        rc = er_fail(ER_EARG, "profile '%s' is not one of default, reference", profile);
+        rc = er_fail(ER_EARG, "--profile '%s' is not one of default, reference", profile);
     if (rc == ER_OK) rc = er_hparams_read_fields(h, chosen, profile);
     // A preset may say what its own model likes under the default profile; the reference profile stays the
     // reference's.

@@ -264,7 +264,8 @@ er_status er_units_build(
     er_units *all = NULL;
     builder b = {.facts = facts, .m = m, .h = h, .templates = templates};
     if (templates->count < h->n_prefixes)
-        ER_FAIL(ER_ECONFIG, "%zu context templates asked for, %zu at hand", h->n_prefixes, templates->count);
+        ER_TRY(er_hparams_refuse(h, "n_prefixes", "n_prefixes: %zu context templates asked for, %zu at hand",
+            h->n_prefixes, templates->count));
     ER_TRY(reject_bad(&b, facts));
     ER_TRY(er_siblings_create(&b.siblings, facts));  // only now: rejecting frees a fact's strings
     if (!(all = calloc(1, sizeof *all)) || !(all->at = calloc(facts->count + 1, sizeof *all->at)))

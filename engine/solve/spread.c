@@ -97,7 +97,7 @@ static er_status edit_layer(spread *s, er_layer_report *r, size_t index, er_mome
     if (parked && rc == ER_OK) rc = er_moment_park(d, c);  // the next one wants its place
     ER_TRY(at_layer(rc, layer, c));
     if (s->observer) ER_TRY(observe(s, layer));
-    ER_TRY(d->op->weight_add(d, NULL, s->m->block[layer].down, k->dw, &change));
+    ER_TRY(at_layer(d->op->weight_add(d, NULL, s->m->block[layer].down, k->dw, &change), layer, c));
     r->w_norm = change.weight, r->dw_norm = change.change;
     r->rounding_loss = change.change > 0 ? change.lost / change.change : 0;
 out:

@@ -184,6 +184,7 @@ static er_status assemble(er_tokenizer *t, const er_legacy *f) {
     er_status rc = ER_OK;
     const char *bos = NULL, *other = NULL, *usual = "<|endoftext|>";
     bool prefix = false, add_bos = false;
+    ER_TRY(er_tokenizer_named(t, f->path[VOCAB]));
     ER_TRY(er_load_vocab(t, f->vocab, 64, f->path[VOCAB]));
     ER_TRY(load_merges_txt(t, f->merges, f->merges_len, f->path[MERGES]));
     if (f->config) {

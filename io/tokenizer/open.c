@@ -91,6 +91,21 @@ static void warn_of_gaps(const er_tokenizer *t, const char *dir) {
             dir, lost, first);
 }
 
+// What there is instead.
+static er_status no_tokenizer(const char *dir) {
+    static const char *const others[] = {"tokenizer.model", "spiece.model", "tekken.json"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *path = er_path_join(dir, others[i]);
+        bool there = path && er_file_exists(path);
+        free(path);
+        if (there)
+            return er_fail(ER_ENOENT,
+                "%s: has %s but no tokenizer.json: transformers' AutoTokenizer writes one when it saves", dir,
+                others[i]);
+    }
+    return er_fail(ER_ENOENT, "%s: no tokenizer.json, and no vocab.json", dir);
+}
+
 er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
     er_status rc = ER_OK;
     er_tokenizer *t = NULL;
@@ -103,7 +118,7 @@ er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
     } else if (er_file_exists(vocab)) {
         ER_TRY(open_legacy(&t, model_dir));
     } else {
-        ER_FAIL(ER_ENOENT, "%s: no tokenizer.json, and no vocab.json", model_dir);
+        ER_TRY(no_tokenizer(model_dir));
     }
     warn_of_gaps(t, model_dir);
     *out = t;
