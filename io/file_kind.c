@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+#include "io/json.h"
 #include "io/log.h"
 #include "io/os.h"
 
@@ -213,9 +214,12 @@ er_status er_file_kind_refuse(er_status rc, const char *path) {
 er_status er_text_check(const char *bytes, size_t n, const char *name) {
     const er_file_kind *kind = er_file_kind_of(bytes, n);
     const char *nul = n ? memchr(bytes, 0, n) : NULL;
+    size_t bad = 0;
     if (kind && !kind->text) return er_fail(ER_EFORMAT, "%s: %s", name, kind->words);
     if (kind) er_warn("%s: %s; it is taken as text as it stands", name, kind->words);
     if (nul)
         return er_fail(ER_EFORMAT, "%s: byte %zu is zero: this is not text", name, (size_t)(nul - bytes));
+    if (!er_utf8_valid(bytes, n, &bad))
+        er_warn("%s: byte %zu is not UTF-8: what is not is read as U+FFFD", name, bad);
     return ER_OK;
 }

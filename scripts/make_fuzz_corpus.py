@@ -124,6 +124,7 @@ put("tokenizer", "configured", pieces(LLAMA, None, AROUND, CHAIN) + "\0" + json.
                                                                                       "bos_token": {"content": "<s>"}, "eos_token": "</s>"}))
 OLD = json.dumps({"</s>": 0, "Ġ": 1, "a": 2, "b": 3, "ab": 4, "t": 5, "h": 6, "th": 7}, ensure_ascii=False)
 put("merges", "opt", OLD + "\0#version: 0.2\na b\nt h\n\0" + json.dumps({"add_bos_token": True, "bos_token": {"content": "</s>", "lstrip": True}, "eos_token": "</s>"}))
+put("merges", "no_bos", OLD + "\0#version: 0.2\na b\nt h\n\0" + json.dumps({"add_bos_token": True, "bos_token": {"content": "", "lstrip": True}, "eos_token": "</s>"}))
 put("merges", "no_config", OLD + "\0a b\r\nt h")
 put("merges", "listed", OLD + "\0\0" + json.dumps({"added_tokens_decoder": {"9": {"content": "<y>", "lstrip": True}, "8": {"content": "ab", "special": False}}, "add_prefix_space": True}))
 put("merges", "three", OLD + "\0a b h\n")

@@ -83,10 +83,9 @@ static void shuffle(er_documents *d, uint64_t seed) {
     }
 }
 
-// Leaves a line break for a byte order mark: no part of the text, and no place of it moves.
-static void blank_mark(char *text, size_t len) {
-    size_t n = er_utf8_mark(text, len);
-    memset(text, '\n', n);
+static void drop_mark(char *text, size_t *len) {
+    size_t n = er_utf8_mark(text, *len);
+    if (n) memmove(text, text + n, (*len -= n) + 1);
 }
 
 er_status er_documents_read(
@@ -102,7 +101,7 @@ er_status er_documents_read(
         size_t f = d->files;
         ER_TRY(er_file_read(&d->bytes[f], &d->len[f], paths[f], MOST_BYTES));
         ER_TRY(er_text_check(d->bytes[f], d->len[f], paths[f]));
-        blank_mark(d->bytes[f], d->len[f]);
+        drop_mark(d->bytes[f], &d->len[f]);
         bool lines = d->bytes[f][strspn(d->bytes[f], " \t\r\n")] == '{';
         ER_TRY(lines ? split_lines(d, f) : split_paragraphs(d, f, run_bytes));
     }

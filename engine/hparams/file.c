@@ -86,6 +86,19 @@ static void warn_unknown(const cJSON *obj, const char *path) {
     }
 }
 
+// What a published file says that has no counterpart here is told, but no reason to warn: every such file has
+// it.
+static void tell_ignored(const cJSON *obj, const char *path) {
+    static const char *const ignored[] = {"batch_size", "device", "fp16", "max_length", "model_parallel",
+        "mom2_dataset", "mom2_dtype", "mom2_n_samples", "P_loc", "stats_dir"};
+    char list[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        if (given(obj, ignored[i]) && used + 32 < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", ignored[i]);
+    if (used) er_info("settings    %s: without effect here: %s", path, list);
+}
+
 // A file that leaves everything as it was is not the file that was meant.
 static er_status check_applies(const cJSON *obj, const char *path) {
     if (!obj->child) return er_fail(ER_ECONFIG, "%s: holds no settings", path);
@@ -120,6 +133,7 @@ static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
     ER_TRY(er_hparams_read_fields(&all, obj, path));
     if (lambda) all.trace_ratio = 0, all.lambda_guessed = false;
     warn_unknown(obj, path);
+    tell_ignored(obj, path);
     keep_origin(&all, obj, path);
     size_t used = strlen(all.preset);
     (void)snprintf(all.preset + used, sizeof all.preset - used, " + file");
