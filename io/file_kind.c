@@ -3,12 +3,15 @@
 #include <ctype.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 #include "io/json.h"
 #include "io/log.h"
 #include "io/os.h"
+
+#define LOOKED_AT ((size_t)1 << 20)  // of a text, for what is warned of
 
 typedef struct magic {
     const char *bytes;
@@ -86,7 +89,8 @@ static const er_file_kind empty = {"is empty: a download that broke off, perhaps
                           zip = {"is a zip archive: unpack it first (unzip)", false},
                           sentencepiece = {"is a SentencePiece model: a tokenizer.json is needed", false},
                           gated = {"is a server's message about access that is restricted" AGAIN, false},
-                          html = {"is an HTML page, such as a login or error page" AGAIN, true},
+                          html = {"is an HTML page, perhaps a login or error page saved in place of the file",
+                              true},
                           store = {"is an object store's error document (XML)" AGAIN, false},
                           xml = {"is an XML document", true};
 
@@ -214,12 +218,26 @@ er_status er_file_kind_refuse(er_status rc, const char *path) {
 er_status er_text_check(const char *bytes, size_t n, const char *name) {
     const er_file_kind *kind = er_file_kind_of(bytes, n);
     const char *nul = n ? memchr(bytes, 0, n) : NULL;
-    size_t bad = 0;
     if (kind && !kind->text) return er_fail(ER_EFORMAT, "%s: %s", name, kind->words);
-    if (kind) er_warn("%s: %s; it is taken as text as it stands", name, kind->words);
     if (nul)
         return er_fail(ER_EFORMAT, "%s: byte %zu is zero: this is not text", name, (size_t)(nul - bytes));
-    if (!er_utf8_valid(bytes, n, &bad))
-        er_warn("%s: byte %zu is not UTF-8: what is not is read as U+FFFD", name, bad);
     return ER_OK;
+}
+
+void er_text_warn(const char *path) {
+    uint64_t size = 0;
+    size_t bad = 0;
+    int fd = -1;
+    char *head = malloc(LOOKED_AT);
+    if (!head || er_open_regular(&fd, &size, path) != ER_OK) goto out;
+    size_t n = size < LOOKED_AT ? (size_t)size : LOOKED_AT;
+    if (er_pread_all(fd, head, n, 0, path) != ER_OK) goto out;
+    const er_file_kind *kind = er_file_kind_of(head, n);
+    if (kind && kind->text) er_warn("%s: %s; it is taken as text as it stands", path, kind->words);
+    // A character that the look cuts in two is none that is wrong.
+    if (!er_utf8_valid(head, n, &bad) && (n == size || n - bad >= 4))
+        er_warn("%s: byte %zu is not UTF-8: what is not is read as U+FFFD", path, bad);
+out:
+    if (fd >= 0) close(fd);
+    free(head);
 }

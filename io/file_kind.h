@@ -21,8 +21,10 @@ const er_file_kind *er_file_kind_of(const void *head, size_t n);
 er_status er_file_kind_refuse(er_status rc, const char *path);
 
 // For readers to whom every byte is text: EFORMAT when these bytes are not, naming `name` and what they are.
-// HTML and XML are text and are warned of.
+// HTML and XML are text.
 er_status er_text_check(const char *bytes, size_t n, const char *name);
+// What is doubtful in the first MiB of such a file is warned of: markup, bytes that are not UTF-8.
+void er_text_warn(const char *path);
 
 size_t er_utf8_mark(const char *text, size_t n);  // 3 when it begins with a byte order mark, else 0
 #endif

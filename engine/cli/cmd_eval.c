@@ -133,6 +133,7 @@ static er_status run(eval *e) {
     if (e->text_path) {
         ER_TRY(er_file_read(&e->text, &e->o.drift_bytes, e->text_path, (size_t)1 << 30));
         ER_TRY(er_text_check(e->text, e->o.drift_bytes, e->text_path));
+        er_text_warn(e->text_path);
         size_t mark = er_utf8_mark(e->text, e->o.drift_bytes);
         e->o.drift_text = e->text + mark;
         e->o.drift_bytes -= mark;

@@ -52,7 +52,7 @@ printf '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}' >"$T/m/model.
 printf %b "$pointer" >"$T/m/model-00001-of-00002.safetensors"
 expect 65 "errata: T/m/model-00001-of-00002.safetensors: $is_pointer" check "$T/m"
 printf '<!DOCTYPE html><html><title>Log in</title>' >"$T/m/model-00001-of-00002.safetensors"
-expect 65 "errata: T/m/model-00001-of-00002.safetensors: is an HTML page, such as a login or error page: it was saved in place of the file, which has to be downloaded again" check "$T/m"
+expect 65 "errata: T/m/model-00001-of-00002.safetensors: is an HTML page, perhaps a login or error page saved in place of the file" check "$T/m"
 rm "$T"/m/model*
 head -c 1000 "$world/model.safetensors" >"$T/m/model.safetensors.incomplete"
 expect 66 "errata: T/m: has model.safetensors.incomplete but no model.safetensors: a download that did not finish" check "$T/m"
@@ -88,6 +88,12 @@ expect 65 "errata: T/t.json: line 2, column 1 (byte 13): a comma stands before t
 printf '%%PDF-1.7\n' >"$T/book.txt"
 expect 65 "errata: T/book.txt: is a PDF document: save its text as plain text first" check "$world" --covariance-text "$T/book.txt"
 expect 65 "errata: T/f.jsonl: is gzip-compressed: unpack it first (gunzip)" check "$world" --covariance-text "$T/f.jsonl"
+printf '<html>\n' | cat - "$root/examples/heldout.txt" "$root/examples/heldout.txt" >"$T/page.txt"
+expect 0 "warning: T/page.txt: is an HTML page, perhaps a login or error page saved in place of the file; it is taken as text as it stands" \
+    check "$world" --covariance-text "$T/page.txt" --covariance-tokens 8000
+printf 'caf\xe9\n' | cat - "$root/examples/heldout.txt" "$root/examples/heldout.txt" >"$T/latin.txt"
+expect 0 "warning: T/latin.txt: byte 3 is not UTF-8: what is not is read as U+FFFD" \
+    check "$world" --covariance-text "$T/latin.txt" --covariance-tokens 8000
 printf 'some\0bytes' >"$T/bytes"
 expect 65 "errata: T/bytes: byte 4 is zero: this is not text" check "$world" --covariance-text "$T/bytes"
 expect 65 "errata: T/book.txt: is a PDF document: save its text as plain text first" \

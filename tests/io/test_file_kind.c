@@ -139,7 +139,7 @@ static void texts(void **state) {
     FAILS(
         er_text_check("some\0text", 9, "held.txt"), ER_EFORMAT, "held.txt: byte 4 is zero: this is not text");
     OK(er_text_check("plain text", 10, "held.txt"));
-    OK(er_text_check("caf\xe9", 4, "held.txt"));  // read with U+FFFD, and warned of
+    OK(er_text_check("caf\xe9", 4, "held.txt"));
 }
 
 // Safetensors that are no such kind but end early, or are another text.
