@@ -1,4 +1,5 @@
 // A corpus as rows of tokens.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "engine/covary.h"
@@ -55,6 +56,14 @@ static er_status add_document(er_packer *p, const char *text, size_t len) {
     return rc == ER_OK ? close_row(p) : rc;
 }
 
+// A refusal of what stands in a text names the text too.
+static er_status in_text(er_status rc, const char *const *paths, size_t n_paths) {
+    char said[640];
+    if (rc != ER_EFORMAT && rc != ER_EUNSUPPORTED) return rc;
+    (void)snprintf(said, sizeof said, "%s", er_last_error());
+    return er_fail(rc, "%s%s: %s", paths[0], n_paths > 1 ? " or others" : "", said);
+}
+
 er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *const *paths, size_t n_paths,
     size_t tokens, size_t row_tokens, uint64_t seed) {
     er_status rc = ER_OK;
@@ -71,7 +80,7 @@ er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *con
     for (size_t i = 0; i < er_documents_count(docs) && p.rows->tokens < tokens; i++) {
         size_t len = 0;
         ER_TRY(er_documents_text(&text, &len, docs, i));
-        ER_TRY(add_document(&p, text, len));
+        ER_TRY(in_text(add_document(&p, text, len), paths, n_paths));
         free(text);
         text = NULL;
     }

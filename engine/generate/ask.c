@@ -4,24 +4,26 @@
 #include <string.h>
 #include "engine/generate.h"
 
+static er_status at_prompt(er_status rc, size_t i) {
+    char said[640];
+    if (rc != ER_EFORMAT) return rc;
+    (void)snprintf(said, sizeof said, "%s", er_last_error());
+    return er_fail(rc, "prompt %zu: %s", i + 1, said);
+}
+
 static er_status encode_prompts(
     er_token_rows *rows, const er_model *m, const char *const *prompts, size_t n) {
     er_status rc = ER_OK;
     er_tokens tokens = {0};
     int32_t *ids = NULL;
-    char said[512];
     for (size_t i = 0; i < n; i++) {
-        rc = er_tokenizer_encode(m->tokenizer, &tokens, prompts[i], strlen(prompts[i]), true);
-        if (rc == ER_EFORMAT) {
-            (void)snprintf(said, sizeof said, "%s", er_last_error());
-            ER_FAIL(rc, "prompt %zu: %s", i + 1, said);
-        }
-        ER_TRY(rc);
+        ER_TRY(
+            at_prompt(er_tokenizer_encode(m->tokenizer, &tokens, prompts[i], strlen(prompts[i]), true), i));
         int32_t *p = realloc(ids, (tokens.count + 1) * sizeof *p);
         if (!p) ER_FAIL(ER_ENOMEM, "%zu tokens", tokens.count);
         ids = p;
         for (size_t t = 0; t < tokens.count; t++) ids[t] = tokens.at[t].id;
-        ER_TRY(er_model_check_tokens(m, ids, tokens.count));
+        ER_TRY(at_prompt(er_model_check_tokens(m, ids, tokens.count), i));
         ER_TRY(er_token_rows_add(rows, ids, tokens.count));
     }
 out:

@@ -150,10 +150,15 @@ wide="warning: T/wide: the tokenizer has 1501 ids, the embedding 1500 rows (voca
 none="T/wide: the tokenizer makes token 1500 ('<pad>') of the text, the embedding has 1500 rows (vocab_size of config.json)"
 expect 0 "$wide" "$errata" ask --model "$T/wide" --max-tokens 1 "${common[@]}" "The people"
 expect 65 "$wide
-errata: $none" "$errata" ask --model "$T/wide" --max-tokens 1 "${common[@]}" "The <pad>"
+errata: prompt 1: $none" "$errata" ask --model "$T/wide" --max-tokens 1 "${common[@]}" "The <pad>"
+for i in $(seq 300); do echo "The people say <pad> that every town is old."; done >"$T/pad.txt"
+expect 65 "$wide
+errata: T/pad.txt: $none" "$errata" check --model "$T/wide" --facts "$facts" --covariance-text "$T/pad.txt" "${common[@]}"
+expect 65 "$wide
+errata: the held-out text: $none" "$errata" eval --model "$T/wide" --facts "$facts" --text "$T/pad.txt" "${common[@]}"
 echo '{"subject": "Ten Mosaro", "prompt": "{} works <pad> for", "target": "Bokipo"}' >"$T/pad.jsonl"
 expect 65 "$wide
-errata: $none" "$errata" eval --model "$T/wide" --facts "$T/pad.jsonl" "${common[@]}"
+errata: prompt 'Ten Mosaro works <pad> for', target 'Bokipo': $none" "$errata" eval --model "$T/wide" --facts "$T/pad.jsonl" "${common[@]}"
 expect 65 "$wide
 errata: T/pad.jsonl: line 1: $none" "$errata" check --model "$T/wide" --facts "$T/pad.jsonl" --strict "${common[@]}"
 
