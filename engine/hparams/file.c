@@ -13,8 +13,8 @@ static const char *const known_elsewhere[] = {"alg_name", "attn_module_tmp", "ba
     "depth_last", "device", "fact_token", "family", "fp16", "hidden", "inner", "layer_module_tmp",
     "layer_selection", "layers", "layers_of_model", "lm_head_module", "ln_f_module", "max_length",
     "mlp_module_tmp", "model_name", "model_parallel", "mom2_adjustment", "mom2_dataset", "mom2_dtype",
-    "mom2_n_samples", "name", "P_loc", "positions_from", "rewrite_module_tmp", "rope_theta", "source",
-    "stats_dir", "v_loss_layer", "vocab_from", "vocab_to", NULL};
+    "mom2_n_samples", "name", "P_loc", "positions_from", "preset", "profile", "rewrite_module_tmp",
+    "rope_theta", "seed", "source", "stats_dir", "v_loss_layer", "vocab_from", "vocab_to", NULL};
 
 static bool known_key(const char *key) {
     for (size_t i = 0; known_elsewhere[i]; i++)
@@ -36,7 +36,7 @@ static er_status only(
 static er_status check_meaning(er_hparams *h, const cJSON *obj, const char *path) {
     er_status rc = ER_OK;
     bool adjusted = true;
-    uint64_t loss_layer = UINT64_MAX;
+    uint64_t loss_layer = UINT64_MAX, seed = h->seed;
     ER_TRY(only(obj, "alg_name", "MEMIT", "settings of another method than MEMIT", path));
     ER_TRY(only(obj, "fact_token", "subject_last", "only \"subject_last\" is computed here", path));
     ER_TRY(only(obj, "layer_selection", "all", "only \"all\" is computed here", path));
@@ -45,6 +45,8 @@ static er_status check_meaning(er_hparams *h, const cJSON *obj, const char *path
         ER_FAIL(ER_ECONFIG, "%s: 'mom2_adjustment' is false: there is no solve without the covariance", path);
     ER_TRY(er_json_get_u64(&loss_layer, obj, "v_loss_layer", path));
     if (loss_layer != UINT64_MAX) h->loss_layer = (size_t)loss_layer + 1;
+    ER_TRY(er_json_get_u64(&seed, obj, "seed", path));
+    h->seed = seed;
 out:
     return rc;
 }
@@ -104,7 +106,8 @@ static er_status check_applies(const cJSON *obj, const char *path) {
     if (!obj->child) return er_fail(ER_ECONFIG, "%s: holds no settings", path);
     for (const cJSON *x = obj->child; x; x = x->next)
         if (er_hparams_has_field(x->string) || !strcmp(x->string, "layers") ||
-            !strcmp(x->string, "alg_name") || !strcmp(x->string, "v_loss_layer"))
+            !strcmp(x->string, "alg_name") || !strcmp(x->string, "v_loss_layer") ||
+            !strcmp(x->string, "seed"))
             return ER_OK;
     const char *meant = NULL;
     for (const cJSON *x = obj->child; x && !meant; x = x->next) {

@@ -33,8 +33,12 @@ static er_status judge(const er_job *j, size_t tokens, const char *where) {
                      : er_hparams_refuse(h, "cov_tokens", "cov_tokens is %zu; %s", tokens, text);
     }
     if (tokens >= FEW * d) return ER_OK;
-    if (where) er_warn("%s for statistics of keys %zu wide: few (%zu are usual)", where, d, USUAL * d);
-    else er_warn("%zu tokens for statistics of keys %zu wide: few (%zu are usual)", tokens, d, USUAL * d);
+    static const char rough[] =
+        "keys are %zu wide, and few tokens make their statistics rough (%zu are usual)";
+    char text[160], own[64];
+    (void)snprintf(text, sizeof text, rough, d, USUAL * d);
+    (void)snprintf(own, sizeof own, "cov_tokens is %zu", tokens);
+    er_warn("%s; %s", where ? where : own, text);
     return ER_OK;
 }
 

@@ -110,14 +110,21 @@ done
 [ ! -e "$T/out" ] || { echo "FAILED: an output was made"; failed=$((failed + 1)); }
 printf '{"cov_tokens": 900}' >"$T/s.json"
 expect 78 "errata: T/s.json: cov_tokens is 900; $few" check "$world" --hparams "$T/s.json"
-expect 0 "warning: 2000 tokens for statistics of keys 1536 wide: few (15360 are usual)" check "$world" --covariance-tokens 2000
+expect 0 "warning: cov_tokens is 2000; keys are 1536 wide, and few tokens make their statistics rough (15360 are usual)" check "$world" --covariance-tokens 2000
 : >"$T/empty.txt"
 expect 65 "errata: T/empty.txt: is empty: a download that broke off, perhaps" check "$world" --covariance-text "$T/empty.txt"
 echo "The people say that every town is old." >"$T/tiny.txt"
 expect 78 "errata: T/tiny.txt: 13 tokens, the budget is 15360; $few" check "$world" --covariance-text "$T/tiny.txt"
 for i in $(seq 300); do cat "$T/tiny.txt"; done >"$T/small.txt"
-expect 0 "warning: T/small.txt: 3900 tokens, the budget is 15360 for statistics of keys 1536 wide: few (15360 are usual)" \
+expect 0 "warning: T/small.txt: 3900 tokens, the budget is 15360; keys are 1536 wide, and few tokens make their statistics rough (15360 are usual)" \
     check "$world" --covariance-text "$T/small.txt"
+# Enough tokens by count, and yet all alike: the refusal of the solve says what they are.
+alike() {
+    "$errata" edit --model "$world" --facts "$facts" --out "$T/out" --covariance-text "$T/small.txt" --steps 2 --no-cache \
+        "${common[@]}" 2> >(sed -E 's/pivot [0-9]+(: [-0-9.e+]+)?/pivot N/' >&2)
+}
+expect 70 "warning: T/small.txt: 3900 tokens, the budget is 15360; keys are 1536 wide, and few tokens make their statistics rough (15360 are usual)
+errata: layer 0: matrix of 1536 rows is not positive definite at pivot N; its statistics are of 3900 tokens for keys of 1536: more tokens (--covariance-tokens, --covariance-text) may help" alike
 expect 0 "warning: 1000 tokens for statistics of keys 1536 wide: fewer tokens than that give a matrix without an inverse (15360 are usual)" \
     "$errata" cov --model "$world" --corpus "$T/small.txt" --tokens 1000 --export "$T/stats" --layers 0 "${common[@]}"
 npz=T/stats/world/corpus_stats/transformer.h.0.mlp.c_proj_float32_mom2_100000.npz

@@ -105,6 +105,23 @@ static void test_slips(void **state) {
     assert_string_equal(warnings("s.yaml", "v_lr: 0.5\nkl_factor: 1\n"), "");
 }
 
+// What errata itself tells of its settings may be given back as it is.
+static void test_told(void **state) {
+    (void)state;
+    er_hparams h, again;
+    OK(er_hparams_resolve(&h, &arch, "reference"));
+    h.seed = 7, h.lr = 0.25;
+    cJSON *told = er_hparams_json(&h);
+    char *text = cJSON_Print(told);
+    assert_string_equal(warnings("told.json", text), "");
+    OK(use(&again, "told.json", text));
+    assert_int_equal(again.seed, 7);
+    NEAR(again.lr, 0.25, 0);
+    assert_int_equal(again.n_prefixes, h.n_prefixes);
+    cJSON_Delete(told);
+    free(text);
+}
+
 // Module names of another family: refused with both. This model's own, in any spelling: fine.
 static void test_modules(void **state) {
     (void)state;
@@ -162,8 +179,8 @@ static void test_origins(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_methods), cmocka_unit_test(test_nothing_applies),
-        cmocka_unit_test(test_slips), cmocka_unit_test(test_modules), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_origins)};
+        cmocka_unit_test(test_slips), cmocka_unit_test(test_told), cmocka_unit_test(test_modules),
+        cmocka_unit_test(test_names), cmocka_unit_test(test_origins)};
     er_log_set_level(ER_LOG_QUIET);
     return cmocka_run_group_tests(tests, begin, scratch_remove);
 }
