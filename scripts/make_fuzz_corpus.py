@@ -51,6 +51,8 @@ put("json", "deep", "[" * 130 + "]" * 130)
 put("json", "word", " true ")
 put("json", "string", '"\\"\\\\\\/\\b\\f\\n\\r\\t"')
 put("json", "empty", "")
+put("json", "marked", b"\xef\xbb\xbf" + b'{"a": [1, "b"]}\n')
+put("json", "marked_digit", b"\xef\xbb\xbf7")
 
 put("yaml", "settings", 'alg_name: "MEMIT"\nmodel_name: "./models/tiny"\ndevice: 0\nlayers: [1, 2]\nv_lr: 5e-1\nkl_factor: 0.0625\nmom2_adjustment: true\n'
     'rewrite_module_tmp: "h.{}.mlp"\nmodel_parallel: false\n')

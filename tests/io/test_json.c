@@ -67,6 +67,10 @@ static void grammar(void **state) {
     OK(parse(&marked, "\xef\xbb\xbf{\"a\": 1}"));
     assert_string_equal(marked->child->string, "a");
     cJSON_Delete(marked);
+    OK(parse(&marked, "\xef\xbb\xbf"
+                      "7"));
+    assert_int_equal(marked->valueint, 7);
+    cJSON_Delete(marked);
     REFUSED("\xef\xbb\xbf\xef\xbb\xbf{}", "byte 3: not a JSON value");
     REFUSED("\xef\xbb\xbf{\n]", "line 2, column 1 (byte 5): expected a key");
 }
