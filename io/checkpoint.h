@@ -33,6 +33,7 @@ void er_safetensors_free(er_safetensors *s);
 // are missing (a folder with only pytorch_model*.bin says so by name: EUNSUPPORTED).
 typedef struct er_checkpoint er_checkpoint;
 er_status er_checkpoint_open(er_checkpoint **out, const char *dir);
+er_status er_checkpoint_folder(const char *dir);  // ENOENT unless it is a folder, saying what it is instead
 void er_checkpoint_free(er_checkpoint *c);
 const char *er_checkpoint_dir(const er_checkpoint *c);
 size_t er_checkpoint_count(const er_checkpoint *c);
@@ -40,6 +41,7 @@ const er_tensor *er_checkpoint_at(const er_checkpoint *c, size_t i);
 const er_tensor *er_checkpoint_find(const er_checkpoint *c, const char *name);  // NULL when absent
 size_t er_checkpoint_shards(const er_checkpoint *c);
 const char *er_checkpoint_shard_name(const er_checkpoint *c, size_t shard);     // file name, no folder
+const char *er_checkpoint_shard_path(const er_checkpoint *c, size_t shard);     // with its folder, for messages
 er_status er_checkpoint_read(const er_checkpoint *c, const er_tensor *t, void *dst);          // t->bytes, as stored
 er_status er_checkpoint_read_f32(const er_checkpoint *c, const er_tensor *t, float *dst);     // t->elements
 // SHA-256 over names, types, shapes and bytes of every tensor in name order, and config.json: what caches are keyed by.

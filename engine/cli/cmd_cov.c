@@ -6,6 +6,7 @@
 #include "engine/cli/cli.h"
 #include "engine/covary.h"
 #include "engine/job/paths.h"
+#include "io/log.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -113,11 +114,15 @@ static er_status collect(cov *c) {
     ER_TRY(er_cache_dir(&cache, c->cache));
     c->o.cache_dir = cache;
     if (!(config = er_path_join(c->model, "config.json"))) ER_FAIL(ER_ENOMEM, "a path");
-    if (!er_dir_exists(c->model)) ER_FAIL(ER_ENOENT, "%s: no such folder", c->model);
+    ER_TRY(er_checkpoint_folder(c->model));
     ER_TRY(er_arch_read(&arch, config));
     ER_TRY(er_hparams_resolve(&c->h, &arch, "default"));
     if (c->layers) ER_TRY(er_hparams_set_layers(&c->h, c->layers));
     ER_TRY(er_hparams_check(&c->h, &arch));
+    if (c->o.tokens && c->o.tokens < arch.inner)
+        er_warn("%zu tokens for statistics of keys %zu wide: fewer tokens than that give a matrix without an "
+                "inverse (%zu are usual)",
+            c->o.tokens, arch.inner, 10 * arch.inner);
     ER_TRY(er_device_open(&dev, &c->c.device));
     ER_TRY(er_model_open(&m, dev, c->model, &mo));
     if (!(moments = calloc(c->h.n_layers, sizeof *moments))) ER_FAIL(ER_ENOMEM, "moments");

@@ -6,6 +6,8 @@
 #include "engine/cli/cli.h"
 #include "engine/evaluate.h"
 #include "engine/report.h"
+#include "io/file_kind.h"
+#include "io/log.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -75,7 +77,8 @@ out:
 static size_t read_manifest(eval *e, er_report_layer *layers, size_t most) {
     char *path = er_path_join(e->model, "errata-manifest.json");
     size_t n = 0;
-    if (path && er_file_exists(path)) (void)er_json_read(&e->manifest, path, (size_t)256 << 20);
+    if (path && er_file_exists(path) && er_json_read(&e->manifest, path, (size_t)256 << 20) != ER_OK)
+        er_warn("%s; the report goes without it", er_last_error());
     free(path);
     const cJSON *stages = cJSON_GetObjectItemCaseSensitive(e->manifest, "stages");
     const cJSON *solve = cJSON_GetObjectItemCaseSensitive(stages, "solve"), *l = NULL;
@@ -132,7 +135,11 @@ static er_status run(eval *e) {
     er_status rc = ER_OK;
     if (e->text_path) {
         ER_TRY(er_file_read(&e->text, &e->o.drift_bytes, e->text_path, (size_t)1 << 30));
-        e->o.drift_text = e->text;
+        ER_TRY(er_text_check(e->text, e->o.drift_bytes, e->text_path));
+        er_text_warn(e->text_path);
+        size_t mark = er_utf8_mark(e->text, e->o.drift_bytes);
+        e->o.drift_text = e->text + mark;
+        e->o.drift_bytes -= mark;
     }
     ER_TRY(er_facts_read(&e->facts, e->facts_path, &e->fo));
     if (e->base) ER_TRY(score(&e->before, e, e->base));

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "engine/generate/choose.h"
 #include "io/file.h"
+#include "io/file_kind.h"
 #include "io/json.h"
 
 #define MOST_BYTES ((size_t)8 << 30)
@@ -82,6 +83,11 @@ static void shuffle(er_documents *d, uint64_t seed) {
     }
 }
 
+static void drop_mark(char *text, size_t *len) {
+    size_t n = er_utf8_mark(text, *len);
+    if (n) memmove(text, text + n, (*len -= n) + 1);
+}
+
 er_status er_documents_read(
     er_documents **out, const char *const *paths, size_t n_paths, size_t run_bytes, uint64_t seed) {
     er_status rc = ER_OK;
@@ -94,6 +100,8 @@ er_status er_documents_read(
     for (d->files = 0; d->files < n_paths; d->files++) {
         size_t f = d->files;
         ER_TRY(er_file_read(&d->bytes[f], &d->len[f], paths[f], MOST_BYTES));
+        ER_TRY(er_text_check(d->bytes[f], d->len[f], paths[f]));
+        drop_mark(d->bytes[f], &d->len[f]);
         bool lines = d->bytes[f][strspn(d->bytes[f], " \t\r\n")] == '{';
         ER_TRY(lines ? split_lines(d, f) : split_paragraphs(d, f, run_bytes));
     }

@@ -7,6 +7,7 @@
 //     run)
 #include "engine/evaluate/parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "engine/prompts/prompts_internal.h"
@@ -60,7 +61,15 @@ static er_status encode_prompt_ids(prompt *p, const er_model *m, er_tokens *scra
         return er_fail(ER_ENOMEM, "%zu tokens", scratch->count);
     for (size_t i = 0; i < scratch->count; i++) p->token[i] = scratch->at[i].id;
     p->n = scratch->count;
-    return ER_OK;
+    return er_model_check_tokens(m, p->token, p->n);
+}
+
+// A refusal of a text names the question that has it.
+static er_status at_question(er_status rc, const er_query *q) {
+    char said[640];
+    if (rc != ER_EFORMAT && rc != ER_EUNSUPPORTED) return rc;
+    (void)snprintf(said, sizeof said, "%s", er_last_error());
+    return er_fail(rc, "prompt '%.100s', target '%.60s': %s", q->prompt, q->target, said);
 }
 
 static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m) {
@@ -82,18 +91,21 @@ static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m) {
         if (new_prompt) {
             prompt *fresh = &p->prompt[p->prompts++];
             *fresh = (prompt){.text = now->prompt, .first = p->objects, .last = p->objects};
-            ER_TRY(encode_prompt_ids(fresh, m, &scratch));
+            ER_TRY(at_question(encode_prompt_ids(fresh, m, &scratch), now));
         }
         if (new_prompt || strcmp(past->target, now->target) != 0) {
             prompt *at = &p->prompt[p->prompts - 1];
             object *o = &p->object[p->objects];
             bool alone;
-            ER_TRY(er_encode_target(
-                &p->ids[p->objects], &o->n, &alone, m->tokenizer, &scratch, now->prompt, now->target));
+            rc = er_encode_target(
+                &p->ids[p->objects], &o->n, &alone, m->tokenizer, &scratch, now->prompt, now->target);
+            ER_TRY(at_question(rc, now));
             o->token = p->ids[p->objects];
+            rc = er_model_check_tokens(m, o->token, o->n);
             o->fits = at->n + o->n - 1 <= positions;
             o->strict = true;
-            p->objects++;
+            p->objects++;  // before anything fails: what is counted is freed
+            ER_TRY(at_question(rc, now));
             at->last = p->objects;
             if (o->fits && o->n > 1) at->continues = true;
             if (o->fits && at->n > p->longest) p->longest = at->n;

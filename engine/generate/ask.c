@@ -1,7 +1,15 @@
 // Text in, text out.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "engine/generate.h"
+
+static er_status at_prompt(er_status rc, size_t i) {
+    char said[640];
+    if (rc != ER_EFORMAT) return rc;
+    (void)snprintf(said, sizeof said, "%s", er_last_error());
+    return er_fail(rc, "prompt %zu: %s", i + 1, said);
+}
 
 static er_status encode_prompts(
     er_token_rows *rows, const er_model *m, const char *const *prompts, size_t n) {
@@ -9,11 +17,13 @@ static er_status encode_prompts(
     er_tokens tokens = {0};
     int32_t *ids = NULL;
     for (size_t i = 0; i < n; i++) {
-        ER_TRY(er_tokenizer_encode(m->tokenizer, &tokens, prompts[i], strlen(prompts[i]), true));
+        ER_TRY(
+            at_prompt(er_tokenizer_encode(m->tokenizer, &tokens, prompts[i], strlen(prompts[i]), true), i));
         int32_t *p = realloc(ids, (tokens.count + 1) * sizeof *p);
         if (!p) ER_FAIL(ER_ENOMEM, "%zu tokens", tokens.count);
         ids = p;
         for (size_t t = 0; t < tokens.count; t++) ids[t] = tokens.at[t].id;
+        ER_TRY(at_prompt(er_model_check_tokens(m, ids, tokens.count), i));
         ER_TRY(er_token_rows_add(rows, ids, tokens.count));
     }
 out:

@@ -43,11 +43,7 @@ static er_status check_row(const er_model *m, const int32_t *token, size_t lengt
     if (length > positions)
         return er_fail(
             ER_EFORMAT, "prompt of %zu tokens exceeds the model's %zu positions", length, positions);
-    for (size_t i = 0; i < length + n_labels; i++)
-        if (token[i] < 0 || (size_t)token[i] >= m->arch.vocab)
-            return er_fail(
-                ER_EFORMAT, "token %d has no row in the embedding of %zu", token[i], m->arch.vocab);
-    return ER_OK;
+    return er_model_check_tokens(m, token, length + n_labels);
 }
 
 // One row of `fact`: `prompt` behind template `ti` (-1: none), followed by all target tokens but the last.
@@ -268,7 +264,8 @@ er_status er_units_build(
     er_units *all = NULL;
     builder b = {.facts = facts, .m = m, .h = h, .templates = templates};
     if (templates->count < h->n_prefixes)
-        ER_FAIL(ER_ECONFIG, "%zu context templates asked for, %zu at hand", h->n_prefixes, templates->count);
+        ER_TRY(er_hparams_refuse(h, "n_prefixes", "n_prefixes: %zu context templates asked for, %zu at hand",
+            h->n_prefixes, templates->count));
     ER_TRY(reject_bad(&b, facts));
     ER_TRY(er_siblings_create(&b.siblings, facts));  // only now: rejecting frees a fact's strings
     if (!(all = calloc(1, sizeof *all)) || !(all->at = calloc(facts->count + 1, sizeof *all->at)))

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/file.h"
+#include "io/file_kind.h"
 #include "io/json.h"
 #include "io/log.h"
 
@@ -135,7 +136,7 @@ er_status er_facts_read(er_facts **out, const char *path, const er_facts_options
     er_status rc = er_facts_scan_open(&scan, path);
     if (rc == ER_OK) rc = collect(out, scan, path, options);
     er_facts_scan_free(scan);
-    return rc;
+    return er_file_kind_refuse(rc, path);  // what the file is instead says more than its first bad record
 }
 
 er_status er_facts_parse(

@@ -448,7 +448,9 @@ static void test_embedding_too_small(void **state) {
     x.m.arch.vocab = BOS;
     build(&x, "{\"subject\":\"A\",\"prompt\":\"{} b\",\"target\":\"x\"}\n");
     assert_int_equal(x.u->count, 0);
-    assert_string_equal(x.f->rejects[0].reason, "token 96 has no row in the embedding of 96");
+    assert_string_equal(x.f->rejects[0].reason, "the model: the tokenizer makes token 96 ('<s>') of the "
+                                                "text, the embedding has 96 rows (vocab_size of "
+                                                "config.json)");
     end(&x);
 }
 
