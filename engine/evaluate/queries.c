@@ -73,7 +73,7 @@ static er_status add_object(plan *p, const er_query *q, const er_model *m, er_to
     er_joint j = {0};
     prompt *at = NULL;
     size_t positions = er_eval_positions(m);
-    ER_TRY(er_encode_joint(&j, m->tokenizer, scratch, q->prompt, q->target, q->space, job, false));
+    ER_TRY(er_encode_joint(&j, m->tokenizer, scratch, q->prompt, q->target, q->space, job));
     ER_TRY(prompt_of(&at, p, &j));
     object *o = &p->object[p->objects];
     *o = (object){.token = j.token + j.n_context, .n = j.n_labels, .strict = true};

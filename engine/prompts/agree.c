@@ -41,7 +41,7 @@ er_status er_prompts_agree(er_facts *facts, const er_tokenizer *t, er_space job)
         class[i].prompt = SIZE_MAX;
         free(text);
         if (!(text = er_fact_filled(f))) ER_FAIL(ER_ENOMEM, "a prompt");
-        rc = er_encode_joint(&at[n].joint, t, &scratch, text, f->target, f->space, job, false);
+        rc = er_encode_joint(&at[n].joint, t, &scratch, text, f->target, f->space, job);
         if (rc == ER_OK) at[n++].fact = i;
         else if (rc != ER_EFORMAT) goto out;  // what cannot be encoded is refused elsewhere, with its reason
         rc = ER_OK;

@@ -107,11 +107,11 @@ static er_status put_joint(
 }
 
 er_status er_encode_joint(er_joint *out, const er_tokenizer *t, er_tokens *scratch, const char *prompt,
-    const char *target, er_space fact, er_space job, bool apart) {
+    const char *target, er_space fact, er_space job) {
     er_status rc = ER_OK;
     er_tokens alone = {0};
     size_t p = strlen(prompt), w = strlen(target), from = 0;
-    er_joint j = {.seam = er_seam_of(prompt, p, target, fact, job)};
+    er_joint j = {.seam = er_seam_of(prompt, p, target, fact, job), .prompt_bytes = p};
     size_t space = j.seam == ER_SEAM_SPACE;
     char *text = malloc(p + w + 2);
     if (!text) ER_FAIL(ER_ENOMEM, "a prompt of %zu bytes", p + w + 2);
@@ -121,14 +121,15 @@ er_status er_encode_joint(er_joint *out, const er_tokenizer *t, er_tokens *scrat
     ER_TRY(er_tokenizer_encode_open(t, scratch, text, p + space + w));
     ER_TRY(er_tokenizer_encode_open(t, &alone, text, p));
     if (!alone.count) ER_FAIL(ER_EFORMAT, "prompt '%s' has no tokens", prompt);
-    bool stable = !apart && scratch->count > alone.count;
+    bool stable = scratch->count > alone.count;
     for (size_t i = 0; stable && i < alone.count; i++) stable = scratch->at[i].id == alone.at[i].id;
-    size_t k = stable || apart ? SIZE_MAX : joined_at(scratch, &alone, text, p);
+    size_t k = stable ? SIZE_MAX : joined_at(scratch, &alone, text, p);
     if (stable) {
         j.how = ER_JOINT_WHOLE;
         ER_TRY(put_joint(&j, scratch, alone.count, scratch, alone.count));
     } else if (k != SIZE_MAX) {
         j.how = ER_JOINT_BLANK;
+        j.prompt_bytes = scratch->at[k - 1].end;
         ER_TRY(put_joint(&j, scratch, k, scratch, k));
     } else {
         j.how = ER_JOINT_APART;

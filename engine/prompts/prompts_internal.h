@@ -31,11 +31,12 @@ typedef enum er_joint_how {
 typedef struct er_joint {
     int32_t *token;  // [n_context + n_labels], BOS included; malloc'd
     size_t n_context, n_labels;
+    size_t prompt_bytes;  // of the prompt, that the context stands for; less than all with ER_JOINT_BLANK
     er_joint_how how;
     er_seam seam;
 } er_joint;
-// The one place that joins the two; editing and evaluation both ask it. `fact` and `job` as in er_seam_of. `apart`: the prompt's ids
-// as a question that ends there has them, and the target's own. EFORMAT when either has no tokens.
+// The one place that joins the two; editing and evaluation both ask it. `fact` and `job` as in er_seam_of. EFORMAT when either has
+// no tokens.
 er_status er_encode_joint(er_joint *out, const er_tokenizer *t, er_tokens *scratch, const char *prompt,
-    const char *target, er_space fact, er_space job, bool apart);
+    const char *target, er_space fact, er_space job);
 #endif

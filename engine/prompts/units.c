@@ -50,10 +50,10 @@ static er_status check_row(const er_model *m, const int32_t *token, size_t lengt
     return ER_OK;
 }
 
-// One row of `fact`: `prompt` behind template `ti` (-1: none), followed by all target tokens but the last. *seen, unless NULL, gets
-// how the two were joined.
+// One row of `fact`: `prompt` behind template `ti` (-1: none), followed by all target tokens but the last. *seam, unless NULL, gets
+// what is between the two.
 static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const er_phrasing *prompt, int32_t ti,
-    bool apart, er_joint *seen) {
+    er_seam *seam) {
     er_status rc = ER_OK;
     er_filled f = {0};
     er_encoded e = {0};
@@ -61,7 +61,7 @@ static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const er_p
     int32_t *tokens = NULL;
     ER_TRY(er_fill(&f, ti < 0 ? NULL : b->templates->text[ti], prompt->text, fact->subject));
     ER_TRY(er_encode_prompt(&e, b->m->tokenizer, &b->scratch, &f));
-    ER_TRY(er_encode_joint(&j, b->m->tokenizer, &b->scratch, f.text, fact->target, prompt->space, b->h->space, apart));
+    ER_TRY(er_encode_joint(&j, b->m->tokenizer, &b->scratch, f.text, fact->target, prompt->space, b->h->space));
     if (e.subject_last >= j.n_context) ER_FAIL(ER_EFORMAT, "the subject's last token reaches into the target");
     size_t n = j.n_labels, length = j.n_context + n - 1;
     // The row owns its labels: they stand behind its tokens in one allocation.
@@ -75,11 +75,11 @@ static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const er_p
         .first_label = j.n_context - 1,
         .label = tokens + length,
         .n_labels = n,
-        .target_alone = j.how == ER_JOINT_APART && !apart,
+        .target_alone = j.how == ER_JOINT_APART,
         .prefix_differs = e.by_prefix != e.subject_last,
         .template_index = ti};
     tokens = NULL;
-    if (seen) *seen = (er_joint){.how = j.how, .seam = j.seam};
+    if (seam) *seam = j.seam;
 out:
     free(f.text);
     free(e.token);
@@ -120,7 +120,7 @@ static er_status add_siblings(builder *b, er_unit *u, size_t fact_index, size_t 
         // every second sibling stands behind a context template, so that the value also learns to answer in
         // the middle of a text
         int32_t ti = i % 2 && b->templates->count ? (int32_t)(i / 2 % b->templates->count) : -1;
-        rc = add_row(b, u, &b->facts->at[fact_index], &other[i], ti, false, NULL);
+        rc = add_row(b, u, &b->facts->at[fact_index], &other[i], ti, NULL);
         if (rc == ER_EFORMAT) rc = ER_OK;
     }
     free(other);
@@ -132,13 +132,11 @@ static er_status add_fact(builder *b, er_unit *u, size_t fact_index) {
     size_t first = u->n_rows, most = MERGED_ROWS / u->n_facts;
     if (u->n_facts == 1) most = SIZE_MAX;
     er_phrasing own = {NULL, fact->prompt, fact->space};
-    er_joint seen = {0};
-    er_status rc = add_row(b, u, fact, &own, -1, false, &seen);
-    // A question that ends in the blank has it as a token of its own, and is to be answered too.
-    if (rc == ER_OK && seen.how == ER_JOINT_BLANK) rc = add_row(b, u, fact, &own, -1, true, NULL);
-    u->seam[seen.seam]++;
+    er_seam seam = ER_SEAM_SPACE;
+    er_status rc = add_row(b, u, fact, &own, -1, &seam);
+    u->seam[seam]++;
     for (size_t i = 0; rc == ER_OK && i < b->h->n_prefixes && u->n_rows - first < most; i++)
-        rc = add_row(b, u, fact, &own, (int32_t)i, false, NULL);
+        rc = add_row(b, u, fact, &own, (int32_t)i, NULL);
     size_t rows = u->n_rows - first;
     if (rc == ER_OK && rows < most) rc = add_siblings(b, u, fact_index, most - rows);
     if (rc != ER_OK) return rc;
@@ -172,7 +170,7 @@ static er_status unit_digest(er_unit *u) {
 
 static er_status build_unit(builder *b, er_unit *u, const size_t *members, size_t n) {
     er_status rc = ER_OK;
-    size_t per_fact = 2 + b->h->n_prefixes + b->h->n_siblings;
+    size_t per_fact = 1 + b->h->n_prefixes + b->h->n_siblings;
     *u = (er_unit){0};
     if (!(u->fact = malloc(n * sizeof *u->fact)) || !(u->row = calloc(n * per_fact + 1, sizeof *u->row)))
         ER_FAIL(ER_ENOMEM, "rows of a fact");

@@ -48,7 +48,7 @@ static void test_golden_scores(void **state) {
             q[i] =
                 (er_query){.prompt = get(s, "prompt")->valuestring, .target = get(s, "target")->valuestring};
         }
-        OK(er_queries_run(q, 2 * n, model, batches[b], &stats));
+        OK(er_queries_run(q, 2 * n, model, ER_SPACE_AUTO, batches[b], &stats));
         assert_true(stats.prompts < n && stats.tokens > 0 && stats.flops > 0);
         for (size_t i = 0; i < 2 * n; i++) {
             const cJSON *s = cJSON_GetArrayItem(scores, (int)(i < n ? i : 2 * n - 1 - i));
@@ -69,12 +69,12 @@ static void test_too_long(void **state) {
     er_query q[] = {
         {.prompt = prompt, .target = "x"}, {.prompt = "Pliki Ligiha has a house in", .target = "Dukas"}};
     er_query_stats stats = {0};
-    OK(er_queries_run(q, 2, model, 0, &stats));
+    OK(er_queries_run(q, 2, model, ER_SPACE_AUTO, 0, &stats));
     assert_false(q[0].fits);
     assert_true(q[1].fits);
-    OK(er_queries_run(q, 1, model, 0, &stats));  // nothing is left to run
+    OK(er_queries_run(q, 1, model, ER_SPACE_AUTO, 0, &stats));  // nothing is left to run
     assert_false(q[0].fits);
-    OK(er_queries_run(q, 0, model, 0, &stats));
+    OK(er_queries_run(q, 0, model, ER_SPACE_AUTO, 0, &stats));
     free(prompt);
 }
 
