@@ -19,6 +19,11 @@ static bool is_border(uint32_t left, uint32_t right) {
            is_korean(right);
 }
 
+// An accent by itself: what it stands behind is half a letter.
+static bool is_accent(uint32_t c) {
+    return (c >= 0x300 && c <= 0x36f) || (c >= 0x1ab0 && c <= 0x1aff) || (c >= 0x1dc0 && c <= 0x1dff);
+}
+
 static er_place rank(const char *text, size_t len, size_t begin, size_t end) {
     size_t from = begin, first = begin, to = end, behind = end;
     uint32_t left = er_char_before(text, &from), right = er_char_next(text, len, &behind);
@@ -28,6 +33,8 @@ static er_place rank(const char *text, size_t len, size_t begin, size_t end) {
 }
 
 static void offer(er_found *best, const char *text, size_t len, size_t begin, size_t end) {
+    size_t behind = end;
+    if (is_accent(er_char_next(text, len, &behind))) return;
     er_place r = rank(text, len, begin, end);
     if (best->count && r == best->place) best->count++;
     if (best->count && r >= best->place) return;
@@ -68,11 +75,6 @@ static bool fold(folded *out, const char *s, bool loose) {
     return true;
 }
 
-static bool is_mark(uint32_t c) {
-    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    return k >= UTF8PROC_CATEGORY_MN && k <= UTF8PROC_CATEGORY_ME;
-}
-
 static bool find_folded(er_found *out, const char *text, const char *subject, bool loose) {
     folded t = {0}, s = {0};
     size_t len = strlen(text);
@@ -81,7 +83,7 @@ static bool find_folded(er_found *out, const char *text, const char *subject, bo
     for (size_t i = 0; ok && s.count && i + s.count <= t.count; i++) {
         if (memcmp(t.c + i, s.c, s.count * sizeof *s.c) != 0) continue;
         size_t last = i + s.count - 1;
-        if (last + 1 < t.count && is_mark(t.c[last + 1])) continue;  // half a letter
+        if (last + 1 < t.count && is_accent(t.c[last + 1])) continue;
         offer(out, text, len, t.begin[i], t.end[last]);
     }
     free(t.c);

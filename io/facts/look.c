@@ -1,5 +1,6 @@
 // The characters of a fact's strings: what is dropped at their ends, what stays and is warned of. What cannot be told by looking makes
 // another text to a model, and an edit of that text is no edit of the one that people type.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -56,16 +57,27 @@ static bool is_worth_saying(uint32_t c, uint32_t before) {
     return c == 0x2018 || c == 0x2019 || c == 0x201b || c == 0x201c || c == 0x201d || c == 0x2bc;
 }
 
-static bool is_composed(const char *s) {
+// Where `s` leaves Unicode's form C: "U+0065 U+0301 for U+00E9". False when it does not.
+static bool leaves_form_c(char dst[200], const char *s) {
+    char a[64], b[64], c[64];
     utf8proc_uint8_t *nfc = utf8proc_NFC((const utf8proc_uint8_t *)s);
-    bool same = nfc && !strcmp((const char *)nfc, s);
+    const char *formed = nfc ? (const char *)nfc : s;
+    size_t len = strlen(s), n = strlen(formed), i = 0;
+    while (i < len && i < n && s[i] == formed[i]) i++;
+    bool leaves = i < len || i < n;
+    while (i && i < n && ((unsigned char)formed[i] & 0xc0) == 0x80) i--;
+    size_t x = i, y = i;
+    uint32_t first = er_char_next(s, len, &x), second = er_char_next(s, len, &x),
+             one = er_char_next(formed, n, &y);
+    if (leaves)
+        (void)snprintf(dst, 200, "%s %s for %s", er_char_name(a, first), second ? er_char_name(b, second) : "",
+            er_char_name(c, one));
     free(nfc);
-    return same;
+    return leaves;
 }
 
-// What stays in the string and cannot be told by looking.
-static bool look(er_map *m, const char *s, const char *name) {
-    char q[64];
+bool er_notes_look(er_notes *notes, const char *s, const char *name) {
+    char q[64], detail[200];
     size_t len = strlen(s);
     uint32_t before = 0;
     bool plain = true;
@@ -73,22 +85,20 @@ static bool look(er_map *m, const char *s, const char *name) {
         uint32_t c = er_char_next(s, len, &at);
         plain = plain && c < 0x80;
         if (c >= 0x80 && is_worth_saying(c, before) &&
-            !er_map_note(m, er_notes_add(m->notes, NULL, "%s in '%s'", er_char_name(q, c), name)))
+            !er_notes_add(notes, NULL, "%s in '%s'", er_char_name(q, c), name))
             return false;
-        if (c == ' ' && before == ' ' &&
-            !er_map_note(m, er_notes_add(m->notes, NULL, "two spaces in a row in '%s'", name)))
+        if (c == ' ' && before == ' ' && !er_notes_add(notes, NULL, "two spaces in a row in '%s'", name))
             return false;
         if (!er_char_is_invisible(c) || c == 0xfe0f) before = c;
     }
-    if (plain || is_composed(s)) return true;
-    return er_map_note(m, er_notes_add(m->notes, NULL, "letters in '%s' are spelled in parts that one character "
-                                                       "stands for (not Unicode's form C)", name));
+    if (plain || !leaves_form_c(detail, s)) return true;
+    return er_notes_add(notes, detail, "letters in '%s' are not as Unicode's form C composes them", name);
 }
 
 static bool take(er_map *m, char **out, const char *s, size_t n, const char *name) {
     free(*out);
     if (!(*out = strndup(s, n))) return er_map_no_memory(m);
-    return look(m, *out, name);
+    return er_map_note(m, er_notes_look(m->notes, *out, name));
 }
 
 bool er_look_name(er_map *m, char **out, const char *s, const char *name) {

@@ -33,6 +33,8 @@ typedef struct er_notes {  // zero-initialise
 // False when memory is out. Within one record every kind counts once.
 bool er_notes_add(er_notes *n, const char *detail, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 bool er_notes_take(er_notes *all, const er_notes *record, size_t line);
+// Books what stays in `s` and cannot be told by looking: invisible characters, unusual white space, curly quotes, letters in parts.
+bool er_notes_look(er_notes *n, const char *s, const char *name);
 void er_notes_warn(const er_notes *n, const char *path, const char *place);
 void er_notes_clear(er_notes *n);
 

@@ -114,13 +114,13 @@ out:
     return rc;
 }
 
-// Is an object, still open at the end of a line, given up? A line of JSON Lines that was cut off is followed by the next record, at the
+// Is an object, still open at the end of a line, given up there? A line of JSON Lines that was cut off is followed by the next record, at the
 // line's beginning; inside a pretty-printed object a bracket is indented or stands alone.
 static er_status next_line_begins_anew(er_facts_scan *s, bool *anew) {
     er_status rc = ER_OK;
     int c = 0, second = 0;
-    *anew = false;
     ER_TRY(take_byte(s, &c));
+    *anew = c < 0;
     if (c == '{') {
         ER_TRY(take_byte(s, &second));
         *anew = second >= 0 && !is_space(second);

@@ -80,6 +80,8 @@ static bool is_tag(const end *e) {  // "<b>", "<|assistant|>"
 
 static bool opening_quote(const end *e) {
     uint32_t b = e->before;
+    uint32_t partner = e->last == 0xbb ? 0xab : e->last == 0x203a ? 0x2039 : e->last == 0x201d ? 0x201c : 0;
+    if (partner && holds(e, partner)) return false;  // « Rome »
     if (is_fresh(b)) return true;
     switch (e->last) {
     case '"':
