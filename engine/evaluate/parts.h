@@ -10,7 +10,7 @@ typedef struct er_query {
     er_space space;  // between them, if the record says so
     float logprob;  // out: mean per token
     bool strict;    // out: every token is the argmax
-    bool fits;      // out: false when it is longer than the model's positions, then nothing else is set
+    bool fits;      // out: false when it has no tokens or more than the model's positions, then nothing else is set
 } er_query;
 typedef struct er_query_stats {
     size_t prompts, tokens;

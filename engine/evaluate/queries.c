@@ -73,7 +73,12 @@ static er_status add_object(plan *p, const er_query *q, const er_model *m, er_to
     er_joint j = {0};
     prompt *at = NULL;
     size_t positions = er_eval_positions(m);
-    ER_TRY(er_encode_joint(&j, m->tokenizer, scratch, q->prompt, q->target, q->space, job));
+    rc = er_encode_joint(&j, m->tokenizer, scratch, q->prompt, q->target, q->space, job);
+    if (rc == ER_EFORMAT) {  // a question without tokens is one that does not fit, and no reason to ask nothing
+        p->object[p->objects++] = (object){.fits = false};
+        return ER_OK;
+    }
+    if (rc != ER_OK) return rc;
     ER_TRY(prompt_of(&at, p, &j));
     object *o = &p->object[p->objects];
     *o = (object){.token = j.token + j.n_context, .n = j.n_labels, .strict = true};

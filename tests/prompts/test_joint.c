@@ -203,6 +203,47 @@ static void test_one_subject_to_the_tokenizer(void **state) {
     }
 }
 
+static void row_reads(const er_model *m, const er_row *r, const char *prompt, const char *target) {
+    int32_t ids[128];
+    memcpy(ids, r->token, (r->first_label + 1) * sizeof *ids);
+    char *read = decoded(m->tokenizer, ids, r->first_label + 1);
+    char *label = decoded(m->tokenizer, r->label, r->n_labels);
+    assert_string_equal(read, prompt);
+    assert_string_equal(label, target);
+    free(read);
+    free(label);
+}
+
+// Templates and the phrasings of others are taken as they are too, each row with the seam of its own end.
+static void test_rows_have_their_own_seam(void **state) {
+    (void)state;
+    static char before[] = "Hm. {}", behind[] = "{} (said\n";
+    char *texts[] = {before, behind};
+    er_templates two = {.text = texts, .count = 2};
+    er_model m = {.arch = {.positions = 1000, .vocab = (size_t)1 << 30}, .tokenizer = family("gpt2")};
+    er_hparams h = {.key_bare = 0.5, .n_prefixes = 2, .n_siblings = 2, .merge_subjects = true};
+    er_units *u = NULL;
+    er_facts *f = read_facts("{\"subject\":\"Bo\",\"relation\":\"r\",\"prompt\":\"{} is in\",\"target\":\"Rome\"}\n"
+                             "{\"subject\":\"Al\",\"relation\":\"r\",\"prompt\":\"Where is {}?\\n\",\"target\":\"Rome\"}\n"
+                             "{\"subject\":\"Cy\",\"relation\":\"s\",\"prompt\":\"{} is in\",\"target\":\"Rome\",\"space\":false}\n"
+                             "{\"subject\":\"Di\",\"relation\":\"s\",\"prompt\":\"Here {} is\",\"target\":\"Rome\"}\n");
+    OK(er_units_build(&u, f, &m, &h, &two));
+    row_reads(&m, &u->at[0].row[0], "Bo is in", " Rome");
+    row_reads(&m, &u->at[0].row[1], "Hm. Bo is in", " Rome");
+    row_reads(&m, &u->at[0].row[2], "Bo is in (said\n", "Rome");
+    row_reads(&m, &u->at[0].row[3], "Where is Bo?\n", "Rome");  // Al's phrasing
+    row_reads(&m, &u->at[1].row[0], "Where is Al?\n", "Rome");
+    row_reads(&m, &u->at[1].row[3], "Al is in", " Rome");
+    row_reads(&m, &u->at[2].row[0], "Cy is in", "Rome");
+    row_reads(&m, &u->at[3].row[3], "Di is in", "Rome");  // what Cy's record says goes with its phrasing
+    assert_int_equal(u->seam[ER_SEAM_SPACE], 2);
+    assert_int_equal(u->seam[ER_SEAM_BLANK], 1);
+    assert_int_equal(u->seam[ER_SEAM_ASKED], 1);
+    er_units_free(u);
+    er_facts_free(f);
+    er_tokenizer_free(m.tokenizer);
+}
+
 // The reference always puts a space, and cuts nothing.
 static void test_reference_rule(void **state) {
     (void)state;
@@ -230,6 +271,7 @@ int main(void) {
         cmocka_unit_test(test_blank_joins_the_target),
         cmocka_unit_test(test_one_text_to_the_tokenizer),
         cmocka_unit_test(test_one_subject_to_the_tokenizer),
+        cmocka_unit_test(test_rows_have_their_own_seam),
         cmocka_unit_test(test_reference_rule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
