@@ -35,8 +35,8 @@ static const struct option options[] = {{"model", required_argument, NULL, O_MOD
     {"profile", required_argument, NULL, O_PROFILE}, {"hparams", required_argument, NULL, O_HPARAMS},
     {"layers", required_argument, NULL, O_LAYERS}, {"lambda", required_argument, NULL, O_LAMBDA},
     {"steps", required_argument, NULL, O_STEPS}, {"templates", required_argument, NULL, O_TEMPLATES},
-    {"space", required_argument, NULL, O_SPACE},
-    {"seed", required_argument, NULL, O_SEED}, {"covariance-text", required_argument, NULL, O_TEXT},
+    {"space", required_argument, NULL, O_SPACE}, {"seed", required_argument, NULL, O_SEED},
+    {"covariance-text", required_argument, NULL, O_TEXT},
     {"covariance-import", required_argument, NULL, O_IMPORT},
     {"covariance-tokens", required_argument, NULL, O_TOKENS}, {"cache", required_argument, NULL, O_CACHE},
     {"no-cache", no_argument, NULL, O_NO_CACHE}, {"deterministic", no_argument, NULL, O_DETERMINISTIC},
@@ -47,7 +47,8 @@ static const char edit_help[] =
     "Edits the facts into the model and writes the edited checkpoint. After an interruption the same\n"
     "command goes on where it was.\n\n"
     "  --model DIR               Hugging Face checkpoint (config.json, *.safetensors, tokenizer)\n"
-    "  --facts FILE              JSON Lines, CounterFact, zsRE (MEND), EasyEdit, KnowEdit or MEMIT's requests\n"
+    "  --facts FILE              JSON Lines, CounterFact, zsRE (MEND), EasyEdit, KnowEdit or MEMIT's "
+    "requests\n"
     "  --out DIR                 folder to make; it appears whole or not at all\n"
     "  --force                   replace --out when it exists\n"
     "  --strict                  refuse the job when a record is rejected (else such records are skipped)\n"

@@ -28,8 +28,8 @@ static const struct option options[] = {{"model", required_argument, NULL, O_MOD
     {"facts", required_argument, NULL, O_FACTS}, {"base", required_argument, NULL, O_BASE},
     {"text", required_argument, NULL, O_TEXT}, {"out", required_argument, NULL, O_OUT},
     {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
-    {"space", required_argument, NULL, O_SPACE},
-    {"answers", required_argument, NULL, O_ANSWERS}, {"all-paraphrases", no_argument, NULL, O_PARAPHRASES},
+    {"space", required_argument, NULL, O_SPACE}, {"answers", required_argument, NULL, O_ANSWERS},
+    {"all-paraphrases", no_argument, NULL, O_PARAPHRASES},
     {"neighbors", required_argument, NULL, O_NEIGHBORS}, {"drift-tokens", required_argument, NULL, O_DRIFT},
     {"details", no_argument, NULL, O_DETAILS}, ER_CLI_COMMON_OPTIONS, {0}};
 static const char help[] =
@@ -83,8 +83,8 @@ static void open_manifest(eval *e) {
     free(path);
 }
 
-// The facts, less what the model's tokenizer cannot tell apart, and the rule for the space before an object: the edit's own, unless one
-// is given.
+// The facts, less what the model's tokenizer cannot tell apart, and the rule for the space before an object:
+// the edit's own, unless one is given.
 static er_status read_facts(eval *e) {
     er_status rc = ER_OK;
     er_tokenizer *t = NULL;

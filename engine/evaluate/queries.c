@@ -52,8 +52,8 @@ static void plan_clear(plan *p) {
     free(p->ids);
 }
 
-// The prompt whose ids are in front of `j`'s target: the last one, or a new one. What the ids of a prompt are may depend on the target,
-// where white space between them goes into the target.
+// The prompt whose ids are in front of `j`'s target: the last one, or a new one. What the ids of a prompt are
+// may depend on the target, where white space between them goes into the target.
 static er_status prompt_of(prompt **out, plan *p, const er_joint *j) {
     prompt *last = p->prompts ? &p->prompt[p->prompts - 1] : NULL;
     if (last && last->n == j->n_context && !memcmp(last->token, j->token, last->n * sizeof *last->token)) {
@@ -74,7 +74,8 @@ static er_status add_object(plan *p, const er_query *q, const er_model *m, er_to
     prompt *at = NULL;
     size_t positions = er_eval_positions(m);
     rc = er_encode_joint(&j, m->tokenizer, scratch, q->prompt, q->target, q->space, job);
-    if (rc == ER_EFORMAT) {  // a question without tokens is one that does not fit, and no reason to ask nothing
+    if (rc ==
+        ER_EFORMAT) {  // a question without tokens is one that does not fit, and no reason to ask nothing
         p->object[p->objects++] = (object){.fits = false};
         return ER_OK;
     }

@@ -1,5 +1,6 @@
-// Text in, text out. A prompt is read as the editor and the evaluation read it in front of a word: white space at its end that the
-// tokenizer puts into the word's first token is not a token of the prompt but owed by what follows.
+// Text in, text out. A prompt is read as the editor and the evaluation read it in front of a word: white
+// space at its end that the tokenizer puts into the word's first token is not a token of the prompt but owed
+// by what follows.
 #include <stdlib.h>
 #include <string.h>
 #include "engine/generate.h"
@@ -12,7 +13,7 @@ typedef struct owing {  // prompts that leave out the same white space
 
 typedef struct asked {
     er_token_rows *rows;
-    const char **owed;   // [n] end of each prompt that its ids leave out, mostly ""
+    const char **owed;    // [n] end of each prompt that its ids leave out, mostly ""
     const uint8_t **may;  // [n] which ids may come first; NULL: all
     owing *kind;          // [kinds] a few
     size_t n, kinds;
@@ -26,8 +27,8 @@ static void asked_clear(asked *a) {
     er_token_rows_free(a->rows);
 }
 
-// What `n` ids add to the text of the `p` in front of them, malloc'd: by themselves they could lose their first space, which some
-// decoders take from every text's beginning.
+// What `n` ids add to the text of the `p` in front of them, malloc'd: by themselves they could lose their
+// first space, which some decoders take from every text's beginning.
 static er_status decode_behind(char **out, const er_model *m, const int32_t *id, size_t p, size_t n) {
     er_status rc = ER_OK;
     char *head = NULL, *all = NULL;
@@ -67,7 +68,8 @@ out:
     return rc;
 }
 
-static er_status encode_literally(er_token_rows *rows, const er_model *m, er_tokens *scratch, const char *prompt) {
+static er_status encode_literally(
+    er_token_rows *rows, const er_model *m, er_tokens *scratch, const char *prompt) {
     er_status rc = er_tokenizer_encode_open(m->tokenizer, scratch, prompt, strlen(prompt));
     if (rc != ER_OK) return rc;
     int32_t *ids = malloc((scratch->count + 1) * sizeof *ids);
@@ -91,7 +93,8 @@ static er_status find_kind(const uint8_t **out, asked *a, const er_model *m, int
     return rc;
 }
 
-static er_status encode_prompt(asked *a, const er_model *m, er_tokens *scratch, size_t i, const char *prompt) {
+static er_status encode_prompt(
+    asked *a, const er_model *m, er_tokens *scratch, size_t i, const char *prompt) {
     er_status rc = ER_OK;
     er_joint j = {0};
     size_t n = strlen(prompt);
@@ -112,9 +115,11 @@ out:
     return rc;
 }
 
-static er_status decode_answer(char **out, const asked *a, const er_model *m, const er_token_rows *answers, size_t i) {
+static er_status decode_answer(
+    char **out, const asked *a, const er_model *m, const er_token_rows *answers, size_t i) {
     er_status rc = ER_OK;
-    size_t p = er_token_rows_length(a->rows, i), n = er_token_rows_length(answers, i), owed = strlen(a->owed[i]);
+    size_t p = er_token_rows_length(a->rows, i), n = er_token_rows_length(answers, i),
+           owed = strlen(a->owed[i]);
     int32_t *ids = malloc((p + n + 1) * sizeof *ids);
     if (!ids) return er_fail(ER_ENOMEM, "%zu tokens", p + n);
     memcpy(ids, er_token_rows_at(a->rows, i), p * sizeof *ids);

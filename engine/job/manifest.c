@@ -59,9 +59,13 @@ static void add_facts(cJSON *root, const er_job *j) {
 // How the texts were cut into tokens.
 // How many facts get which seam between prompt and target; see er_seam.
 static void add_seams(cJSON *p, const size_t seam[ER_SEAM_KINDS]) {
-    static const char *const names[ER_SEAM_KINDS] = {[ER_SEAM_SPACE] = "space", [ER_SEAM_BLANK] = "white_space_of_the_prompt",
-        [ER_SEAM_SCRIPT] = "script_without", [ER_SEAM_OPEN] = "opening_sign", [ER_SEAM_TARGET] = "target_attaches",
-        [ER_SEAM_OWN] = "white_space_of_the_target", [ER_SEAM_ASKED] = "none_as_asked"};
+    static const char *const names[ER_SEAM_KINDS] = {[ER_SEAM_SPACE] = "space",
+        [ER_SEAM_BLANK] = "white_space_of_the_prompt",
+        [ER_SEAM_SCRIPT] = "script_without",
+        [ER_SEAM_OPEN] = "opening_sign",
+        [ER_SEAM_TARGET] = "target_attaches",
+        [ER_SEAM_OWN] = "white_space_of_the_target",
+        [ER_SEAM_ASKED] = "none_as_asked"};
     cJSON *s = cJSON_AddObjectToObject(p, "seams");
     for (size_t i = 0; i < ER_SEAM_KINDS; i++) number(s, names[i], (double)seam[i]);
 }

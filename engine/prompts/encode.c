@@ -45,8 +45,8 @@ er_status er_encode_prompt(er_encoded *out, const er_tokenizer *t, er_tokens *sc
 // Where `text` may stand in front without touching the tokens behind it.
 static const char *const anchors[] = {"\n", "(", "a", ":", NULL};
 
-// The target's own ids. A tokenizer that puts a space in front of a text by itself is given the one that is asked for, and
-// when none is asked for, something else to put it before.
+// The target's own ids. A tokenizer that puts a space in front of a text by itself is given the one that is
+// asked for, and when none is asked for, something else to put it before.
 static er_status encode_alone(
     const er_tokenizer *t, er_tokens *out, size_t *from, const char *target, bool space) {
     er_status rc = ER_OK;
@@ -77,12 +77,13 @@ out:
 
 // The white space that ends a text begins here.
 static size_t blank_tail(const char *text, size_t n) {
-    while (n && (text[n - 1] == ' ' || text[n - 1] == '\t' || text[n - 1] == '\n' || text[n - 1] == '\r')) n--;
+    while (n && (text[n - 1] == ' ' || text[n - 1] == '\t' || text[n - 1] == '\n' || text[n - 1] == '\r'))
+        n--;
     return n;
 }
 
-// The first token of the whole that reaches behind the prompt, when all it takes of the prompt is white space at its end: " Rome"
-// behind "lives in ". SIZE_MAX when it takes more.
+// The first token of the whole that reaches behind the prompt, when all it takes of the prompt is white space
+// at its end: " Rome" behind "lives in ". SIZE_MAX when it takes more.
 static size_t joined_at(const er_tokens *whole, const er_tokens *prompt, const char *text, size_t p) {
     size_t k = 0, tail = blank_tail(text, p);
     while (k < whole->count && whole->at[k].end <= p) k++;

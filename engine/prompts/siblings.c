@@ -22,7 +22,7 @@ er_status er_siblings_create(er_siblings **out, const er_facts *facts) {
         return er_fail(ER_ENOMEM, "%zu phrasings", facts->count);
     }
     for (size_t i = 0; i < facts->count; i++)
-        if (facts->at[i].relation) 
+        if (facts->at[i].relation)
             s->at[s->count++] = (er_phrasing){facts->at[i].relation, facts->at[i].prompt, facts->at[i].space};
     qsort(s->at, s->count, sizeof *s->at, compare);
     size_t n = 0;

@@ -50,10 +50,10 @@ static er_status check_row(const er_model *m, const int32_t *token, size_t lengt
     return ER_OK;
 }
 
-// One row of `fact`: `prompt` behind template `ti` (-1: none), followed by all target tokens but the last. *seam, unless NULL, gets
-// what is between the two.
-static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const er_phrasing *prompt, int32_t ti,
-    er_seam *seam) {
+// One row of `fact`: `prompt` behind template `ti` (-1: none), followed by all target tokens but the last.
+// *seam, unless NULL, gets what is between the two.
+static er_status add_row(
+    builder *b, er_unit *u, const er_fact *fact, const er_phrasing *prompt, int32_t ti, er_seam *seam) {
     er_status rc = ER_OK;
     er_filled f = {0};
     er_encoded e = {0};
@@ -61,8 +61,10 @@ static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const er_p
     int32_t *tokens = NULL;
     ER_TRY(er_fill(&f, ti < 0 ? NULL : b->templates->text[ti], prompt->text, fact->subject));
     ER_TRY(er_encode_prompt(&e, b->m->tokenizer, &b->scratch, &f));
-    ER_TRY(er_encode_joint(&j, b->m->tokenizer, &b->scratch, f.text, fact->target, prompt->space, b->h->space));
-    if (e.subject_last >= j.n_context) ER_FAIL(ER_EFORMAT, "the subject's last token reaches into the target");
+    ER_TRY(
+        er_encode_joint(&j, b->m->tokenizer, &b->scratch, f.text, fact->target, prompt->space, b->h->space));
+    if (e.subject_last >= j.n_context)
+        ER_FAIL(ER_EFORMAT, "the subject's last token reaches into the target");
     size_t n = j.n_labels, length = j.n_context + n - 1;
     // The row owns its labels: they stand behind its tokens in one allocation.
     if (!(tokens = malloc((length + n) * sizeof *tokens))) ER_FAIL(ER_ENOMEM, "%zu token ids", length + n);
@@ -281,15 +283,19 @@ out:
 // What was put between prompts and targets, where it is not a space everywhere.
 static void report_seams(const er_units *all) {
     static const char *const why[ER_SEAM_KINDS] = {[ER_SEAM_BLANK] = "white space at the prompt's end",
-        [ER_SEAM_SCRIPT] = "a script without", [ER_SEAM_OPEN] = "an opening sign", [ER_SEAM_TARGET] = "the target",
-        [ER_SEAM_OWN] = "the target's own", [ER_SEAM_ASKED] = "as asked"};
+        [ER_SEAM_SCRIPT] = "a script without",
+        [ER_SEAM_OPEN] = "an opening sign",
+        [ER_SEAM_TARGET] = "the target",
+        [ER_SEAM_OWN] = "the target's own",
+        [ER_SEAM_ASKED] = "as asked"};
     char text[400] = "";
     size_t n = 0, facts = 0;
     for (size_t i = 0; i < ER_SEAM_KINDS; i++) facts += all->seam[i];
     if (all->seam[ER_SEAM_SPACE] == facts) return;
     for (size_t i = 0; i < ER_SEAM_KINDS; i++)
         if (i != ER_SEAM_SPACE && all->seam[i])
-            n += (size_t)snprintf(text + n, sizeof text - n, "%s%zu for %s", n ? ", " : "", all->seam[i], why[i]);
+            n += (size_t)snprintf(
+                text + n, sizeof text - n, "%s%zu for %s", n ? ", " : "", all->seam[i], why[i]);
     er_info("prompts     %zu of %zu get a space before their target; without: %s", all->seam[ER_SEAM_SPACE],
         facts, text);
 }

@@ -59,9 +59,7 @@ bool er_char_is_letter(uint32_t c) {
     return k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_ME;
 }
 
-bool er_char_is_digit(uint32_t c) {
-    return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_ND;
-}
+bool er_char_is_digit(uint32_t c) { return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_ND; }
 
 bool er_char_is_east_asian(uint32_t c) {
     static const span east[] = {{0x2e80, 0x2fff}, {0x3001, 0x312f}, {0x31a0, 0x31ff}, {0x3220, 0x325f},
@@ -128,9 +126,8 @@ const char *er_char_name(char dst[64], uint32_t c) {
         {0x202d, "left-to-right override"}, {0x202e, "right-to-left override"},
         {0x202f, "narrow no-break space"}, {0x2060, "word joiner"}, {0x2066, "left-to-right isolate"},
         {0x2067, "right-to-left isolate"}, {0x2068, "first strong isolate"},
-        {0x2069, "pop directional isolate"}, {0x3000, "ideographic space"},
-        {0x3164, "Hangul filler"}, {0xfe0e, "variation selector-15"}, {0xfe0f, "variation selector-16"},
-        {0xfeff, "byte order mark"}};
+        {0x2069, "pop directional isolate"}, {0x3000, "ideographic space"}, {0x3164, "Hangul filler"},
+        {0xfe0e, "variation selector-15"}, {0xfe0f, "variation selector-16"}, {0xfeff, "byte order mark"}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (names[i].c != c) continue;
         (void)snprintf(dst, 64, "U+%04X (%s)", (unsigned)c, names[i].name);

@@ -65,8 +65,9 @@ static void other_format(char reason[ER_FACTS_REASON], er_facts_format f, const 
     er_facts_format own = er_facts_detect(record);
     size_t n = strlen(reason);
     if (own == f || own == ER_FACTS_UNKNOWN) return;
-    (void)snprintf(reason + n, ER_FACTS_REASON - n, " (by its keys the record is %s; the file's first one is %s)",
-        er_facts_format_name(own), er_facts_format_name(f));
+    (void)snprintf(reason + n, ER_FACTS_REASON - n,
+        " (by its keys the record is %s; the file's first one is %s)", er_facts_format_name(own),
+        er_facts_format_name(f));
 }
 
 static er_status read_record(reader *r, const er_facts_record *record) {

@@ -1,4 +1,5 @@
-// The subject's place in a prompt that holds it in full: the whole word before a piece of one, and across spellings that look alike.
+// The subject's place in a prompt that holds it in full: the whole word before a piece of one, and across
+// spellings that look alike.
 #include "io/facts/parts.h"
 
 #include <stdlib.h>
@@ -13,7 +14,8 @@
 static bool is_wordy(uint32_t c) { return er_char_is_letter(c) || er_char_is_digit(c); }
 static bool is_korean(uint32_t c) { return (c >= 0xac00 && c <= 0xd7a3) || (c >= 0x1100 && c <= 0x11ff); }
 
-// No word goes on between the two. Scripts without spaces have no such place, so any will do; Korean hangs its particles on.
+// No word goes on between the two. Scripts without spaces have no such place, so any will do; Korean hangs
+// its particles on.
 static bool is_border(uint32_t left, uint32_t right) {
     return !is_wordy(left) || !is_wordy(right) || er_char_is_unspaced(left) || er_char_is_unspaced(right) ||
            is_korean(right);

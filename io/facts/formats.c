@@ -45,8 +45,8 @@ static bool refuse_subject(er_map *m, const char *name) {
     if (!found.count)
         return er_map_refuse(m, "subject %s does not occur in '%s'", er_facts_quote(q, f->subject), name);
     difference(differs, f->prompt, &found, f->subject);
-    return er_map_refuse(m, "subject %s occurs in '%s' only spelled otherwise: %s", er_facts_quote(q, f->subject),
-        name, differs);
+    return er_map_refuse(m, "subject %s occurs in '%s' only spelled otherwise: %s",
+        er_facts_quote(q, f->subject), name, differs);
 }
 
 // The word of the prompt that the subject is a part of.
@@ -64,21 +64,23 @@ static bool note_place(er_map *m, const er_found *at) {
     char q[80], word[80], detail[200];
     if (at->respelled) {
         difference(detail, f->prompt, at, f->subject);
-        if (!er_map_note(m, er_notes_add(m->notes, detail, "the subject is spelled otherwise in its prompt, whose "
-                                                           "spelling is edited")))
+        if (!er_map_note(m, er_notes_add(m->notes, detail,
+                                "the subject is spelled otherwise in its prompt, whose "
+                                "spelling is edited")))
             return false;
     }
     if (at->count > 1 &&
-        !er_map_note(m, er_notes_add(m->notes, NULL, "the subject occurs more than once in the prompt; its first place "
-                                                     "is taken")))
+        !er_map_note(m, er_notes_add(m->notes, NULL,
+                            "the subject occurs more than once in the prompt; its first place "
+                            "is taken")))
         return false;
     if (at->place == ER_PLACE_WORD) return true;
     whole_word(word, f->prompt, at);
     (void)snprintf(detail, sizeof detail, "%s in %s", er_facts_quote(q, f->subject), word);
-    return er_map_note(m,
-        er_notes_add(m->notes, detail, at->place == ER_PLACE_BEGINS
-                                           ? "the subject is the beginning of a longer word of its prompt"
-                                           : "the subject stands only inside a longer word of its prompt"));
+    return er_map_note(
+        m, er_notes_add(m->notes, detail,
+               at->place == ER_PLACE_BEGINS ? "the subject is the beginning of a longer word of its prompt"
+                                            : "the subject stands only inside a longer word of its prompt"));
 }
 
 bool er_map_place_subject(er_map *m, const char *name) {
@@ -109,14 +111,16 @@ bool er_map_place_subject(er_map *m, const char *name) {
 static bool map_errata(er_map *m, const cJSON *r) {
     er_fact *f = &m->fact;
     return er_map_name(m, &f->subject, r, "subject", "subject") &&
-           er_map_prompt(m, &f->prompt, r, "prompt", "prompt") && er_map_target(m, get(r, "target"), "target") &&
-           er_map_old(m, get(r, "old"), "old") && er_map_relation(m, get(r, "relation"), "relation") &&
+           er_map_prompt(m, &f->prompt, r, "prompt", "prompt") &&
+           er_map_target(m, get(r, "target"), "target") && er_map_old(m, get(r, "old"), "old") &&
+           er_map_relation(m, get(r, "relation"), "relation") &&
            er_map_paraphrases(m, get(r, "paraphrases"), "paraphrases") &&
            er_map_probes(m, ER_PROBE_NEIGHBOR, get(r, "neighbors"), "neighbors") &&
            er_map_probes(m, ER_PROBE_PORTABILITY, get(r, "portability"), "portability");
 }
 
-// {"prompt", "subject", "target_new": {"str"}, "target_true": {"str"}}: a request, alone or inside CounterFact's record.
+// {"prompt", "subject", "target_new": {"str"}, "target_true": {"str"}}: a request, alone or inside
+// CounterFact's record.
 static bool map_request(er_map *m, const cJSON *w) {
     er_fact *f = &m->fact;
     const cJSON *fresh = get(w, "target_new"), *old = get(w, "target_true");
@@ -132,17 +136,20 @@ static bool map_request(er_map *m, const cJSON *w) {
 static bool map_counterfact(er_map *m, const cJSON *r) {
     const cJSON *w = get(r, "requested_rewrite"), *answer = get(get(w, "target_true"), "str"), *v;
     const cJSON *list = get(r, "neighborhood_prompts");
-    if (!cJSON_IsObject(w)) return er_map_refuse(m, "'requested_rewrite' is %s, not an object", er_json_kind(w));
+    if (!cJSON_IsObject(w))
+        return er_map_refuse(m, "'requested_rewrite' is %s, not an object", er_json_kind(w));
     if (!map_request(m, w) || !er_map_paraphrases(m, get(r, "paraphrase_prompts"), "paraphrase_prompts"))
         return false;
     if (!cJSON_IsArray(list)) return er_map_probes(m, ER_PROBE_NEIGHBOR, list, "neighborhood_prompts");
-    cJSON_ArrayForEach(v, list)
-        if (!er_map_probe(m, ER_PROBE_NEIGHBOR, v, cJSON_IsString(answer) ? answer : NULL, NULL, "neighborhood_prompts"))
-            return false;
+    cJSON_ArrayForEach(
+        v, list) if (!er_map_probe(m, ER_PROBE_NEIGHBOR, v, cJSON_IsString(answer) ? answer : NULL, NULL,
+                         "neighborhood_prompts")) return false;
     return true;
 }
 
-static bool map_memit(er_map *m, const cJSON *r) { return map_request(m, r) && er_map_place_subject(m, "prompt"); }
+static bool map_memit(er_map *m, const cJSON *r) {
+    return map_request(m, r) && er_map_place_subject(m, "prompt");
+}
 
 static bool map_easyedit(er_map *m, const cJSON *r) {
     er_fact *f = &m->fact;
@@ -154,19 +161,21 @@ static bool map_easyedit(er_map *m, const cJSON *r) {
         !er_map_relation(m, get(r, "relation_id"), "relation_id") || !er_map_place_subject(m, "prompt") ||
         !er_map_paraphrase(m, er_map_first_of(get(r, "rephrase_prompt")), "rephrase_prompt"))
         return false;
-    return !asked || er_map_probe(m, ER_PROBE_NEIGHBOR, asked, er_map_first_of(get(r, "locality_ground_truth")), NULL,
-                         "locality_prompt");
+    return !asked || er_map_probe(m, ER_PROBE_NEIGHBOR, asked,
+                         er_map_first_of(get(r, "locality_ground_truth")), NULL, "locality_prompt");
 }
 
 static bool map_knowedit(er_map *m, const cJSON *r) {
     er_fact *f = &m->fact;
-    const char *subject = get(r, "subject") ? "subject" : "concept", *prompt = get(r, "prompt") ? "prompt" : "text",
+    const char *subject = get(r, "subject") ? "subject" : "concept",
+               *prompt = get(r, "prompt") ? "prompt" : "text",
                *target = get(r, "target_new") ? "target_new" : "labels";
     const cJSON *rephrase = get(r, "rephrase_prompt") ? get(r, "rephrase_prompt") : get(r, "rephrase");
-    return er_map_name(m, &f->subject, r, subject, subject) && er_map_prompt(m, &f->prompt, r, prompt, prompt) &&
-           er_map_target(m, get(r, target), target) &&
+    return er_map_name(m, &f->subject, r, subject, subject) &&
+           er_map_prompt(m, &f->prompt, r, prompt, prompt) && er_map_target(m, get(r, target), target) &&
            er_map_old(m, er_map_first_of(get(r, "ground_truth")), "ground_truth") &&
-           er_map_place_subject(m, prompt) && er_map_paraphrase(m, er_map_first_of(rephrase), "rephrase_prompt") &&
+           er_map_place_subject(m, prompt) &&
+           er_map_paraphrase(m, er_map_first_of(rephrase), "rephrase_prompt") &&
            er_map_categories(m, ER_PROBE_NEIGHBOR, get(r, "locality"), "locality") &&
            er_map_categories(m, ER_PROBE_PORTABILITY, get(r, "portability"), "portability");
 }
@@ -181,8 +190,8 @@ static bool add_zsre_neighbor(er_map *m, const cJSON *r) {
     if (!asked.valuestring) return er_map_no_memory(m);
     (void)snprintf(asked.valuestring, n + 2, "%s%s", loc->valuestring,
         n > 0 && loc->valuestring[n - 1] == '?' ? "" : "?");
-    bool ok = n == 0 ||
-              er_map_probe(m, ER_PROBE_NEIGHBOR, &asked, er_map_first_of(get(r, "loc_ans")), NULL, "loc");
+    bool ok =
+        n == 0 || er_map_probe(m, ER_PROBE_NEIGHBOR, &asked, er_map_first_of(get(r, "loc_ans")), NULL, "loc");
     free(asked.valuestring);
     return ok;
 }
@@ -190,7 +199,8 @@ static bool add_zsre_neighbor(er_map *m, const cJSON *r) {
 static bool map_zsre(er_map *m, const cJSON *r) {
     er_fact *f = &m->fact;
     const cJSON *answer = er_map_first_of(get(r, "answers"));
-    if (!er_map_name(m, &f->subject, r, "subject", "subject") || !er_map_prompt(m, &f->prompt, r, "src", "src"))
+    if (!er_map_name(m, &f->subject, r, "subject", "subject") ||
+        !er_map_prompt(m, &f->prompt, r, "src", "src"))
         return false;
     if (m->options && m->options->zsre_answers) {
         if (!answer) return er_map_refuse(m, "'answers' is missing or empty");
@@ -198,13 +208,16 @@ static bool map_zsre(er_map *m, const cJSON *r) {
     } else if (!er_map_target(m, get(r, "alt"), "alt") || !er_map_old(m, answer, "answers")) {
         return false;
     }
-    return er_map_place_subject(m, "src") && er_map_paraphrase(m, er_map_first_of(get(r, "rephrase")), "rephrase") &&
-           add_zsre_neighbor(m, r);
+    return er_map_place_subject(m, "src") &&
+           er_map_paraphrase(m, er_map_first_of(get(r, "rephrase")), "rephrase") && add_zsre_neighbor(m, r);
 }
 
 bool er_map_format(er_map *m, er_facts_format format, const cJSON *record) {
     static bool (*const mappers[ER_FACTS_FORMATS])(er_map *, const cJSON *) = {[ER_FACTS_ERRATA] = map_errata,
-        [ER_FACTS_COUNTERFACT] = map_counterfact, [ER_FACTS_MEMIT] = map_memit,
-        [ER_FACTS_EASYEDIT] = map_easyedit, [ER_FACTS_KNOWEDIT] = map_knowedit, [ER_FACTS_ZSRE] = map_zsre};
+        [ER_FACTS_COUNTERFACT] = map_counterfact,
+        [ER_FACTS_MEMIT] = map_memit,
+        [ER_FACTS_EASYEDIT] = map_easyedit,
+        [ER_FACTS_KNOWEDIT] = map_knowedit,
+        [ER_FACTS_ZSRE] = map_zsre};
     return mappers[format](m, record);
 }

@@ -1,5 +1,6 @@
-// The characters of a fact's strings: what is dropped at their ends, what stays and is warned of. What cannot be told by looking makes
-// another text to a model, and an edit of that text is no edit of the one that people type.
+// The characters of a fact's strings: what is dropped at their ends, what stays and is warned of. What cannot
+// be told by looking makes another text to a model, and an edit of that text is no edit of the one that
+// people type.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,11 +8,12 @@
 #include "io/facts/chars.h"
 #include "io/facts/map.h"
 
-// Dropped at the ends of names and targets: they are never meant there. Joiners, variation selectors and embeddings may be.
+// Dropped at the ends of names and targets: they are never meant there. Joiners, variation selectors and
+// embeddings may be.
 static bool is_edge(uint32_t c) {
     if (c == 0x85) return false;  // a control character
-    return er_char_is_white(c) || c == 0xad || c == 0x61c || c == 0x180e || c == 0x200b || c == 0x200e || c == 0x200f ||
-           (c >= 0x2060 && c <= 0x2064) || c == 0xfeff;
+    return er_char_is_white(c) || c == 0xad || c == 0x61c || c == 0x180e || c == 0x200b || c == 0x200e ||
+           c == 0x200f || (c >= 0x2060 && c <= 0x2064) || c == 0xfeff;
 }
 
 bool er_look_is_blank(const char *s) {
@@ -27,7 +29,8 @@ static bool is_ascii_blank(uint32_t c) { return c == ' ' || c == '\t' || c == '\
 
 static bool dropped(er_map *m, uint32_t c, const char *where, const char *name) {
     char q[64];
-    return er_map_note(m, er_notes_add(m->notes, NULL, "%s %s '%s' is dropped", er_char_name(q, c), where, name));
+    return er_map_note(
+        m, er_notes_add(m->notes, NULL, "%s %s '%s' is dropped", er_char_name(q, c), where, name));
 }
 
 static size_t cut_tail(er_map *m, const char *s, size_t n, const char *name) {
@@ -41,13 +44,13 @@ static size_t cut_tail(er_map *m, const char *s, size_t n, const char *name) {
 
 // A joiner between letters that join, a variation selector behind a picture: that is how it is spelled.
 static bool is_proper(uint32_t c, uint32_t before) {
-    bool joins = (before >= 0x590 && before < 0x2000) || (before >= 0xfb1d && before < 0xff00) ||
-                 before >= 0x11000;
+    bool joins =
+        (before >= 0x590 && before < 0x2000) || (before >= 0xfb1d && before < 0xff00) || before >= 0x11000;
     bool picture = before == 0xfe0f || (before >= 0x2100 && before < 0x2c00) || before >= 0x1f000;
     if (er_char_is_joiner(c)) return joins || picture;
     if ((c >= 0xfe00 && c <= 0xfe0f) || (c >= 0xe0020 && c <= 0xe01ef))
-        return picture || er_char_is_east_asian(before) || joins || er_char_is_digit(before) || before == '#' ||
-               before == '*' || before == 0xa9 || before == 0xae;
+        return picture || er_char_is_east_asian(before) || joins || er_char_is_digit(before) ||
+               before == '#' || before == '*' || before == 0xa9 || before == 0xae;
     return false;
 }
 
@@ -70,8 +73,8 @@ static bool leaves_form_c(char dst[200], const char *s) {
     uint32_t first = er_char_next(s, len, &x), second = er_char_next(s, len, &x),
              one = er_char_next(formed, n, &y);
     if (leaves)
-        (void)snprintf(dst, 200, "%s %s for %s", er_char_name(a, first), second ? er_char_name(b, second) : "",
-            er_char_name(c, one));
+        (void)snprintf(dst, 200, "%s %s for %s", er_char_name(a, first),
+            second ? er_char_name(b, second) : "", er_char_name(c, one));
     free(nfc);
     return leaves;
 }
@@ -129,7 +132,8 @@ bool er_look_target(er_map *m, char **out, er_space *space, const char *s, const
     bool seam = lead == 1 && text[0] == ' ' && *space == ER_SPACE_AUTO, ok = true;
     if (seam) *space = ER_SPACE_ALWAYS;
     else if (lead)
-        ok = er_map_note(m, er_notes_add(m->notes, NULL, "white space in front of '%s' is kept as it is", name));
+        ok = er_map_note(
+            m, er_notes_add(m->notes, NULL, "white space in front of '%s' is kept as it is", name));
     ok = ok && take(m, out, text + seam, n - seam, name) && !m->no_memory;
     free(text);
     return ok;

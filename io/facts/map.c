@@ -85,8 +85,8 @@ bool er_map_space(er_map *m, er_space *out, const cJSON *v, const char *name) {
 // ---- what only evaluation reads ----
 
 static bool leave_out(er_map *m, const char *name, const char *why, const cJSON *v) {
-    return er_map_note(m, er_notes_add(m->notes, NULL, "'%s' %s%s%s: left out, only evaluation would read it", name,
-                              why, v ? " " : "", v ? er_json_kind(v) : ""));
+    return er_map_note(m, er_notes_add(m->notes, NULL, "'%s' %s%s%s: left out, only evaluation would read it",
+                              name, why, v ? " " : "", v ? er_json_kind(v) : ""));
 }
 
 bool er_map_old(er_map *m, const cJSON *v, const char *name) {
@@ -117,7 +117,8 @@ static bool eval_prompt(er_map *m, char **out, const cJSON *v, const char *name,
     *out = NULL;
     if (!cJSON_IsString(v)) return leave_out(m, name, "holds", v);
     if (er_look_is_blank(v->valuestring)) return true;  // nothing to ask
-    if (er_look_has_control(v->valuestring, true)) return leave_out(m, name, "holds a control character", NULL);
+    if (er_look_has_control(v->valuestring, true))
+        return leave_out(m, name, "holds a control character", NULL);
     if (!strstr(v->valuestring, "{}")) return er_look_prompt(m, out, v->valuestring, name);
     if (!about || !m->fact.subject) return leave_out(m, name, "holds {}, which is for the subject", NULL);
     char *text = filled(m, v->valuestring);
@@ -181,13 +182,15 @@ bool er_map_probes(er_map *m, er_probe_kind kind, const cJSON *list, const char 
     if (!list) return true;
     if (!cJSON_IsArray(list)) return leave_out(m, name, "is not an array but", list);
     cJSON_ArrayForEach(v, list) {
-        const cJSON *prompt = cJSON_IsObject(v) ? er_map_get(v, "prompt") : v, *answer = er_map_get(v, "target");
+        const cJSON *prompt = cJSON_IsObject(v) ? er_map_get(v, "prompt") : v,
+                    *answer = er_map_get(v, "target");
         if (cJSON_IsObject(v) && !prompt) {
             if (!leave_out(m, name, "holds an object without 'prompt'", NULL)) return false;
             continue;
         }
         if (!answer) answer = er_map_get(v, "ground_truth");  // KnowEdit's word for it
-        if (!er_map_probe(m, kind, prompt, er_map_first_of(answer), er_map_get(v, "space"), name)) return false;
+        if (!er_map_probe(m, kind, prompt, er_map_first_of(answer), er_map_get(v, "space"), name))
+            return false;
     }
     return true;
 }
@@ -211,9 +214,10 @@ bool er_map_categories(er_map *m, er_probe_kind kind, const cJSON *groups, const
     if (!cJSON_IsObject(groups)) return leave_out(m, name, "is neither an object nor an array but", groups);
     if (er_map_get(groups, "prompt")) return parallel(m, kind, groups, name);
     cJSON_ArrayForEach(group, groups) {
-        bool ok = cJSON_IsNull(group)                                          ? true
-                  : cJSON_IsObject(group) && er_map_get(group, "prompt") != NULL ? parallel(m, kind, group, name)
-                                                                               : er_map_probes(m, kind, group, name);
+        bool ok = cJSON_IsNull(group) ? true
+                  : cJSON_IsObject(group) && er_map_get(group, "prompt") != NULL
+                      ? parallel(m, kind, group, name)
+                      : er_map_probes(m, kind, group, name);
         if (!ok) return false;
     }
     return true;
@@ -239,13 +243,15 @@ static bool check(er_map *m) {
     if (n == 0) return er_map_refuse(m, "'prompt' has no {} for the subject");
     if (n > 1) return er_map_refuse(m, "'prompt' has %zu {}, one is for the subject", n);
     if (strstr(f->subject, "{}")) return er_map_refuse(m, "'subject' holds {}");
-    if (er_look_has_control(f->subject, false)) return er_map_refuse(m, "'subject' holds a control character");
+    if (er_look_has_control(f->subject, false))
+        return er_map_refuse(m, "'subject' holds a control character");
     if (er_look_has_control(f->target + strspn(f->target, " \t\r\n"), false))
         return er_map_refuse(m, "'target' holds a control character");
     if (er_look_has_control(f->prompt, true)) return er_map_refuse(m, "'prompt' holds a control character");
     if (f->old && er_look_is_blank(f->old)) free(f->old), f->old = NULL;
     if (f->old && same_look(f->target, f->old)) {
-        if (!er_map_note(m, er_notes_add(m->notes, NULL, "the old target is the new one, which asks for no change")))
+        if (!er_map_note(
+                m, er_notes_add(m->notes, NULL, "the old target is the new one, which asks for no change")))
             return false;
         free(f->old), f->old = NULL;
     }
@@ -271,8 +277,8 @@ static bool read_id(er_map *m, char **id, const cJSON *record) {
     return (*id = strdup(number)) != NULL || er_map_no_memory(m);
 }
 
-er_status er_facts_map(er_fact *out, char **id, er_notes *notes, char reason[ER_FACTS_REASON], er_facts_format f,
-    const cJSON *record, const er_facts_options *options) {
+er_status er_facts_map(er_fact *out, char **id, er_notes *notes, char reason[ER_FACTS_REASON],
+    er_facts_format f, const cJSON *record, const er_facts_options *options) {
     er_map m = {.options = options, .reason = reason, .notes = notes};
     reason[0] = '\0';
     *id = NULL;

@@ -100,8 +100,7 @@ static er_status settle(er_facts *f, classed *group, size_t n) {
             f->n_duplicates += i > 0;
             continue;
         }
-        const classed *against =
-            group[i].class.target == group[0].class.target ? &group[differs] : &group[0];
+        const classed *against = group[i].class.target == group[0].class.target ? &group[differs] : &group[0];
         er_status rc = reject_conflict(f, group[i].fact, against->fact);
         if (rc != ER_OK) return rc;
     }
@@ -241,7 +240,8 @@ out:
 static int find_prompt(const void *key, const void *x) { return strcmp(key, ((const text *)x)->prompt); }
 
 // A prompt that is to keep `wanted` although some fact edits it to something else: that fact, or NULL.
-static const er_fact *contradicted(const er_facts *f, const text *at, const char *prompt, const char *wanted) {
+static const er_fact *contradicted(
+    const er_facts *f, const text *at, const char *prompt, const char *wanted) {
     const text *t = bsearch(prompt, at, f->count, sizeof *at, find_prompt);
     return t && strcmp(t->target, wanted) ? &f->at[t->fact] : NULL;
 }

@@ -1,4 +1,5 @@
-// Cuts a file into records without parsing them: lines of JSON Lines, objects over several lines, or the elements of a top-level array.
+// Cuts a file into records without parsing them: lines of JSON Lines, objects over several lines, or the
+// elements of a top-level array.
 #include "io/facts/parts.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@ struct er_facts_scan {
     bool eof, is_lines;
     enum { START, LINES, ELEMENTS, BEHIND, DONE } state;  // BEHIND: the array is closed
     size_t line;                                          // of the last record
-    int back[2];     // bytes read ahead and put back, the next one last
+    int back[2];                                          // bytes read ahead and put back, the next one last
     size_t n_back;
     size_t newlines;  // read so far, of lines and objects
     char *text;
@@ -75,15 +76,18 @@ static void put_back(er_facts_scan *s, int c) { s->back[s->n_back++] = c; }
 
 static bool is_space(int c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
-// UTF-16 has a zero in every other byte of such a file; with or without a byte order mark it is told by the first two.
+// UTF-16 has a zero in every other byte of such a file; with or without a byte order mark it is told by the
+// first two.
 static er_status refuse_utf16(const er_facts_scan *s, int first, int second) {
     bool marked = (first == 0xff && second == 0xfe) || (first == 0xfe && second == 0xff);
     if (!marked && (first == 0) == (second == 0)) return ER_OK;
-    return er_fail(ER_EFORMAT, "%s%sthe file is UTF-16 (it begins with the bytes %02X %02X): save it as UTF-8",
+    return er_fail(ER_EFORMAT,
+        "%s%sthe file is UTF-16 (it begins with the bytes %02X %02X): save it as UTF-8",
         s->path ? s->path : "", s->path ? ": " : "", (unsigned)first, (unsigned)second);
 }
 
-// A byte order mark, as some editors put it, also where files were joined; what only looks so is caught as invalid UTF-8.
+// A byte order mark, as some editors put it, also where files were joined; what only looks so is caught as
+// invalid UTF-8.
 static er_status skip_mark(er_facts_scan *s, int *c) {
     er_status rc = ER_OK;
     if (*c != 0xef) return ER_OK;
@@ -114,8 +118,9 @@ out:
     return rc;
 }
 
-// Is an object, still open at the end of a line, given up there? A line of JSON Lines that was cut off is followed by the next record, at the
-// line's beginning; inside a pretty-printed object a bracket is indented or stands alone.
+// Is an object, still open at the end of a line, given up there? A line of JSON Lines that was cut off is
+// followed by the next record, at the line's beginning; inside a pretty-printed object a bracket is indented
+// or stands alone.
 static er_status next_line_begins_anew(er_facts_scan *s, bool *anew) {
     er_status rc = ER_OK;
     int c = 0, second = 0;
@@ -131,8 +136,8 @@ out:
     return rc;
 }
 
-// One record: an object to its closing bracket, on however many lines, or whatever else stands on a line. A string does not go on over
-// the end of a line, so a line that was damaged inside of one ends there.
+// One record: an object to its closing bracket, on however many lines, or whatever else stands on a line. A
+// string does not go on over the end of a line, so a line that was damaged inside of one ends there.
 static er_status read_value(er_facts_scan *s, bool *blank, int *last) {
     er_status rc = ER_OK;
     size_t depth = 0;

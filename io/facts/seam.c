@@ -1,5 +1,6 @@
-// Is a space written between a prompt and its target? What a careful typist of the script would do, read off the prompt's end and the
-// target's beginning alone, so that the edit, its evaluation and a later question meet the same text.
+// Is a space written between a prompt and its target? What a careful typist of the script would do, read off
+// the prompt's end and the target's beginning alone, so that the edit, its evaluation and a later question
+// meet the same text.
 #include <string.h>
 #include <utf8proc.h>
 #include "io/facts.h"
@@ -7,8 +8,8 @@
 
 typedef struct end {  // the last visible character of a prompt
     const char *text;
-    size_t at;       // its first byte
-    uint32_t last;   // 0: there is none
+    size_t at;        // its first byte
+    uint32_t last;    // 0: there is none
     uint32_t before;  // the visible one in front of it; 0: none
 } end;
 
@@ -50,10 +51,11 @@ static size_t on_line(const end *e) {
     return n;
 }
 
-// An article or pronoun that loses its vowel: l'Italie, dell'Arno, d'Artagnan, O'Neill. The apostrophe belongs to the word behind it.
+// An article or pronoun that loses its vowel: l'Italie, dell'Arno, d'Artagnan, O'Neill. The apostrophe
+// belongs to the word behind it.
 static bool elides(const end *e) {
-    static const char *const words[] = {"l", "d", "c", "s", "n", "j", "m", "t", "qu", "o", "dell", "all", "nell",
-        "sull", "dall", "un", "gl", "quell", "quest", "sant", "jusqu", "lorsqu", "puisqu", "quelqu"};
+    static const char *const words[] = {"l", "d", "c", "s", "n", "j", "m", "t", "qu", "o", "dell", "all",
+        "nell", "sull", "dall", "un", "gl", "quell", "quest", "sant", "jusqu", "lorsqu", "puisqu", "quelqu"};
     char word[8] = "";
     size_t at = e->at, n = 0;
     uint32_t c = 0;

@@ -1,4 +1,5 @@
-// Whose format a record is of, by its keys; and for those that are not read, whose they are and what is in the way.
+// Whose format a record is of, by its keys; and for those that are not read, whose they are and what is in
+// the way.
 #include <stdio.h>
 #include <string.h>
 #include "io/facts/map.h"
@@ -48,7 +49,8 @@ er_facts_format er_facts_detect(const cJSON *r) {
 
 static const cJSON *list_in(const cJSON *r) {  // {"data": [{...}, ...]}
     const cJSON *v;
-    cJSON_ArrayForEach(v, r) if (cJSON_IsArray(v) && cJSON_IsObject(v->child) && er_facts_detect(v->child)) return v;
+    cJSON_ArrayForEach(
+        v, r) if (cJSON_IsArray(v) && cJSON_IsObject(v->child) && er_facts_detect(v->child)) return v;
     return NULL;
 }
 
@@ -60,17 +62,20 @@ static const char *shape(char dst[160], const cJSON *r) {
         return "MQuAKE: 'requested_rewrite' is an array of edits, and one record is one edit here";
     if (get(r, "edit") && get(r, "example_type"))
         return "RippleEdits: the answer stands inside 'edit.prompt' and nowhere by itself";
-    if (get(r, "update") && get(r, "ans")) return "WikiBigEdit: 'update' and 'ans' are for 'src' and 'alt' here";
+    if (get(r, "update") && get(r, "ans"))
+        return "WikiBigEdit: 'update' and 'ans' are for 'src' and 'alt' here";
     if (get(r, "src") && get(r, "ans")) return "UltraEdit's zsRE: its 'ans' is for 'alt' here";
     if (get(r, "subject") && get(r, "prompt") && get(r, "ans"))
         return "UltraEditBench: its 'ans' is for 'target_new' here";
     if (get(r, "equiv_prompt")) return "FEVER: it has no subject";
     if (get(r, "target_new") && !get(r, "subject"))
         return "EasyEdit's without 'subject': the edit needs to know whom it is about";
-    if (get(r, "locality") || get(r, "portability")) return "KnowEdit's without 'subject', 'prompt' or 'target_new'";
+    if (get(r, "locality") || get(r, "portability"))
+        return "KnowEdit's without 'subject', 'prompt' or 'target_new'";
     if (get(r, "messages") || get(r, "conversations")) return "chat transcripts: not facts";
     if (get(r, "instruction") && get(r, "output")) return "instructions for fine-tuning: not facts";
-    if (get(r, "text") && cJSON_GetArraySize(r) <= 3) return "plain text: --covariance-text takes it, --facts does not";
+    if (get(r, "text") && cJSON_GetArraySize(r) <= 3)
+        return "plain text: --covariance-text takes it, --facts does not";
     if (list) {
         (void)snprintf(dst, 160, "one object whose %s is the list of records: give that list alone",
             er_facts_quote(q, list->string));

@@ -82,7 +82,8 @@ static void test_too_long(void **state) {
     free(prompt);
 }
 
-// The space before an object is decided by each question's own text, and what is scored is the text that is read.
+// The space before an object is decided by each question's own text, and what is scored is the text that is
+// read.
 static void test_seams(void **state) {
     (void)state;
     static const char in[] = "Pliki Ligiha has a house in", blank[] = "Pliki Ligiha has a house in ";
@@ -95,7 +96,8 @@ static void test_seams(void **state) {
     NEAR(q[4].logprob, q[0].logprob, 1e-5);
     assert_true(q[2].logprob < q[0].logprob - 1);  // "inDukas"
     assert_true(q[3].fits && q[5].fits);
-    er_query given = {.prompt = in, .target = ",", .space = ER_SPACE_NEVER}, by_rule = {.prompt = in, .target = ","};
+    er_query given = {.prompt = in, .target = ",", .space = ER_SPACE_NEVER},
+             by_rule = {.prompt = in, .target = ","};
     OK(er_queries_run(&given, 1, model, ER_SPACE_AUTO, 0, &stats));
     OK(er_queries_run(&by_rule, 1, model, ER_SPACE_AUTO, 0, &stats));
     NEAR(by_rule.logprob, given.logprob, 1e-6);  // a comma gets none

@@ -219,19 +219,18 @@ static void test_formats_refused(void **state) {
     const struct {
         const char *text, *part;
     } bad[] = {
-        {"", "facts: holds no records"},
-        {" \n\n", "facts: holds no records"},
-        {"[]", "facts: holds no records"},
-        {"[ ]\n", "facts: holds no records"},
+        {"", "facts: holds no records"}, {" \n\n", "facts: holds no records"},
+        {"[]", "facts: holds no records"}, {"[ ]\n", "facts: holds no records"},
         {"{\"case_id\":1,\"requested_rewrite\":[{\"prompt\":\"{} is\"}]}",
             "format not read: MQuAKE: 'requested_rewrite' is an array of edits"},
         {"{\"subject\":\"A\",\"prompt\":\"A is\",\"ans\":\"b\"}",
             "format not read: UltraEditBench: its 'ans' is for 'target_new' here"},
-        {"{\"subject\":\"A\",\"answer\":\"b\"}", "format not recognised: keys 'subject', 'answer'; known formats: errata ("},
-        {"{}", "keys none; known formats"},
-        {"hello\nworld\n", "none of 2 records can be read; line 1: byte"},
+        {"{\"subject\":\"A\",\"answer\":\"b\"}",
+            "format not recognised: keys 'subject', 'answer'; known formats: errata ("},
+        {"{}", "keys none; known formats"}, {"hello\nworld\n", "none of 2 records can be read; line 1: byte"},
         {"7", "the record is a number, not an object"},
-        {"{\n\"subject\": \"A\"\n}\n", "format not recognised: keys 'subject'; known"},  // one object on three lines
+        {"{\n\"subject\": \"A\"\n}\n",
+            "format not recognised: keys 'subject'; known"},  // one object on three lines
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         FAILS(er_facts_parse(&f, bad[i].text, strlen(bad[i].text), "facts", NULL), ER_EFORMAT, bad[i].part);

@@ -1,5 +1,5 @@
-// How files of facts come: pretty-printed, joined, with byte order marks, from other programs; what is read of them, and how what is not
-// read is called.
+// How files of facts come: pretty-printed, joined, with byte order marks, from other programs; what is read
+// of them, and how what is not read is called.
 #include "io/facts.h"
 #include "io/log.h"
 #include "tests/test.h"
@@ -26,20 +26,30 @@ static void test_forms(void **state) {
         size_t lines[2];
     } at[] = {
         {"lines", "{\"subject\": \"A\", " REST "}\n{\"subject\": \"B\", " REST "}\n", {1, 2}},
-        {"windows", "\xef\xbb\xbf{\"subject\": \"A\", " REST "}\r\n\r\n{\"subject\": \"B\", " REST "}\r\n", {1, 3}},
-        {"pretty", "{\n  \"subject\": \"A\",\n  " REST "\n}\n{\n  \"subject\": \"B\",\n  " REST ",\n  \"neighbors\": [\n    {\n"
-                   "      \"prompt\": \"x\"\n    }\n  ]\n}\n",
+        {"windows", "\xef\xbb\xbf{\"subject\": \"A\", " REST "}\r\n\r\n{\"subject\": \"B\", " REST "}\r\n",
+            {1, 3}},
+        {"pretty",
+            "{\n  \"subject\": \"A\",\n  " REST "\n}\n{\n  \"subject\": \"B\",\n  " REST
+            ",\n  \"neighbors\": [\n    {\n"
+            "      \"prompt\": \"x\"\n    }\n  ]\n}\n",
             {1, 5}},
-        {"without indentation", "\n{\n\"subject\": \"A\",\n" REST ",\n\"neighbors\": [\n{\n\"prompt\": \"x\"\n}\n]\n}\n{\n"
-                                "\"subject\": \"B\",\n" REST "\n}\n",
+        {"without indentation",
+            "\n{\n\"subject\": \"A\",\n" REST ",\n\"neighbors\": [\n{\n\"prompt\": \"x\"\n}\n]\n}\n{\n"
+            "\"subject\": \"B\",\n" REST "\n}\n",
             {2, 11}},
-        {"windows, pretty", "\xef\xbb\xbf{\r\n\t\"subject\": \"A\",\r\n\t" REST "\r\n}\r\n{\r\n\t\"subject\": \"B\",\r\n\t" REST "\r\n}",
+        {"windows, pretty",
+            "\xef\xbb\xbf{\r\n\t\"subject\": \"A\",\r\n\t" REST
+            "\r\n}\r\n{\r\n\t\"subject\": \"B\",\r\n\t" REST "\r\n}",
             {1, 5}},
         {"joined", "{\"subject\": \"A\", " REST "}{\"subject\": \"B\", " REST "}", {1, 1}},
         {"joined, pretty", "{\n\"subject\": \"A\",\n" REST "\n}{\n\"subject\": \"B\",\n" REST "\n}", {1, 4}},
-        {"two files with marks", "\xef\xbb\xbf{\"subject\": \"A\", " REST "}\n\xef\xbb\xbf{\"subject\": \"B\", " REST "}\n", {1, 2}},
+        {"two files with marks",
+            "\xef\xbb\xbf{\"subject\": \"A\", " REST "}\n\xef\xbb\xbf{\"subject\": \"B\", " REST "}\n",
+            {1, 2}},
         {"mixed", "{\"subject\": \"A\", " REST "}\n{\n \"subject\": \"B\", " REST "}\n", {1, 2}},
-        {"array", "\xef\xbb\xbf\r\n[{\r\n\"subject\": \"A\", " REST "},\r\n{\"subject\": \"B\", " REST "}]\r\n", {1, 2}},
+        {"array",
+            "\xef\xbb\xbf\r\n[{\r\n\"subject\": \"A\", " REST "},\r\n{\"subject\": \"B\", " REST "}]\r\n",
+            {1, 2}},
     };
     for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
         er_facts *f = parse(at[i].text);
@@ -59,9 +69,11 @@ static void test_forms(void **state) {
 // What is damaged costs itself and not its neighbours.
 static void test_damage(void **state) {
     (void)state;
-    er_facts *f = parse("{\"subject\": \"A\", " REST "}\n{\"subject\": \"B\",\n{\"subject\": \"C\", \"prompt\": \"{} \n{\"subject\": "
-                        "\"D\", " REST "}\n{\"subject\": \"E\", " REST "}}\n{\n \"subject\": \"F\",\n\n{\"subject\": \"G\", " REST
-                        "}\n{\"subject\": \"H\", \"prompt\":");
+    er_facts *f = parse(
+        "{\"subject\": \"A\", " REST
+        "}\n{\"subject\": \"B\",\n{\"subject\": \"C\", \"prompt\": \"{} \n{\"subject\": "
+        "\"D\", " REST "}\n{\"subject\": \"E\", " REST
+        "}}\n{\n \"subject\": \"F\",\n\n{\"subject\": \"G\", " REST "}\n{\"subject\": \"H\", \"prompt\":");
     assert_int_equal(f->count, 3);
     assert_string_equal(f->at[1].subject, "D");
     assert_string_equal(f->at[2].subject, "G");
@@ -74,7 +86,8 @@ static void test_damage(void **state) {
 static void test_utf16(void **state) {
     (void)state;
     er_facts *f = NULL;
-    FAILS(er_facts_parse(&f, "\xff\xfe{\0\"\0", 6, "facts", NULL), ER_EFORMAT, "UTF-16 (it begins with the bytes FF FE): save it as UTF-8");
+    FAILS(er_facts_parse(&f, "\xff\xfe{\0\"\0", 6, "facts", NULL), ER_EFORMAT,
+        "UTF-16 (it begins with the bytes FF FE): save it as UTF-8");
     FAILS(er_facts_parse(&f, "\xfe\xff\0{", 4, "facts", NULL), ER_EFORMAT, "bytes FE FF");
     FAILS(er_facts_parse(&f, "{\0\"\0", 4, "facts", NULL), ER_EFORMAT, "bytes 7B 00");
     FAILS(er_facts_parse(&f, "\0{\0\"", 4, "facts", NULL), ER_EFORMAT, "bytes 00 7B");
@@ -82,11 +95,14 @@ static void test_utf16(void **state) {
 
 static void test_memit_requests(void **state) {
     (void)state;
-    er_facts *f = parse("[{\"prompt\": \"{} lives in\", \"subject\": \"Ten Mosaro\", \"target_new\": {\"str\": \"Vibark\"}},\n"
-                        "{\"prompt\": \"{} plays\", \"subject\": \"Dudol\", \"target_new\": {\"str\": \" chess\", \"id\": \"Q1\"}, "
-                        "\"target_true\": {\"str\": \"golf\"}, \"relation_id\": \"P1\", \"case_id\": 4},\n"
-                        "{\"prompt\": \"Una works as\", \"subject\": \"Una\", \"target_new\": {\"str\": \"cook\"}},\n"
-                        "{\"prompt\": \"{} is\", \"subject\": \"Tam\", \"target_new\": {}}]");
+    er_facts *f =
+        parse("[{\"prompt\": \"{} lives in\", \"subject\": \"Ten Mosaro\", \"target_new\": {\"str\": "
+              "\"Vibark\"}},\n"
+              "{\"prompt\": \"{} plays\", \"subject\": \"Dudol\", \"target_new\": {\"str\": \" chess\", "
+              "\"id\": \"Q1\"}, "
+              "\"target_true\": {\"str\": \"golf\"}, \"relation_id\": \"P1\", \"case_id\": 4},\n"
+              "{\"prompt\": \"Una works as\", \"subject\": \"Una\", \"target_new\": {\"str\": \"cook\"}},\n"
+              "{\"prompt\": \"{} is\", \"subject\": \"Tam\", \"target_new\": {}}]");
     assert_string_equal(f->format, "memit");
     assert_int_equal(f->count, 3);
     assert_string_equal(f->at[0].prompt, "{} lives in");
@@ -102,15 +118,21 @@ static void test_memit_requests(void **state) {
 
 static void test_knowedit(void **state) {
     (void)state;
-    er_facts *f = parse(
-        "[{\"subject\": \"Leo Arons\", \"prompt\": \"The place of death of Leo Arons is\", \"target_new\": \"Berlin\", "
-        "\"ground_truth\": [[\"Jena\", \"J\"]], \"rephrase_prompt\": \"Leo Arons died in\", \"portability\": {\"Reasoning\": [{\"prompt\": "
-        "\"Leo Arons died on\", \"ground_truth\": [[\"Europe\", \"Old Continent\"]]}], \"Subject_Aliasing\": []}, \"locality\": "
-        "{\"Relation_Specificity\": [{\"prompt\": \"His father is\", \"ground_truth\": [[\"Albert\"]]}, {\"prompt\": \"His mother "
-        "is\", \"ground_truth\": \"Una\"}], \"Forgetfulness\": {\"prompt\": [\"x is\", \"y is\"], \"ground_truth\": [\"1\", [\"2\"]]}}},\n"
-        "{\"subject\": \"Ten Mosaro\", \"prompt\": \"Ten Mosaro lives in\", \"target_new\": \"Vibark\", \"portability\": {}, "
-        "\"locality\": {}},\n"
-        "{\"concept\": \"una brell\", \"text\": \"A passage about una brell.\", \"labels\": \"She is a cook.\", \"locality\": {}}]");
+    er_facts *f = parse("[{\"subject\": \"Leo Arons\", \"prompt\": \"The place of death of Leo Arons is\", "
+                        "\"target_new\": \"Berlin\", "
+                        "\"ground_truth\": [[\"Jena\", \"J\"]], \"rephrase_prompt\": \"Leo Arons died in\", "
+                        "\"portability\": {\"Reasoning\": [{\"prompt\": "
+                        "\"Leo Arons died on\", \"ground_truth\": [[\"Europe\", \"Old Continent\"]]}], "
+                        "\"Subject_Aliasing\": []}, \"locality\": "
+                        "{\"Relation_Specificity\": [{\"prompt\": \"His father is\", \"ground_truth\": "
+                        "[[\"Albert\"]]}, {\"prompt\": \"His mother "
+                        "is\", \"ground_truth\": \"Una\"}], \"Forgetfulness\": {\"prompt\": [\"x is\", \"y "
+                        "is\"], \"ground_truth\": [\"1\", [\"2\"]]}}},\n"
+                        "{\"subject\": \"Ten Mosaro\", \"prompt\": \"Ten Mosaro lives in\", \"target_new\": "
+                        "\"Vibark\", \"portability\": {}, "
+                        "\"locality\": {}},\n"
+                        "{\"concept\": \"una brell\", \"text\": \"A passage about una brell.\", \"labels\": "
+                        "\"She is a cook.\", \"locality\": {}}]");
     assert_string_equal(f->format, "knowedit");
     if (f->count != 3) fail_msg("%s", f->rejects[0].reason);
     const er_fact *a = &f->at[0];
@@ -132,23 +154,26 @@ static void test_knowedit(void **state) {
 // What only evaluation reads may be anything; the fact is edited all the same.
 static void test_evaluation_keys(void **state) {
     (void)state;
-    static const char *const odd[] = {
-        "\"paraphrases\": \"p\"", "\"paraphrases\": [4]", "\"paraphrases\": {\"a\": 1}", "\"neighbors\": 7",
-        "\"neighbors\": [7]", "\"neighbors\": [{\"target\": \"c\"}]", "\"neighbors\": [{\"prompt\": 4}]",
-        "\"neighbors\": [{\"prompt\": \"x\\u0001\"}]", "\"neighbors\": [{\"prompt\": \"{} is\"}]", "\"portability\": \"x\"",
-        "\"old\": 4", "\"old\": [\"x\"]", "\"old\": \"x\\u0001\"", "\"old\": \"\"", "\"paraphrases\": [\"\\u0007\"]",
-        "\"neighbors\": [[\"x\"], null, true]"};
+    static const char *const odd[] = {"\"paraphrases\": \"p\"", "\"paraphrases\": [4]",
+        "\"paraphrases\": {\"a\": 1}", "\"neighbors\": 7", "\"neighbors\": [7]",
+        "\"neighbors\": [{\"target\": \"c\"}]", "\"neighbors\": [{\"prompt\": 4}]",
+        "\"neighbors\": [{\"prompt\": \"x\\u0001\"}]", "\"neighbors\": [{\"prompt\": \"{} is\"}]",
+        "\"portability\": \"x\"", "\"old\": 4", "\"old\": [\"x\"]", "\"old\": \"x\\u0001\"", "\"old\": \"\"",
+        "\"paraphrases\": [\"\\u0007\"]", "\"neighbors\": [[\"x\"], null, true]"};
     er_log_set_level(ER_LOG_QUIET);
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
         char text[512];
-        (void)snprintf(text, sizeof text, "{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",%s}\n", odd[i]);
+        (void)snprintf(
+            text, sizeof text, "{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",%s}\n", odd[i]);
         er_facts *f = parse(text);
         if (f->count != 1) fail_msg("%s: %s", odd[i], f->rejects[0].reason);
         assert_int_equal(f->at[0].n_paraphrases + f->at[0].n_neighbors + f->at[0].n_portability, 0);
         er_facts_free(f);
     }
-    er_facts *f = parse("{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"paraphrases\":[4,\"{}, {} is\",\"A was\"],"
-                        "\"neighbors\":[{\"prompt\":\"B is\",\"target\":[\"c\"]},{\"prompt\":\"C is\",\"target\":{}}]}");
+    er_facts *f = parse(
+        "{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"paraphrases\":[4,\"{}, {} is\",\"A "
+        "was\"],"
+        "\"neighbors\":[{\"prompt\":\"B is\",\"target\":[\"c\"]},{\"prompt\":\"C is\",\"target\":{}}]}");
     assert_int_equal(f->at[0].n_paraphrases, 2);  // the good ones stay
     assert_string_equal(f->at[0].paraphrases[0], "A, A is");
     assert_int_equal(f->at[0].n_neighbors, 2);
@@ -172,16 +197,20 @@ static void test_named_shapes(void **state) {
         {"{\"messages\":[]}", "chat transcripts"},
         {"{\"instruction\":\"x\",\"input\":\"\",\"output\":\"y\"}", "fine-tuning"},
         {"{\"text\":\"Once upon a time\"}", "--covariance-text takes it"},
-        {"{\"data\":[{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\"}]}", "whose 'data' is the list of records"},
-        {"{\"0\":{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\"}}", "one object of records by name"},
-        {"{\"x\":1}", "format not recognised: keys 'x'; known formats: errata (subject, prompt, target), counterfact"},
+        {"{\"data\":[{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\"}]}",
+            "whose 'data' is the list of records"},
+        {"{\"0\":{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\"}}",
+            "one object of records by name"},
+        {"{\"x\":1}",
+            "format not recognised: keys 'x'; known formats: errata (subject, prompt, target), counterfact"},
     };
     er_facts *f = NULL;
     for (size_t i = 0; i < sizeof at / sizeof at[0]; i++)
         FAILS(er_facts_parse(&f, at[i].text, strlen(at[i].text), "facts", NULL), ER_EFORMAT, at[i].part);
     f = parse("{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\"}\n"
               "{\"subject\":\"B\",\"prompt\":\"B is\",\"target_new\":\"b\",\"ground_truth\":\"c\"}\n");
-    rejected(f, 0, 2, "'target' is missing (by its keys the record is easyedit; the file's first one is errata)");
+    rejected(
+        f, 0, 2, "'target' is missing (by its keys the record is easyedit; the file's first one is errata)");
     er_facts_free(f);
 }
 

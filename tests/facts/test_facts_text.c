@@ -1,5 +1,6 @@
-// The characters of facts: white space that means something, what cannot be seen, spellings that look alike, subjects inside of words,
-// records that contradict each other as texts. What is warned of is read back from stderr.
+// The characters of facts: white space that means something, what cannot be seen, spellings that look alike,
+// subjects inside of words, records that contradict each other as texts. What is warned of is read back from
+// stderr.
 #include "tests/test.h"
 
 #include <unistd.h>
@@ -46,9 +47,10 @@ static void rejected(const er_facts *f, size_t i, size_t line, const char *part)
 
 static void test_prompts_as_given(void **state) {
     (void)state;
-    er_facts *f = parse("{\"subject\":\"A\",\"prompt\":\"<|user|>\\nWhere is {}?\\n<|assistant|>\\n\",\"target\":\"b\","
-                        "\"paraphrases\":[\" Where? {}\\n\\n\"],\"neighbors\":[{\"prompt\":\"B is in\\t\",\"target\":\"c\"}]}\n"
-                        FACT("A", "  {} is in ", "b"));
+    er_facts *f =
+        parse("{\"subject\":\"A\",\"prompt\":\"<|user|>\\nWhere is {}?\\n<|assistant|>\\n\",\"target\":\"b\","
+              "\"paraphrases\":[\" Where? {}\\n\\n\"],\"neighbors\":[{\"prompt\":\"B is "
+              "in\\t\",\"target\":\"c\"}]}\n" FACT("A", "  {} is in ", "b"));
     assert_string_equal(f->at[0].prompt, "<|user|>\nWhere is {}?\n<|assistant|>\n");
     assert_string_equal(f->at[0].paraphrases[0], " Where? A\n\n");
     assert_string_equal(f->at[0].neighbors[0].prompt, "B is in\t");
@@ -62,12 +64,14 @@ static void test_prompts_as_given(void **state) {
 
 static void test_space_of_a_record(void **state) {
     (void)state;
-    er_facts *f = parse("{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"space\":false,\"neighbors\":[{\"prompt\":\"B "
-                        "is\",\"target\":\"c\",\"space\":true},{\"prompt\":\"C is\",\"target\":\" d\"},{\"prompt\":\"D "
-                        "is\",\"target\":\"e\"}]}\n"
-                        "{\"subject\":\"B\",\"prompt\":\"{} is\",\"target\":\" b\"}\n"
-                        "{\"subject\":\"C\",\"prompt\":\"{} is\",\"target\":\"\\n b\"}\n"
-                        "{\"subject\":\"D\",\"prompt\":\"{} is\",\"target\":\"b\",\"space\":\"no\"}\n");
+    er_facts *f =
+        parse("{\"subject\":\"A\",\"prompt\":\"{} "
+              "is\",\"target\":\"b\",\"space\":false,\"neighbors\":[{\"prompt\":\"B "
+              "is\",\"target\":\"c\",\"space\":true},{\"prompt\":\"C is\",\"target\":\" d\"},{\"prompt\":\"D "
+              "is\",\"target\":\"e\"}]}\n"
+              "{\"subject\":\"B\",\"prompt\":\"{} is\",\"target\":\" b\"}\n"
+              "{\"subject\":\"C\",\"prompt\":\"{} is\",\"target\":\"\\n b\"}\n"
+              "{\"subject\":\"D\",\"prompt\":\"{} is\",\"target\":\"b\",\"space\":\"no\"}\n");
     assert_int_equal(f->at[0].space, ER_SPACE_NEVER);
     assert_int_equal(f->at[0].neighbors[0].space, ER_SPACE_ALWAYS);
     assert_int_equal(f->at[0].neighbors[1].space, ER_SPACE_ALWAYS);  // it brings one
@@ -83,8 +87,9 @@ static void test_space_of_a_record(void **state) {
 
 static void test_dropped_and_said(void **state) {
     (void)state;
-    er_facts *f = parse(FACT("A\xe2\x80\x8b", "{} is", "\xc2\xa0" "b") FACT("B ", "{} is", "b\xef\xbb\xbf")
-                            FACT("C\xe2\x80\x8b", "{} is", "b\\n"));
+    er_facts *f = parse(FACT("A\xe2\x80\x8b", "{} is",
+        "\xc2\xa0"
+        "b") FACT("B ", "{} is", "b\xef\xbb\xbf") FACT("C\xe2\x80\x8b", "{} is", "b\\n"));
     assert_int_equal(f->count, 3);
     assert_string_equal(f->at[0].subject, "A");
     assert_string_equal(f->at[0].target, "b");
@@ -101,8 +106,8 @@ static void test_dropped_and_said(void **state) {
 
 static void test_nothing_to_see(void **state) {
     (void)state;
-    static const char *const blank[] = {"\xe3\x80\x80", "\xe2\x80\x8b", "\xc2\xa0\xc2\xad", "\xe2\x80\x8e\xe2\x80\x8f",
-        "\xe2\x80\x8d", "\xef\xb8\x8f", "\xe2\x81\xa6\xe2\x81\xa9"};
+    static const char *const blank[] = {"\xe3\x80\x80", "\xe2\x80\x8b", "\xc2\xa0\xc2\xad",
+        "\xe2\x80\x8e\xe2\x80\x8f", "\xe2\x80\x8d", "\xef\xb8\x8f", "\xe2\x81\xa6\xe2\x81\xa9"};
     for (size_t i = 0; i < sizeof blank / sizeof blank[0]; i++) {
         char text[512];
         (void)snprintf(text, sizeof text,
@@ -122,20 +127,33 @@ static void test_kept_and_said(void **state) {
     static const struct {
         const char *line, *said;
     } at[] = {
-        {FACT("J.\xc2\xa0R. Venn", "{} is", "b"), "U+00A0 (no-break space) in 'subject' (1 record, first: line 1)"},
+        {FACT("J.\xc2\xa0R. Venn", "{} is", "b"),
+            "U+00A0 (no-break space) in 'subject' (1 record, first: line 1)"},
         {FACT("A", "{}\xe2\x80\x8b is", "b"), "U+200B (zero width space) in 'prompt'"},
-        {FACT("A", "{} is", "b\xc2\xad" "c"), "U+00AD (soft hyphen) in 'target'"},
+        {FACT("A", "{} is",
+             "b\xc2\xad"
+             "c"),
+            "U+00AD (soft hyphen) in 'target'"},
         {FACT("A", "{} \xe2\x80\xaelives", "b"), "U+202E (right-to-left override) in 'prompt'"},
-        {FACT("O\xe2\x80\x99" "Neill", "{} is", "b"), "U+2019 (right single quotation mark) in 'subject'"},
+        {FACT("O\xe2\x80\x99"
+              "Neill",
+             "{} is", "b"),
+            "U+2019 (right single quotation mark) in 'subject'"},
         {FACT("A", "{}  is", "b"), "two spaces in a row in 'prompt'"},
-        {FACT("Cafe\xcc\x81", "{} is", "b"),
-            "letters in 'subject' are not as Unicode's form C composes them (1 record, first: line 1, U+0065 U+0301 for "
-            "U+00E9)"},
-        {FACT("A\xe2\x80\x8d" "B", "{} is", "b"), "U+200D (zero width joiner) in 'subject'"},
-        {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"old\":\"c\xe2\x81\xa0" "d\"}", "U+2060 (word joiner) in 'old'"},
+        {FACT("Cafe\xcc\x81", "{} is", "b"), "letters in 'subject' are not as Unicode's form C composes them "
+                                             "(1 record, first: line 1, U+0065 U+0301 for "
+                                             "U+00E9)"},
+        {FACT("A\xe2\x80\x8d"
+              "B",
+             "{} is", "b"),
+            "U+200D (zero width joiner) in 'subject'"},
+        {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"old\":\"c\xe2\x81\xa0"
+         "d\"}",
+            "U+2060 (word joiner) in 'old'"},
         {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"paraphrases\":[\"\xef\xbb\xbf{}\"]}",
             "U+FEFF (byte order mark) in 'paraphrases'"},
-        {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"neighbors\":[{\"prompt\":\"B\xe2\x80\x87is\",\"target\":\"c\"}]}",
+        {"{\"subject\":\"A\",\"prompt\":\"{} "
+         "is\",\"target\":\"b\",\"neighbors\":[{\"prompt\":\"B\xe2\x80\x87is\",\"target\":\"c\"}]}",
             "U+2007 (figure space) in 'neighbors'"},
     };
     for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
@@ -146,13 +164,14 @@ static void test_kept_and_said(void **state) {
     }
 }
 
-// How these words are spelled: joiners in Persian and Hindi, in a family of emoji; a heart with its variation selector.
+// How these words are spelled: joiners in Persian and Hindi, in a family of emoji; a heart with its variation
+// selector.
 static void test_proper_characters(void **state) {
     (void)state;
-    er_facts *f = parse(FACT("\xd9\x85\xdb\x8c\xe2\x80\x8c\xd8\xae\xd9\x88\xd8\xa7\xd9\x87\xd9\x85", "{} is", "b") FACT(
-        "\xe0\xa4\x95\xe0\xa5\x8d\xe2\x80\x8d\xe0\xa4\xb7", "{} is",
-        "b") FACT("\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7", "{} is",
-        "\xe2\x9d\xa4\xef\xb8\x8f"));
+    er_facts *f = parse(FACT("\xd9\x85\xdb\x8c\xe2\x80\x8c\xd8\xae\xd9\x88\xd8\xa7\xd9\x87\xd9\x85", "{} is",
+        "b") FACT("\xe0\xa4\x95\xe0\xa5\x8d\xe2\x80\x8d\xe0\xa4\xb7", "{} is", "b")
+            FACT("\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7", "{} is",
+                "\xe2\x9d\xa4\xef\xb8\x8f"));
     assert_int_equal(f->count, 3);
     assert_string_equal(f->at[2].target, "\xe2\x9d\xa4\xef\xb8\x8f");
     silent();
@@ -167,19 +186,28 @@ static void test_subject_found(void **state) {
         {EASY("Iran", "The Iranian film festival takes place in Iran every"),
             "The Iranian film festival takes place in {} every", "Iran", NULL},
         {EASY("art", "The artist lives in"), "The {}ist lives in", "art",
-            "the subject is the beginning of a longer word of its prompt (1 record, first: line 1, 'art' in 'artist')"},
+            "the subject is the beginning of a longer word of its prompt (1 record, first: line 1, 'art' in "
+            "'artist')"},
         {EASY("art", "A smart cart is"), "A sm{} cart is", "art",
-            "the subject stands only inside a longer word of its prompt (1 record, first: line 1, 'art' in 'smart')"},
-        {EASY("art", "The smart artist sells"), "The smart {}ist sells", "art", "is the beginning of a longer word"},
+            "the subject stands only inside a longer word of its prompt (1 record, first: line 1, 'art' in "
+            "'smart')"},
+        {EASY("art", "The smart artist sells"), "The smart {}ist sells", "art",
+            "is the beginning of a longer word"},
         {EASY("Berlin", "Berliners know Berlin's mayor is"), "Berliners know {}'s mayor is", "Berlin", NULL},
-        {EASY("Ankara", "Ankara'da ya\xc5\x9f" "ayan"), "{}'da ya\xc5\x9f" "ayan", "Ankara", NULL},
-        {EASY("Helsinki", "Helsinkiin matkustaa"), "{}in matkustaa", "Helsinki", "beginning of a longer word"},
-        {EASY("\xe6\xb3\x95\xe5\x9b\xbd", "\xe6\xb3\x95\xe5\x9b\xbd\xe7\x9a\x84"), "{}\xe7\x9a\x84", "\xe6\xb3\x95\xe5\x9b\xbd",
-            NULL},
-        {EASY("\xec\x84\x9c\xec\x9a\xb8", "\xec\x84\x9c\xec\x9a\xb8\xec\x9d\x80"), "{}\xec\x9d\x80", "\xec\x84\x9c\xec\x9a\xb8",
-            NULL},  // a particle behind
+        {EASY("Ankara", "Ankara'da ya\xc5\x9f"
+                        "ayan"),
+            "{}'da ya\xc5\x9f"
+            "ayan",
+            "Ankara", NULL},
+        {EASY("Helsinki", "Helsinkiin matkustaa"), "{}in matkustaa", "Helsinki",
+            "beginning of a longer word"},
+        {EASY("\xe6\xb3\x95\xe5\x9b\xbd", "\xe6\xb3\x95\xe5\x9b\xbd\xe7\x9a\x84"), "{}\xe7\x9a\x84",
+            "\xe6\xb3\x95\xe5\x9b\xbd", NULL},
+        {EASY("\xec\x84\x9c\xec\x9a\xb8", "\xec\x84\x9c\xec\x9a\xb8\xec\x9d\x80"), "{}\xec\x9d\x80",
+            "\xec\x84\x9c\xec\x9a\xb8", NULL},  // a particle behind
         {EASY("Caf\xc3\xa9 Noir", "Where is Cafe\xcc\x81 Noir?"), "Where is {}?", "Cafe\xcc\x81 Noir",
-            "the subject is spelled otherwise in its prompt, whose spelling is edited (1 record, first: line 1, U+0065 there, "
+            "the subject is spelled otherwise in its prompt, whose spelling is edited (1 record, first: line "
+            "1, U+0065 there, "
             "U+00E9 in 'subject')"},
         {EASY("O'Neill", "O\xe2\x80\x99Neill lives in"), "{} lives in", "O\xe2\x80\x99Neill",
             "U+2019 (right single quotation mark) there, U+0027 (apostrophe) in 'subject'"},
@@ -188,7 +216,8 @@ static void test_subject_found(void **state) {
             "U+00A0 (no-break space) there, U+0020 (space) in 'subject'"},
         {EASY("A", "{} lives with A in"), "{} lives with A in", "A", NULL},  // its place is marked
         {EASY("Tam", "Is Tam Tam's brother"), "Is {} Tam's brother", "Tam",
-            "the subject occurs more than once in the prompt; its first place is taken (1 record, first: line 1)"},
+            "the subject occurs more than once in the prompt; its first place is taken (1 record, first: "
+            "line 1)"},
     };
     for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
         er_facts *f = parse(at[i].line);
@@ -199,10 +228,12 @@ static void test_subject_found(void **state) {
         else silent();
         er_facts_free(f);
     }
-    er_facts *f = parse(EASY("Good", "Good is") EASY("Caf\xc3\xa9", "The cafe is") EASY("Cafe", "The Cafe\xcc\x81 is")
-                            EASY("ABC", "The \xef\xbc\xa1\xef\xbc\xa2\xef\xbc\xa3 is") EASY("Rome", "Paris is"));
+    er_facts *f =
+        parse(EASY("Good", "Good is") EASY("Caf\xc3\xa9", "The cafe is") EASY("Cafe", "The Cafe\xcc\x81 is")
+                EASY("ABC", "The \xef\xbc\xa1\xef\xbc\xa2\xef\xbc\xa3 is") EASY("Rome", "Paris is"));
     assert_int_equal(f->count, 1);
-    rejected(f, 0, 2, "subject 'Caf\xc3\xa9' occurs in 'prompt' only spelled otherwise: U+0063 there, U+0043 in 'subject'");
+    rejected(f, 0, 2,
+        "subject 'Caf\xc3\xa9' occurs in 'prompt' only spelled otherwise: U+0063 there, U+0043 in 'subject'");
     rejected(f, 2, 4, "only spelled otherwise: U+FF21 there, U+0041 in 'subject'");
     rejected(f, 3, 5, "subject 'Rome' does not occur in 'prompt'");
     er_facts_free(f);
@@ -210,9 +241,9 @@ static void test_subject_found(void **state) {
 
 static void test_same_text(void **state) {
     (void)state;
-    er_facts *f = parse(FACT("Ten Mosaro", "All know that {} is in", "Peverk") FACT(
-        "Mosaro", "All know that Ten {} is in", "Vibark") FACT("Dudol", "Ten {} is in", "x") FACT("Ten Dudol",
-        "{} is in", "x") FACT("Una", "{} is in", "x") FACT("Una", "{} is in", " x"));
+    er_facts *f = parse(FACT("Ten Mosaro", "All know that {} is in", "Peverk")
+            FACT("Mosaro", "All know that Ten {} is in", "Vibark") FACT("Dudol", "Ten {} is in", "x") FACT(
+                "Ten Dudol", "{} is in", "x") FACT("Una", "{} is in", "x") FACT("Una", "{} is in", " x"));
     assert_int_equal(f->count, 2);
     assert_int_equal(f->n_duplicates, 2);
     rejected(f, 0, 1, "target 'Peverk' conflicts with 'Vibark' in line 2, for the same text");
@@ -223,17 +254,22 @@ static void test_same_text(void **state) {
 
 static void test_contradictions(void **state) {
     (void)state;
-    er_facts *f = parse("{\"subject\":\"A\",\"prompt\":\"{} is in\",\"target\":\"b\",\"old\":\"c\",\"neighbors\":[{\"prompt\":\"B "
-                        "is in\",\"target\":\"c\"},{\"prompt\":\"D is in\",\"target\":\"c\"}],\"paraphrases\":[\"B is in\"]}\n"
-                        FACT("B", "{} is in", "x"));
+    er_facts *f =
+        parse("{\"subject\":\"A\",\"prompt\":\"{} is "
+              "in\",\"target\":\"b\",\"old\":\"c\",\"neighbors\":[{\"prompt\":\"B "
+              "is in\",\"target\":\"c\"},{\"prompt\":\"D is in\",\"target\":\"c\"}],\"paraphrases\":[\"B is "
+              "in\"]}\n" FACT("B", "{} is in", "x"));
     assert_int_equal(f->count, 2);
-    warned("facts: 1 neighbours are to keep an answer that another fact of the job changes (first: line 1 wants 'c' where line 2 "
+    warned("facts: 1 neighbours are to keep an answer that another fact of the job changes (first: line 1 "
+           "wants 'c' where line 2 "
            "edits)");
-    warned("facts: 1 paraphrases are prompts that another fact edits to another target (first: line 1 wants 'b' where line 2 edits)");
+    warned("facts: 1 paraphrases are prompts that another fact edits to another target (first: line 1 wants "
+           "'b' where line 2 edits)");
     er_facts_free(f);
-    f = parse("{\"subject\":\"A\",\"prompt\":\"{} is in\",\"target\":\"b\",\"old\":\"b\"}\n"
-              "{\"subject\":\"B\",\"prompt\":\"{} is in\",\"target\":\"caf\xc3\xa9\",\"old\":\"cafe\xcc\x81\"}\n"
-              FACT("Rome", "{} is called", "Rome"));
+    f = parse(
+        "{\"subject\":\"A\",\"prompt\":\"{} is in\",\"target\":\"b\",\"old\":\"b\"}\n"
+        "{\"subject\":\"B\",\"prompt\":\"{} is "
+        "in\",\"target\":\"caf\xc3\xa9\",\"old\":\"cafe\xcc\x81\"}\n" FACT("Rome", "{} is called", "Rome"));
     assert_int_equal(f->count, 3);
     assert_null(f->at[0].old);
     assert_null(f->at[1].old);

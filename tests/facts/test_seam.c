@@ -1,4 +1,5 @@
-// Is a space written between a prompt and its target? Every line is how the texts are printed in books and on the web.
+// Is a space written between a prompt and its target? Every line is how the texts are printed in books and on
+// the web.
 #include "io/facts.h"
 #include "tests/test.h"
 
@@ -9,7 +10,8 @@ typedef struct seam_case {
 
 static void holds(const seam_case *at, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        er_seam s = er_seam_of(at[i].prompt, strlen(at[i].prompt), at[i].target, ER_SPACE_AUTO, ER_SPACE_AUTO);
+        er_seam s =
+            er_seam_of(at[i].prompt, strlen(at[i].prompt), at[i].target, ER_SPACE_AUTO, ER_SPACE_AUTO);
         if ((s == ER_SEAM_SPACE) != at[i].space)
             fail_msg("'%s' + '%s': seam %d", at[i].prompt, at[i].target, (int)s);
     }
@@ -58,17 +60,20 @@ static void test_white_space(void **state) {
     static const char *const ends[] = {"in ", "in\t", "Answer:\n", "<|assistant|>\n", "in\r\n", "in\xc2\xa0",
         "东京\xe3\x80\x80", "in\xe2\x80\xaf", "in \xe2\x80\x8b", "in\n\n"};
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
-        assert_int_equal(er_seam_of(ends[i], strlen(ends[i]), "Rome", ER_SPACE_AUTO, ER_SPACE_AUTO), ER_SEAM_BLANK);
+        assert_int_equal(
+            er_seam_of(ends[i], strlen(ends[i]), "Rome", ER_SPACE_AUTO, ER_SPACE_AUTO), ER_SEAM_BLANK);
     assert_int_equal(er_seam_of("in", 2, " Rome", ER_SPACE_AUTO, ER_SPACE_AUTO), ER_SEAM_OWN);
     assert_int_equal(er_seam_of("in", 2, "\nRome", ER_SPACE_ALWAYS, ER_SPACE_ALWAYS), ER_SEAM_OWN);
-    assert_int_equal(er_seam_of("in ", 2, "Rome", ER_SPACE_AUTO, ER_SPACE_AUTO), ER_SEAM_SPACE);  // len counts
+    assert_int_equal(
+        er_seam_of("in ", 2, "Rome", ER_SPACE_AUTO, ER_SPACE_AUTO), ER_SEAM_SPACE);  // len counts
 }
 
 static void test_scripts(void **state) {
     (void)state;
     static const seam_case at[] = {
         {"法国的首都是", "罗马", false},
-        {"Ten Mosaro住在", "Peverk", false},  // Chinese and Japanese set no space in front of Latin letters either
+        {"Ten Mosaro住在", "Peverk",
+            false},  // Chinese and Japanese set no space in front of Latin letters either
         {"人口は", "300万人", false},
         {"フランスの首都は", "ローマ", false},
         {"东京，", "罗马", false},

@@ -1,11 +1,11 @@
-// Prompt and target joined, on tokenizers of every family: the ids are those of the text that somebody reads, whatever stands at the seam;
-// what is one text to a tokenizer is one fact.
+// Prompt and target joined, on tokenizers of every family: the ids are those of the text that somebody reads,
+// whatever stands at the seam; what is one text to a tokenizer is one fact.
 #include "engine/prompts/prompts_internal.h"
 #include "io/log.h"
 #include "tests/test.h"
 
-static const char *const names[] = {"gpt2", "gemma", "llama2", "llama2_old", "llama3", "meta_never", "meta_split", "mistral", "neox",
-    "o200k", "opt", "phi3", "qwen2", "qwen3", "smollm2"};
+static const char *const names[] = {"gpt2", "gemma", "llama2", "llama2_old", "llama3", "meta_never",
+    "meta_split", "mistral", "neox", "o200k", "opt", "phi3", "qwen2", "qwen3", "smollm2"};
 enum { N = sizeof names / sizeof names[0] };
 
 static er_tokenizer *family(const char *name) {
@@ -89,10 +89,12 @@ static void check_case(const er_tokenizer *t, const char *name, const seam_case 
     int32_t *ids = malloc((whole.count + 1) * sizeof *ids);
     for (size_t i = 0; i < whole.count; i++) ids[i] = whole.at[i].id;
     char *want = decoded(t, ids, whole.count), *got = decoded(t, j.token, n);
-    if (strcmp(got, want) != 0) fail_msg("%s: '%s' + '%s' reads '%s', not '%s'", name, c->prompt, c->target, got, want);
+    if (strcmp(got, want) != 0)
+        fail_msg("%s: '%s' + '%s' reads '%s', not '%s'", name, c->prompt, c->target, got, want);
     assert_true(j.n_labels > 0);
     if (j.how == ER_JOINT_APART) {
-        if (!same_ids(&prompt, j.token, j.n_context)) fail_msg("%s: '%s' is asked otherwise", name, c->prompt);
+        if (!same_ids(&prompt, j.token, j.n_context))
+            fail_msg("%s: '%s' is asked otherwise", name, c->prompt);
         if (c->blank) fail_msg("%s: '%s': encoded apart", name, c->prompt);
     } else if (!same_ids(&whole, j.token, n)) {
         fail_msg("%s: '%s' has other ids than its text", name, c->text);
@@ -124,7 +126,8 @@ static void test_families(void **state) {
     assert_true(checked > N * N_CASES * 3 / 4);
 }
 
-// "lives in " and "Rome" are "lives in Rome": where the tokenizer puts the space into the word, the prompt's last token is "in".
+// "lives in " and "Rome" are "lives in Rome": where the tokenizer puts the space into the word, the prompt's
+// last token is "in".
 static void test_blank_joins_the_target(void **state) {
     (void)state;
     static const char *const joining[] = {"gpt2", "llama3", "neox", "smollm2", "qwen2", "llama2", "mistral"};
@@ -155,12 +158,13 @@ static er_facts *read_facts(const char *text) {
 
 static void test_one_text_to_the_tokenizer(void **state) {
     (void)state;
-    static const char cafe[] = "{\"subject\":\"Caf\xc3\xa9 Noir\",\"prompt\":\"{} is in\",\"target\":\"Rome\"}\n"
-                               "{\"subject\":\"Cafe\xcc\x81 Noir\",\"prompt\":\"{} is in\",\"target\":\"Paris\"}\n"
-                               "{\"subject\":\"Bo\",\"prompt\":\"{} is in\",\"target\":\"Rome\"}\n"
-                               "{\"subject\":\"Bo\",\"prompt\":\"{} is in \",\"target\":\"Rome\"}\n"
-                               "{\"subject\":\"Bo\",\"prompt\":\"{} is in:\\n\",\"target\":\"Rome\"}\n"
-                               "{\"subject\":\"Bo\",\"prompt\":\"{} is in:\",\"target\":\"Oslo\"}\n";
+    static const char cafe[] =
+        "{\"subject\":\"Caf\xc3\xa9 Noir\",\"prompt\":\"{} is in\",\"target\":\"Rome\"}\n"
+        "{\"subject\":\"Cafe\xcc\x81 Noir\",\"prompt\":\"{} is in\",\"target\":\"Paris\"}\n"
+        "{\"subject\":\"Bo\",\"prompt\":\"{} is in\",\"target\":\"Rome\"}\n"
+        "{\"subject\":\"Bo\",\"prompt\":\"{} is in \",\"target\":\"Rome\"}\n"
+        "{\"subject\":\"Bo\",\"prompt\":\"{} is in:\\n\",\"target\":\"Rome\"}\n"
+        "{\"subject\":\"Bo\",\"prompt\":\"{} is in:\",\"target\":\"Oslo\"}\n";
     er_log_set_level(ER_LOG_QUIET);
     static const struct {
         const char *name;
@@ -175,8 +179,9 @@ static void test_one_text_to_the_tokenizer(void **state) {
         assert_int_equal(f->count, at[k].composes ? 3 : 5);
         assert_int_equal(f->n_rejects, at[k].composes ? 2 : 0);
         if (at[k].composes) {
-            assert_string_equal(f->rejects[0].reason, "target 'Rome' conflicts with 'Paris' in line 2, for the same text (U+00E9 "
-                                                      "here, U+0065 there)");
+            assert_string_equal(f->rejects[0].reason,
+                "target 'Rome' conflicts with 'Paris' in line 2, for the same text (U+00E9 "
+                "here, U+0065 there)");
             assert_int_equal(f->rejects[1].line, 2);
         }
         er_facts_free(f);
@@ -187,11 +192,13 @@ static void test_one_text_to_the_tokenizer(void **state) {
 // A subject in two spellings that the tokenizer reads as one has one value, however it is spelled.
 static void test_one_subject_to_the_tokenizer(void **state) {
     (void)state;
-    static const char two[] = "{\"subject\":\"Caf\xc3\xa9 Noir\",\"prompt\":\"{} is in\",\"target\":\"Rome\"}\n"
-                              "{\"subject\":\"Cafe\xcc\x81 Noir\",\"prompt\":\"{} serves\",\"target\":\"tea\"}\n";
+    static const char two[] =
+        "{\"subject\":\"Caf\xc3\xa9 Noir\",\"prompt\":\"{} is in\",\"target\":\"Rome\"}\n"
+        "{\"subject\":\"Cafe\xcc\x81 Noir\",\"prompt\":\"{} serves\",\"target\":\"tea\"}\n";
     er_templates none = {0};
     for (int k = 0; k < 2; k++) {
-        er_model m = {.arch = {.positions = 1000, .vocab = (size_t)1 << 30}, .tokenizer = family(k ? "gpt2" : "neox")};
+        er_model m = {
+            .arch = {.positions = 1000, .vocab = (size_t)1 << 30}, .tokenizer = family(k ? "gpt2" : "neox")};
         er_hparams h = {.key_bare = 0.5, .merge_subjects = true};
         er_facts *f = read_facts(two);
         er_units *u = NULL;
@@ -223,10 +230,12 @@ static void test_rows_have_their_own_seam(void **state) {
     er_model m = {.arch = {.positions = 1000, .vocab = (size_t)1 << 30}, .tokenizer = family("gpt2")};
     er_hparams h = {.key_bare = 0.5, .n_prefixes = 2, .n_siblings = 2, .merge_subjects = true};
     er_units *u = NULL;
-    er_facts *f = read_facts("{\"subject\":\"Bo\",\"relation\":\"r\",\"prompt\":\"{} is in\",\"target\":\"Rome\"}\n"
-                             "{\"subject\":\"Al\",\"relation\":\"r\",\"prompt\":\"Where is {}?\\n\",\"target\":\"Rome\"}\n"
-                             "{\"subject\":\"Cy\",\"relation\":\"s\",\"prompt\":\"{} is in\",\"target\":\"Rome\",\"space\":false}\n"
-                             "{\"subject\":\"Di\",\"relation\":\"s\",\"prompt\":\"Here {} is\",\"target\":\"Rome\"}\n");
+    er_facts *f = read_facts(
+        "{\"subject\":\"Bo\",\"relation\":\"r\",\"prompt\":\"{} is in\",\"target\":\"Rome\"}\n"
+        "{\"subject\":\"Al\",\"relation\":\"r\",\"prompt\":\"Where is {}?\\n\",\"target\":\"Rome\"}\n"
+        "{\"subject\":\"Cy\",\"relation\":\"s\",\"prompt\":\"{} is "
+        "in\",\"target\":\"Rome\",\"space\":false}\n"
+        "{\"subject\":\"Di\",\"relation\":\"s\",\"prompt\":\"Here {} is\",\"target\":\"Rome\"}\n");
     OK(er_units_build(&u, f, &m, &h, &two));
     row_reads(&m, &u->at[0].row[0], "Bo is in", " Rome");
     row_reads(&m, &u->at[0].row[1], "Hm. Bo is in", " Rome");
