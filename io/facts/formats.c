@@ -115,8 +115,8 @@ static bool map_errata(er_map *m, const cJSON *r) {
            er_map_target(m, get(r, "target"), "target") && er_map_old(m, get(r, "old"), "old") &&
            er_map_relation(m, get(r, "relation"), "relation") &&
            er_map_paraphrases(m, get(r, "paraphrases"), "paraphrases") &&
-           er_map_probes(m, ER_PROBE_NEIGHBOR, get(r, "neighbors"), "neighbors") &&
-           er_map_probes(m, ER_PROBE_PORTABILITY, get(r, "portability"), "portability");
+           er_map_categories(m, ER_PROBE_NEIGHBOR, get(r, "neighbors"), "neighbors") &&
+           er_map_categories(m, ER_PROBE_PORTABILITY, get(r, "portability"), "portability");
 }
 
 // {"prompt", "subject", "target_new": {"str"}, "target_true": {"str"}}: a request, alone or inside

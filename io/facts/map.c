@@ -68,7 +68,8 @@ bool er_map_relation(er_map *m, const cJSON *v, const char *name) {
     er_notes none = {0}, *said = m->notes;
     if (!v) return true;
     if (!cJSON_IsString(v)) return er_map_refuse(m, "'%s' is %s, not a string", name, er_json_kind(v));
-    m->notes = &none;  // a label is no text that a model reads
+    if (er_look_is_blank(v->valuestring)) return true;  // none
+    m->notes = &none;                                   // a label is no text that a model reads
     bool ok = er_look_name(m, &m->fact.relation, v->valuestring, name);
     m->notes = said;
     er_notes_clear(&none);

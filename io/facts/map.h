@@ -44,7 +44,7 @@ bool er_map_paraphrases(er_map *m, const cJSON *list, const char *name);
 typedef enum er_probe_kind { ER_PROBE_NEIGHBOR, ER_PROBE_PORTABILITY } er_probe_kind;
 bool er_map_probe(er_map *m, er_probe_kind kind, const cJSON *prompt, const cJSON *target, const cJSON *space, const char *name);
 bool er_map_probes(er_map *m, er_probe_kind kind, const cJSON *list, const char *name);
-// Objects of lists by category, as KnowEdit has them.
+// A list, or objects of lists by category, as KnowEdit has them.
 bool er_map_categories(er_map *m, er_probe_kind kind, const cJSON *groups, const char *name);
 // The subject's place, where the prompt holds it in full; a prompt with one "{}" has it already.
 bool er_map_place_subject(er_map *m, const char *name);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 #include "io/facts/chars.h"
 #include "io/file.h"
 #include "io/log.h"
@@ -187,8 +188,8 @@ out:
 
 typedef struct text {  // a fact as somebody reads it
     char *prompt;      // subject in place
-    const char *target;
-    bool space;  // between them
+    char *target;      // in Unicode's form C: composed or not, it is one answer
+    bool space;        // between them
     size_t fact;
 } text;
 
@@ -200,11 +201,16 @@ static int by_prompt(const void *x, const void *y) {
     return c ? c : (a->fact > b->fact) - (a->fact < b->fact);
 }
 
+static char *form_c(const char *s) {  // malloc'd; NULL when memory is out
+    char *c = (char *)utf8proc_NFC((const utf8proc_uint8_t *)s);
+    return c ? c : strdup(s);  // what cannot be normalised stands for itself
+}
+
 static er_status fill_texts(const er_facts *f, text *at) {
     for (size_t i = 0; i < f->count; i++) {
         const er_fact *a = &f->at[i];
-        at[i] = (text){er_fact_filled(a), a->target, false, i};
-        if (!at[i].prompt) return er_fail(ER_ENOMEM, "%s: a prompt", f->path);
+        at[i] = (text){er_fact_filled(a), form_c(a->target), false, i};
+        if (!at[i].prompt || !at[i].target) return er_fail(ER_ENOMEM, "%s: a prompt", f->path);
         at[i].space = er_seam_of(at[i].prompt, strlen(at[i].prompt), a->target, a->space, ER_SPACE_AUTO) ==
                       ER_SEAM_SPACE;
     }
@@ -213,7 +219,7 @@ static er_status fill_texts(const er_facts *f, text *at) {
 }
 
 static void free_texts(text *at, size_t n) {
-    for (size_t i = 0; at && i < n; i++) free(at[i].prompt);
+    for (size_t i = 0; at && i < n; i++) free(at[i].prompt), free(at[i].target);
     free(at);
 }
 
@@ -243,7 +249,7 @@ static int find_prompt(const void *key, const void *x) { return strcmp(key, ((co
 static const er_fact *contradicted(
     const er_facts *f, const text *at, const char *prompt, const char *wanted) {
     const text *t = bsearch(prompt, at, f->count, sizeof *at, find_prompt);
-    return t && strcmp(t->target, wanted) ? &f->at[t->fact] : NULL;
+    return t && strcmp(f->at[t->fact].target, wanted) ? &f->at[t->fact] : NULL;
 }
 
 // Neighbours and paraphrases that ask for what another fact of the job changes cannot both come true.

@@ -42,6 +42,7 @@ er_facts_format er_facts_detect(const cJSON *r) {
     if (cJSON_IsObject(fresh) && subject && prompt) return ER_FACTS_MEMIT;
     bool groups = cJSON_IsObject(get(r, "locality")) || cJSON_IsObject(get(r, "portability"));
     if (fresh && subject && prompt) return groups ? ER_FACTS_KNOWEDIT : ER_FACTS_EASYEDIT;
+    if (subject && prompt && target && !fresh) return ER_FACTS_ERRATA;  // whatever else there is
     if (fresh || groups) return ER_FACTS_UNKNOWN;
     if (get(r, "ans") || get(r, "labels") || get(r, "ground_truth")) return ER_FACTS_UNKNOWN;
     return subject + prompt + target >= 2 ? ER_FACTS_ERRATA : ER_FACTS_UNKNOWN;

@@ -180,6 +180,12 @@ static void test_evaluation_keys(void **state) {
     assert_string_equal(f->at[0].neighbors[0].target, "c");
     assert_null(f->at[0].neighbors[1].target);
     er_facts_free(f);
+    f = parse(
+        "{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"ground_truth\":\"x\",\"locality\":{},"
+        "\"portability\":{\"Reasoning\":[{\"prompt\":\"{} has\",\"target\":\"c\"}]}}");
+    assert_string_equal(f->format, "errata");
+    assert_string_equal(f->at[0].portability[0].prompt, "A has");
+    er_facts_free(f);
 }
 
 static void test_named_shapes(void **state) {

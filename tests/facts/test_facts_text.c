@@ -250,6 +250,10 @@ static void test_same_text(void **state) {
     rejected(f, 1, 2, "target 'Vibark' conflicts with 'Peverk' in line 1, for the same text");
     assert_string_equal(f->at[0].subject, "Dudol");  // the first of two
     er_facts_free(f);
+    f = parse(FACT("A", "{} is", "caf\xc3\xa9") FACT("A", "{} is", "cafe\xcc\x81"));  // one answer
+    assert_int_equal(f->count, 1);
+    assert_int_equal(f->n_duplicates, 1);
+    er_facts_free(f);
 }
 
 static void test_contradictions(void **state) {
