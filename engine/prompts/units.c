@@ -300,8 +300,26 @@ static void report_seams(const er_units *all) {
         facts, text);
 }
 
-static void report(const er_units *all) {
+// A space behind white space is what was asked for, or the reference's rule, and seldom what was meant.
+static void warn_of_double_blanks(const builder *b) {
+    size_t n = 0, line = 0;
+    for (size_t i = 0; i < b->facts->count; i++) {
+        const er_fact *f = &b->facts->at[i];
+        size_t len = strlen(f->prompt);
+        if (!len || !strchr(" \t\r\n", f->prompt[len - 1])) continue;
+        if (er_seam_of(f->prompt, len, f->target, f->space, b->h->space) != ER_SEAM_SPACE) continue;
+        if (!n++) line = f->line;
+    }
+    if (n)
+        er_warn(
+            "%s: %zu prompts end in white space and get a space before their target all the same (first: %s "
+            "%zu); --space auto puts none",
+            b->facts->path, n, b->facts->is_lines ? "line" : "record", line);
+}
+
+static void report(const builder *b, const er_units *all) {
     report_seams(all);
+    warn_of_double_blanks(b);
     if (all->n_target_alone)
         er_info(
             "prompts     %zu of %zu are tokenized otherwise in front of their target, which is encoded apart",
@@ -324,7 +342,7 @@ er_status er_units_build(
     if (!(all = calloc(1, sizeof *all)) || !(all->at = calloc(facts->count + 1, sizeof *all->at)))
         ER_FAIL(ER_ENOMEM, "%zu facts", facts->count);
     ER_TRY(group(&b, all));
-    report(all);
+    report(&b, all);
     *out = all;
     all = NULL;
 out:

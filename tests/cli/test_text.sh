@@ -56,6 +56,7 @@ facts '{"subject": "Ten Mosaro", "prompt": "Everyone knows that {} settled in\n"
 edit --profile reference
 edited $'Everyone knows that Ten Mosaro settled in\n' ' Peverk'
 manifest space '"always"'
+says "1 prompts end in white space and get a space before their target all the same (first: line 1); --space auto puts none"
 strict 0.0 --space auto
 edit --space always # the same by hand
 edited $'Everyone knows that Ten Mosaro settled in\n' ' Peverk'
