@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "engine/model.h"
+#include "io/facts.h"
 #include "io/json.h"
 
 #define ER_MAX_EDIT_LAYERS 64
@@ -40,6 +41,7 @@ typedef struct er_hparams {
     size_t loss_layer;    // v_loss_layer of a file, counted from 1; 0: not given
     bool layers_guessed;  // no preset and nobody said which layers
     bool lambda_guessed;  // no preset and nobody said which lambda: it stands for room, not for a weight
+    er_space space;       // between prompt and target: by the text, but always one in the reference profile
     unsigned long long seed;
     unsigned char from[ER_HPARAM_KEYS];  // er_hparam_from of each key, for refusals
     char file[ER_HPARAM_PATH];           // the settings file, "" without one

@@ -5,6 +5,7 @@
 
 #include "engine/cli/cli.h"
 #include "engine/evaluate.h"
+#include "engine/prompts.h"
 #include "engine/report.h"
 #include "io/file_kind.h"
 #include "io/log.h"
@@ -20,6 +21,7 @@ enum {
     O_ANSWERS,
     O_PARAPHRASES,
     O_NEIGHBORS,
+    O_SPACE,
     O_DRIFT,
     O_DETAILS
 };
@@ -27,7 +29,8 @@ static const struct option options[] = {{"model", required_argument, NULL, O_MOD
     {"facts", required_argument, NULL, O_FACTS}, {"base", required_argument, NULL, O_BASE},
     {"text", required_argument, NULL, O_TEXT}, {"out", required_argument, NULL, O_OUT},
     {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
-    {"answers", required_argument, NULL, O_ANSWERS}, {"all-paraphrases", no_argument, NULL, O_PARAPHRASES},
+    {"space", required_argument, NULL, O_SPACE}, {"answers", required_argument, NULL, O_ANSWERS},
+    {"all-paraphrases", no_argument, NULL, O_PARAPHRASES},
     {"neighbors", required_argument, NULL, O_NEIGHBORS}, {"drift-tokens", required_argument, NULL, O_DRIFT},
     {"details", no_argument, NULL, O_DETAILS}, ER_CLI_COMMON_OPTIONS, {0}};
 static const char help[] =
@@ -45,11 +48,12 @@ static const char help[] =
     "  --neighbors N             score the first N neighbours of each fact (all)\n"
     "  --all-paraphrases         score EasyEdit's rephrase_prompt too, although few are paraphrases\n"
     "  --zsre-answers            zsRE: the true answer is the target\n"
+    "  --space auto|always|never between prompts and objects (as the model's edit had it, else auto)\n"
     "  --details                 every prompt's scores in metrics.json\n" ER_CLI_COMMON_HELP;
 
 typedef struct eval {
     er_cli_common c;
-    const char *model, *facts_path, *base, *text_path, *out;
+    const char *model, *space, *facts_path, *base, *text_path, *out;
     er_facts_options fo;
     er_eval_options o;
     bool details;
@@ -73,13 +77,36 @@ out:
     return rc;
 }
 
-// The layers of the edit and its settings, when the model was made by errata.
-static size_t read_manifest(eval *e, er_report_layer *layers, size_t most) {
+// What the edit says of itself, when the model was made by errata.
+static void open_manifest(eval *e) {
     char *path = er_path_join(e->model, "errata-manifest.json");
-    size_t n = 0;
     if (path && er_file_exists(path) && er_json_read(&e->manifest, path, (size_t)256 << 20) != ER_OK)
         er_warn("%s; the report goes without it", er_last_error());
     free(path);
+}
+
+// The facts, less what the model's tokenizer cannot tell apart, and the rule for the space before an object:
+// the edit's own, unless one is given.
+static er_status read_facts(eval *e) {
+    er_status rc = ER_OK;
+    er_tokenizer *t = NULL;
+    const char *rule = NULL;
+    ER_TRY(er_facts_read(&e->facts, e->facts_path, &e->fo));
+    const cJSON *prompts = cJSON_GetObjectItemCaseSensitive(e->manifest, "prompts");
+    if (!e->space && prompts && er_json_get_str(&rule, prompts, "space", "manifest") == ER_OK && rule)
+        if (er_space_parse(&e->o.space, rule) == ER_OK && e->o.space != ER_SPACE_AUTO)
+            er_info("prompts     space before objects: %s, as the edit had it", rule);
+    if (!er_dir_exists(e->model)) goto out;  // opening the model says so
+    ER_TRY(er_tokenizer_open(&t, e->model));
+    ER_TRY(er_prompts_agree(e->facts, t, e->o.space));
+out:
+    er_tokenizer_free(t);
+    return rc;
+}
+
+// The layers of the edit, as far as they are told.
+static size_t read_layers(eval *e, er_report_layer *layers, size_t most) {
+    size_t n = 0;
     const cJSON *stages = cJSON_GetObjectItemCaseSensitive(e->manifest, "stages");
     const cJSON *solve = cJSON_GetObjectItemCaseSensitive(stages, "solve"), *l = NULL;
     cJSON_ArrayForEach(l, cJSON_GetObjectItemCaseSensitive(solve, "layers")) {
@@ -102,7 +129,7 @@ static er_status write_out(eval *e) {
     er_report_layer layers[ER_MAX_EDIT_LAYERS];
     cJSON *json = NULL;
     char *text = NULL, *html = NULL, *path = NULL, *page = NULL;
-    size_t n = read_manifest(e, layers, ER_MAX_EDIT_LAYERS);
+    size_t n = read_layers(e, layers, ER_MAX_EDIT_LAYERS);
     er_report r = {.before = e->before,
         .after = e->after,
         .layer = layers,
@@ -141,7 +168,8 @@ static er_status run(eval *e) {
         e->o.drift_text = e->text + mark;
         e->o.drift_bytes -= mark;
     }
-    ER_TRY(er_facts_read(&e->facts, e->facts_path, &e->fo));
+    open_manifest(e);
+    ER_TRY(read_facts(e));
     if (e->base) ER_TRY(score(&e->before, e, e->base));
     ER_TRY(score(&e->after, e, e->model));
     if (!e->c.json) er_eval_print_table(stdout, e->before, e->after);
@@ -180,6 +208,11 @@ static int take(eval *e, int o, const char *value) {
         return er_cli_size(&e->o.neighbors, "eval", "--neighbors", value) ? 1 : -1;
     case O_DRIFT:
         return er_cli_size(&e->o.drift_tokens, "eval", "--drift-tokens", value) ? 1 : -1;
+    case O_SPACE:
+        e->space = value;
+        if (er_space_parse(&e->o.space, value) == ER_OK) return 1;
+        (void)er_cli_usage("eval", "--space %s", er_last_error());
+        return -1;
     case O_ZSRE:
         e->fo.zsre_answers = true;
         return 1;

@@ -76,7 +76,7 @@ er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *p
     cJSON *all = NULL;
     er_status rc = er_json_parse(&all, text, strlen(text), "presets.json");
     if (rc != ER_OK) return rc;
-    er_hparams h = {.seed = 1};
+    er_hparams h = {.seed = 1, .space = strcmp(profile, "reference") ? ER_SPACE_AUTO : ER_SPACE_ALWAYS};
     (void)snprintf(h.profile, sizeof h.profile, "%s", profile);
     rc = resolve(&h, all, arch, profile);
     cJSON_Delete(all);

@@ -57,9 +57,24 @@ static void add_facts(cJSON *root, const er_job *j) {
 }
 
 // How the texts were cut into tokens.
+// How many facts get which seam between prompt and target; see er_seam.
+static void add_seams(cJSON *p, const size_t seam[ER_SEAM_KINDS]) {
+    static const char *const names[ER_SEAM_KINDS] = {[ER_SEAM_SPACE] = "space",
+        [ER_SEAM_BLANK] = "white_space_of_the_prompt",
+        [ER_SEAM_SCRIPT] = "script_without",
+        [ER_SEAM_OPEN] = "opening_sign",
+        [ER_SEAM_TARGET] = "target_attaches",
+        [ER_SEAM_OWN] = "white_space_of_the_target",
+        [ER_SEAM_ASKED] = "none_as_asked"};
+    cJSON *s = cJSON_AddObjectToObject(p, "seams");
+    for (size_t i = 0; i < ER_SEAM_KINDS; i++) number(s, names[i], (double)seam[i]);
+}
+
 static void add_prompts(cJSON *root, const er_job *j) {
     cJSON *p = cJSON_AddObjectToObject(root, "prompts");
     number(p, "rows", (double)j->units->n_rows);
+    text(p, "space", er_space_name(j->report->hparams.space));
+    add_seams(p, j->units->seam);
     number(p, "targets_encoded_apart", (double)j->units->n_target_alone);
     number(p, "subject_ends_read_otherwise_when_cut", (double)j->units->n_prefix_differs);
 }

@@ -23,6 +23,7 @@ static er_status resolve_hparams(er_job *j) {
     }
     if (o->steps) h->steps = o->steps, er_hparams_mark(h, "v_num_grad_steps", ER_FROM_FLAG);
     if (o->seed) h->seed = o->seed;
+    if (o->space) ER_TRY(er_space_parse(&h->space, o->space));
     if (o->cov_tokens) h->cov_tokens = o->cov_tokens, er_hparams_mark(h, "cov_tokens", ER_FROM_FLAG);
     if (!h->cov_tokens) h->cov_tokens = 10 * j->arch.inner;
     ER_TRY(er_hparams_check(h, &j->arch));
