@@ -11,8 +11,6 @@
 #include "io/os.h"
 #include "io/partial.h"
 
-#define MANIFEST "errata-manifest.json"
-
 struct er_output {
     char *dir;      // no trailing slash
     char *partial;  // DIR.partial-<pid>
@@ -63,10 +61,10 @@ static er_status check_existing(const char *dir, bool force) {
     }
     if (!force) ER_FAIL(ER_EOUTPUT, "%s: exists already (--force replaces it)", dir);
     if (!S_ISDIR(st.st_mode)) ER_FAIL(ER_EOUTPUT, "%s: exists and is not a folder", dir);
-    if (!(manifest = er_path_join(dir, MANIFEST))) ER_FAIL(ER_ENOMEM, "the path %s", dir);
+    if (!(manifest = er_path_join(dir, ER_MANIFEST))) ER_FAIL(ER_ENOMEM, "the path %s", dir);
     if (is_empty(dir) != 1 && !er_file_exists(manifest))
         ER_FAIL(
-            ER_EOUTPUT, "%s: exists and has no " MANIFEST ": not an output of errata, so not replaced", dir);
+            ER_EOUTPUT, "%s: exists and has no " ER_MANIFEST ": not an output of errata, so not replaced", dir);
 out:
     free(manifest);
     return rc;
@@ -150,15 +148,35 @@ void er_output_free(er_output *o) {
     free(o);
 }
 
-// A new file of the partial folder, open for writing, and its path.
-static er_status create(int *fd, char **path, const er_output *o, const char *name) {
-    if (!*name || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return er_fail(ER_EARG, "output file '%s': not a plain file name", name);
-    if (!(*path = er_path_join(o->partial, name)))
-        return er_fail(ER_ENOMEM, "the path %s/%s", o->partial, name);
-    *fd = open(*path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (*fd < 0) return er_fail(errno == ENOSPC ? ER_EIO : ER_EOUTPUT, "%s: %s", *path, er_errno_text(errno));
-    return ER_OK;
+// Every part of `name` is the name of a file or folder.
+static bool is_below(const char *name) {
+    for (const char *p = name;; p++) {
+        size_t n = strcspn(p, "/");
+        if (n == 0 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.')) return false;
+        p += n;
+        if (!*p) return true;
+    }
+}
+
+er_status er_output_create(int *fd, char **path, er_output *o, const char *name) {
+    er_status rc = ER_OK;
+    char *full = NULL, *slash = NULL;
+    if (!is_below(name)) return er_fail(ER_EARG, "output file '%s': not a plain file name", name);
+    if (!(full = er_path_join(o->partial, name))) ER_FAIL(ER_ENOMEM, "the path %s/%s", o->partial, name);
+    if (strchr(name, '/')) {
+        slash = strrchr(full, '/');
+        *slash = '\0';
+        rc = er_mkdirs(full);
+        *slash = '/';
+        if (rc != ER_OK) goto out;
+    }
+    *fd = open(full, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (*fd < 0)
+        ER_FAIL(errno == ENOSPC ? ER_EIO : ER_EOUTPUT, "%s: %s", full, er_errno_text(errno));
+    *path = full, full = NULL;
+out:
+    free(full);
+    return rc;
 }
 
 static er_status finish(int fd, const char *path) {
@@ -170,7 +188,7 @@ er_status er_output_write(er_output *o, const char *name, const void *bytes, siz
     er_status rc = ER_OK;
     char *path = NULL;
     int fd = -1;
-    ER_TRY(create(&fd, &path, o, name));
+    ER_TRY(er_output_create(&fd, &path, o, name));
     ER_TRY(er_write_all(fd, bytes, len, path));
     ER_TRY(finish(fd, path));
 out:
@@ -179,18 +197,26 @@ out:
     return rc;
 }
 
-er_status er_output_copy(er_output *o, const char *name, const char *from_path) {
+er_status er_output_copy_from(
+    er_output *o, const char *name, int from, uint64_t size, const char *from_path) {
     er_status rc = ER_OK;
     char *path = NULL;
-    int fd = -1, from = -1;
-    uint64_t size = 0;
-    ER_TRY(er_open_regular(&from, &size, from_path));
-    ER_TRY(create(&fd, &path, o, name));
+    int fd = -1;
+    ER_TRY(er_output_create(&fd, &path, o, name));
     ER_TRY(er_copy_all(fd, from, size, path, from_path));
 out:
     if (fd >= 0) close(fd);
-    if (from >= 0) close(from);
     free(path);
+    return rc;
+}
+
+er_status er_output_copy(er_output *o, const char *name, const char *from_path) {
+    uint64_t size = 0;
+    int from = -1;
+    er_status rc = er_open_regular(&from, &size, from_path);
+    if (rc != ER_OK) return rc;
+    rc = er_output_copy_from(o, name, from, size, from_path);
+    close(from);
     return rc;
 }
 
