@@ -168,8 +168,8 @@ static er_status copy_folder(walk *w, int dir, const char *entry, const char *na
 static void say(const walk *w) {
     const char *dir = w->c->dir;
     if (w->left)
-        er_warn("%s: left behind, since the edited model is not in them: %s%s (%zu in all; --copy-all keeps them)", dir,
-            w->said, w->left > MAX_SAID ? ", ..." : "", w->left);
+        er_warn("%s: %zu left behind, which hold other weights than the edited ones: %s%s; --copy-all keeps them", dir,
+            w->left, w->said, w->left > MAX_SAID ? ", ..." : "");
     if (w->failed) er_warn("%s: %zu files are not copied; first %s", dir, w->failed, w->why);
 }
 

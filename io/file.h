@@ -23,11 +23,16 @@ er_status er_file_write_atomic(const char *path, const void *bytes, size_t len);
 
 #define ER_MANIFEST "errata-manifest.json"  // in a folder that errata wrote
 
+// Removes the unfinished files that killed processes left in a cache folder. A cache file is named by digests, so the next job
+// need not write one of the same name and find them by that.
+void er_cache_sweep(const char *folder);
+
 // A folder that appears whole or not at all. begin makes DIR.partial-<pid> beside DIR (EOUTPUT when DIR exists and !force,
 // or cannot be created); commit fsyncs everything and exchanges or renames it to DIR: at every instant the old folder or the
 // new one is there, and the old one is removed last. With force, DIR may be replaced only when it is empty or holds an
 // errata-manifest.json: what errata did not write, it does not delete. er_output_free without commit removes the partial folder; one that a killed
-// job left is removed by the next begin for the same DIR (the living hold a lock on theirs).
+// job left is removed by the next begin for the same DIR (the living hold a lock on theirs), and so is an old folder that was
+// moved aside. EOUTPUT at once when DIR is so long that what must stand beside it or in it could not be named.
 typedef struct er_output er_output;
 er_status er_output_begin(er_output **out, const char *dir, bool force);
 // The checks of begin without making anything, for the start of a long job. `model_dir` (or NULL): EOUTPUT also when DIR is that

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "io/file.h"
+#include "io/log.h"
 #include "io/os.h"
 #include "io/partial.h"
 
@@ -89,10 +90,26 @@ out:
     return rc;
 }
 
+// What a job makes beside DIR and in it must have room in a name and in a path; found out now, not at its end.
+static er_status check_length(const char *dir, const char *parent) {
+    static const char beside[] = ".replaced-4194304-1000";
+    const char *slash = strrchr(dir, '/'), *name = slash ? slash + 1 : dir;
+    long most = pathconf(parent, _PC_NAME_MAX);
+    size_t room = most > 0 ? (size_t)most : NAME_MAX;
+    if (strlen(name) + sizeof beside - 1 > room)
+        return er_fail(ER_EOUTPUT, "output '%.60s...': its name has %zu bytes; %zu are possible", name,
+            strlen(name), room - (sizeof beside - 1));
+    if (strlen(dir) + sizeof beside + room >= PATH_MAX)
+        return er_fail(ER_EOUTPUT, "output '%.60s...': its path has %zu bytes; %zu are possible", dir, strlen(dir),
+            PATH_MAX - room - sizeof beside - 1);
+    return ER_OK;
+}
+
 er_status er_output_check(const char *path, bool force, const char *model_dir) {
     er_status rc = ER_OK;
     char *dir = NULL, *parent = NULL;
     ER_TRY(split(&dir, &parent, path));
+    ER_TRY(check_length(dir, parent));
     if (!er_dir_exists(parent)) ER_FAIL(ER_EOUTPUT, "%s: its parent folder %s does not exist", dir, parent);
     if (model_dir) ER_TRY(check_outside(dir, parent, model_dir));
     ER_TRY(check_existing(dir, force));
@@ -113,6 +130,7 @@ er_status er_output_begin(er_output **out, const char *path, bool force) {
     ER_TRY(split(&o->dir, &o->parent, path));
     o->force = force;
     er_partial_sweep(o->dir);
+    er_replaced_sweep(o->dir);
     for (int i = 0;;
          i++) {  // a killed job with our process id, or a live one on another node, keeps its folder
         char *partial = i == 0 ? er_format("%s.partial-%ld", o->dir, (long)getpid())
@@ -241,12 +259,21 @@ out:
     return rc;
 }
 
+// What stood aside is no longer needed: under a name that says so, a removal that is cut short can be taken up.
+static void discard(const er_output *o, const char *aside) {
+    char *gone = er_format("%s.partial-%ld-0", o->dir, (long)getpid());
+    bool renamed = gone && rename(aside, gone) == 0;
+    (void)er_remove_tree(renamed ? gone : aside);
+    free(gone);
+}
+
 // An existing DIR gives way in one step where the file system can exchange two names. Elsewhere it is moved
 // aside first and moved back should the second rename be refused; a crash between the two leaves it whole
 // under DIR.replaced-<pid>.
 static er_status replace(er_output *o) {
     er_status rc = ER_OK;
     char *aside = NULL;
+    int lock = -1;
     if (renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->dir, RENAME_EXCHANGE) == 0) {
         o->committed = true;
         (void)er_remove_tree(
@@ -257,6 +284,7 @@ static er_status replace(er_output *o) {
         ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(errno));
     if (!(aside = er_format("%s.replaced-%ld", o->dir, (long)getpid())))
         ER_FAIL(ER_ENOMEM, "the path %s", o->dir);
+    if ((lock = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0) er_partial_lock(lock);
     if (rename(o->dir, aside) != 0)
         ER_FAIL(ER_EOUTPUT, "%s: cannot be moved aside: %s", o->dir, er_errno_text(errno));
     if (rename(o->partial, o->dir) != 0) {
@@ -265,8 +293,9 @@ static er_status replace(er_output *o) {
         ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(e));
     }
     o->committed = true;
-    (void)er_remove_tree(aside);
+    discard(o, aside);
 out:
+    if (lock >= 0) close(lock);
     free(aside);
     return rc;
 }
@@ -285,8 +314,9 @@ er_status er_output_commit(er_output *o) {
         if (failed) ER_FAIL(ER_EOUTPUT, "%s: cannot be put in place: %s", o->dir, er_errno_text(errno));
         o->committed = true;
     }
-    (void)er_fsync_path(
-        o->parent);  // the folder is in place; a power cut now could at worst show the old name
+    // The folder is in place; a power cut now could at worst show the old name.
+    if (er_fsync_path(o->parent) != ER_OK) er_warn("%s: in place, but %s", o->dir, er_last_error());
+    er_replaced_sweep(o->dir);
 out:
     return rc;
 }

@@ -179,6 +179,7 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
     for (size_t i = 0; i < n_layers; i++) out[i] = NULL;
     fill_defaults(&o, m);
     if (o.cache_dir) {
+        er_cache_sweep(o.cache_dir);
         if (!(file = calloc(o.n_corpus + 1, sizeof *file))) ER_FAIL(ER_ENOMEM, "%zu texts", o.n_corpus);
         ER_TRY(text_digest(text, file, m, &o));
         ER_TRY(find_cached(out, &said.cached, m, layers, n_layers, &o, text));
