@@ -129,7 +129,8 @@ static er_status read_weight_map(mapping **map, size_t *n, er_cursor *c, const c
             return er_fail(ER_EFORMAT, "%s: tensor '%s' is mapped to '%s', which is no plain file name", path,
                 m->tensor, m->file);
         if (strlen(m->file) > NAME_MAX)
-            return er_fail(ER_EFORMAT, "%s: tensor '%.200s' is mapped to '%.60s...', a file name of %zu bytes: %d are possible",
+            return er_fail(ER_EFORMAT,
+                "%s: tensor '%.200s' is mapped to '%.60s...', a file name of %zu bytes: %d are possible",
                 path, m->tensor, m->file, strlen(m->file), NAME_MAX);
     }
     return ER_OK;
@@ -230,8 +231,8 @@ static er_status open_in(er_checkpoint *c) {
     bool single = false, index = false;
     char *path = er_path_join(c->dir, INDEX);
     if (!path) ER_FAIL(ER_ENOMEM, "the checkpoint %s", c->dir);
-    // A link to nowhere is named as such, not passed over. As in the Hugging Face loader the single file comes
-    // first; whether there is an index beside it is nobody's business then.
+    // A link to nowhere is named as such, not passed over. As in the Hugging Face loader the single file
+    // comes first; whether there is an index beside it is nobody's business then.
     ER_TRY(er_folder_has(&single, c->folder, SINGLE));
     if (!single) ER_TRY(er_folder_has(&index, c->folder, INDEX));
     if (single) {

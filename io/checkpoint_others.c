@@ -94,7 +94,8 @@ static er_status copy_file(walk *w, int dir, const char *entry, const char *name
     er_file_id id = {0};
     er_status rc = er_open_regular_at(&fd, &id, dir, entry, path);
     if (rc != ER_OK) {
-        const char *said = er_last_error(), *why = strncmp(said, path, strlen(path)) == 0 ? said + strlen(path) : said;
+        const char *said = er_last_error(),
+                   *why = strncmp(said, path, strlen(path)) == 0 ? said + strlen(path) : said;
         not_copied(w, path, why + strspn(why, ": "));
         return ER_OK;
     }
@@ -106,10 +107,12 @@ static er_status copy_file(walk *w, int dir, const char *entry, const char *name
     return rc;
 }
 
-static er_status copy_folder(walk *w, int dir, const char *entry, const char *name, const char *path, int depth);
+static er_status copy_folder(
+    walk *w, int dir, const char *entry, const char *name, const char *path, int depth);
 
 // `name` is the entry's path below the model's folder, `path` its full one.
-static er_status copy_entry(walk *w, int dir, const char *entry, const char *name, const char *path, int depth) {
+static er_status copy_entry(
+    walk *w, int dir, const char *entry, const char *name, const char *path, int depth) {
     struct stat st;
     size_t len = 0;
     const char *kept = depth ? NULL : er_folder_kept(&len, w->c->folder, name);
@@ -122,7 +125,8 @@ static er_status copy_entry(walk *w, int dir, const char *entry, const char *nam
     return ER_OK;
 }
 
-static er_status copy_entries(walk *w, int dir, const names *n, const char *below, const char *above, int depth) {
+static er_status copy_entries(
+    walk *w, int dir, const names *n, const char *below, const char *above, int depth) {
     er_status rc = ER_OK;
     char *name = NULL, *path = NULL;
     for (size_t i = 0; i < n->count; i++) {
@@ -141,7 +145,8 @@ out:
 
 // A hidden folder is a tool's own (.git, .cache): it keeps copies of the weights. A folder without files that
 // travel is not made.
-static er_status copy_folder(walk *w, int dir, const char *entry, const char *name, const char *path, int depth) {
+static er_status copy_folder(
+    walk *w, int dir, const char *entry, const char *name, const char *path, int depth) {
     names n = {0};
     if (entry[0] == '.' && !w->copy_all) {
         leave(w, name, "hidden folder");
@@ -168,8 +173,9 @@ static er_status copy_folder(walk *w, int dir, const char *entry, const char *na
 static void say(const walk *w) {
     const char *dir = w->c->dir;
     if (w->left)
-        er_warn("%s: %zu left behind, which hold other weights than the edited ones: %s%s; --copy-all keeps them", dir,
-            w->left, w->said, w->left > MAX_SAID ? ", ..." : "");
+        er_warn(
+            "%s: %zu left behind, which hold other weights than the edited ones: %s%s; --copy-all keeps them",
+            dir, w->left, w->said, w->left > MAX_SAID ? ", ..." : "");
     if (w->failed) er_warn("%s: %zu files are not copied; first %s", dir, w->failed, w->why);
 }
 

@@ -7,7 +7,8 @@
 #include "io/os.h"
 
 #define CONVERT_CHUNK ((size_t)1 << 20)  // elements converted at a time
-#define READ_CHUNK ((size_t)4 << 20)     // bytes digested while they are in the cache; then a look at whether to stop
+#define READ_CHUNK                                                                                           \
+    ((size_t)4 << 20)  // bytes digested while they are in the cache; then a look at whether to stop
 #define MAX_CONFIG ((size_t)64 << 20)
 
 char *er_checkpoint_tensor_digest(const er_checkpoint *c, const er_tensor *t) {
@@ -36,8 +37,8 @@ static er_status reader_part(reader *r, void *dst, uint64_t at, size_t n) {
         size_t part = n - done < READ_CHUNK ? n - done : READ_CHUNK;
         if (er_stop_requested())
             return er_fail(ER_EINTERRUPTED, "%s: stopped while it was read", er_safetensors_path(file));
-        er_status rc = er_pread_all(er_safetensors_fd(file), (char *)dst + done, part, r->t->offset + at + done,
-            er_safetensors_path(file));
+        er_status rc = er_pread_all(er_safetensors_fd(file), (char *)dst + done, part,
+            r->t->offset + at + done, er_safetensors_path(file));
         if (rc != ER_OK) return rc;
         if (r->digest) er_digest_add(r->digest, (char *)dst + done, part);
         done += part;

@@ -68,8 +68,8 @@ typedef struct copy {
     er_digest *whole;
 } copy;
 
-// Bytes [at, at + n) of the shard, or of `edited` where they are replaced. `hex`: what the shard's own bytes are
-// digested to, for the caller to compare.
+// Bytes [at, at + n) of the shard, or of `edited` where they are replaced. `hex`: what the shard's own bytes
+// are digested to, for the caller to compare.
 static er_status copy_range(copy *c, uint64_t at, uint64_t n, const char *edited, char hex[65]) {
     er_status rc = ER_OK;
     er_digest *own = NULL;
@@ -128,7 +128,8 @@ static er_status write_shard(const er_checkpoint *base, er_output *o, size_t sha
     er_status rc = ER_OK;
     copy c = {.shard = &base->shards[shard], .to = -1};
     c.from = er_safetensors_fd(c.shard->file);
-    if (!(c.buffer = malloc(COPY_CHUNK))) ER_FAIL(ER_ENOMEM, "%zu bytes to copy %s", COPY_CHUNK, c.shard->name);
+    if (!(c.buffer = malloc(COPY_CHUNK)))
+        ER_FAIL(ER_ENOMEM, "%zu bytes to copy %s", COPY_CHUNK, c.shard->name);
     ER_TRY(er_digest_new(&c.whole));
     ER_TRY(er_output_create(&c.to, &c.path, o, c.shard->name));
     if (er_clone(c.to, c.from)) c.from = c.to;

@@ -172,8 +172,9 @@ static er_status check_entry(const er_folder *f, const entry *e, bool strict) {
     er_file_id now;
     const char *how;
     if (e->absent)
-        return fstatat(f->fd, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? changed(e->path, "was not there before")
-                                                                    : ER_OK;
+        return fstatat(f->fd, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0
+                   ? changed(e->path, "was not there before")
+                   : ER_OK;
     if (fstatat(f->fd, e->name, &st, 0) != 0)
         return changed(e->path, errno == ENOENT ? "is gone" : er_errno_text(errno));
     now = er_file_id_of(&st);
@@ -183,8 +184,7 @@ static er_status check_entry(const er_folder *f, const entry *e, bool strict) {
 
 er_status er_folder_check(const er_folder *f, bool strict) {
     struct stat st;
-    if (stat(f->dir, &st) != 0)
-        return changed(f->dir, errno == ENOENT ? "is gone" : er_errno_text(errno));
+    if (stat(f->dir, &st) != 0) return changed(f->dir, errno == ENOENT ? "is gone" : er_errno_text(errno));
     if ((uint64_t)st.st_dev != f->id.dev || (uint64_t)st.st_ino != f->id.ino)
         return changed(f->dir, "another folder stands in its place");
     for (size_t i = 0; i < f->count; i++) {

@@ -15,7 +15,7 @@ _Static_assert(
 
 #define STREAM_BUFFER ((size_t)256 << 10)
 #define STOP_CHUNK ((size_t)64 << 20)  // between two looks at whether to stop
-#define DEFLATE_RATIO 1032u  // the format cannot pack more bytes than that into one
+#define DEFLATE_RATIO 1032u            // the format cannot pack more bytes than that into one
 
 struct er_npz {
     int fd;

@@ -73,8 +73,8 @@ static er_status refused(const char *path) {
         return er_fail(ER_EFORMAT, "%s: is a socket, not a regular file", path);
     case ELOOP:
     case ENAMETOOLONG:
-        return er_fail(ER_EFORMAT, "%.200s%s: %s", path, strlen(path) > 200 ? "..." : "",
-            er_errno_text(errno));
+        return er_fail(
+            ER_EFORMAT, "%.200s%s: %s", path, strlen(path) > 200 ? "..." : "", er_errno_text(errno));
     default:
         return er_fail(ER_EIO, "%s: %s", path, er_errno_text(errno));
     }

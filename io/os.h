@@ -16,8 +16,8 @@ typedef struct er_file_id {
     int64_t mtime_ns, ctime_ns;
 } er_file_id;
 er_file_id er_file_id_of(const struct stat *st);
-// NULL when they are of one file in one state; else what happened, as words that go behind the file's name and
-// are valid until the thread's next call. A ctime alone moves with a chmod or a further hard link too: it
+// NULL when they are of one file in one state; else what happened, as words that go behind the file's name
+// and are valid until the thread's next call. A ctime alone moves with a chmod or a further hard link too: it
 // counts only when `strict`.
 const char *er_file_id_changed(const er_file_id *was, const er_file_id *now, bool strict);
 
@@ -36,8 +36,8 @@ er_status er_pread_all(int fd, void *dst, size_t n, uint64_t offset, const char 
 er_status er_write_all(int fd, const void *src, size_t n, const char *path);
 er_status er_pwrite_all(int fd, const void *src, size_t n, uint64_t offset, const char *path);
 er_status er_fsync_path(const char *path);  // a file or a folder
-// Makes the empty file `to` share the blocks of `from`, as they are at this instant; false where the file system
-// cannot.
+// Makes the empty file `to` share the blocks of `from`, as they are at this instant; false where the file
+// system cannot.
 bool er_clone(int to, int from);
 // Exactly `size` bytes of `from` to the empty file `to`: shared blocks where the file system can, else
 // copied.

@@ -64,8 +64,8 @@ static er_status check_existing(const char *dir, bool force) {
     if (!S_ISDIR(st.st_mode)) ER_FAIL(ER_EOUTPUT, "%s: exists and is not a folder", dir);
     if (!(manifest = er_path_join(dir, ER_MANIFEST))) ER_FAIL(ER_ENOMEM, "the path %s", dir);
     if (is_empty(dir) != 1 && !er_file_exists(manifest))
-        ER_FAIL(
-            ER_EOUTPUT, "%s: exists and has no " ER_MANIFEST ": not an output of errata, so not replaced", dir);
+        ER_FAIL(ER_EOUTPUT, "%s: exists and has no " ER_MANIFEST ": not an output of errata, so not replaced",
+            dir);
 out:
     free(manifest);
     return rc;
@@ -90,7 +90,8 @@ out:
     return rc;
 }
 
-// What a job makes beside DIR and in it must have room in a name and in a path; found out now, not at its end.
+// What a job makes beside DIR and in it must have room in a name and in a path; found out now, not at its
+// end.
 static er_status check_length(const char *dir, const char *parent) {
     static const char beside[] = ".replaced-4194304-1000";
     const char *slash = strrchr(dir, '/'), *name = slash ? slash + 1 : dir;
@@ -100,8 +101,8 @@ static er_status check_length(const char *dir, const char *parent) {
         return er_fail(ER_EOUTPUT, "output '%.60s...': its name has %zu bytes; %zu are possible", name,
             strlen(name), room - (sizeof beside - 1));
     if (strlen(dir) + sizeof beside + room >= PATH_MAX)
-        return er_fail(ER_EOUTPUT, "output '%.60s...': its path has %zu bytes; %zu are possible", dir, strlen(dir),
-            PATH_MAX - room - sizeof beside - 1);
+        return er_fail(ER_EOUTPUT, "output '%.60s...': its path has %zu bytes; %zu are possible", dir,
+            strlen(dir), PATH_MAX - room - sizeof beside - 1);
     return ER_OK;
 }
 
@@ -189,8 +190,7 @@ er_status er_output_create(int *fd, char **path, er_output *o, const char *name)
         if (rc != ER_OK) goto out;
     }
     *fd = open(full, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (*fd < 0)
-        ER_FAIL(errno == ENOSPC ? ER_EIO : ER_EOUTPUT, "%s: %s", full, er_errno_text(errno));
+    if (*fd < 0) ER_FAIL(errno == ENOSPC ? ER_EIO : ER_EOUTPUT, "%s: %s", full, er_errno_text(errno));
     *path = full, full = NULL;
 out:
     free(full);
@@ -259,7 +259,8 @@ out:
     return rc;
 }
 
-// What stood aside is no longer needed: under a name that says so, a removal that is cut short can be taken up.
+// What stood aside is no longer needed: under a name that says so, a removal that is cut short can be taken
+// up.
 static void discard(const er_output *o, const char *aside) {
     char *gone = er_format("%s.partial-%ld-0", o->dir, (long)getpid());
     bool renamed = gone && rename(aside, gone) == 0;

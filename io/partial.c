@@ -41,7 +41,8 @@ static bool is_partial_of(const char *entry, size_t name) {
     return *rest && !rest[strspn(rest, "0123456789abcdef-")];
 }
 
-// Length of a cache file's name, "<64 hex digits>.npz" or "<64 hex digits>.tokens.npz", at the front; 0: none.
+// Length of a cache file's name, "<64 hex digits>.npz" or "<64 hex digits>.tokens.npz", at the front; 0:
+// none.
 static size_t cache_name(const char *entry) {
     static const char *const ends[] = {".npz.", ".tokens.npz."};
     if (strspn(entry, "0123456789abcdef") != 64) return 0;
@@ -68,7 +69,8 @@ void er_partial_sweep(const char *path) {
     char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
     DIR *dir = folder ? opendir(folder) : NULL;
     for (struct dirent *e; dir && (e = readdir(dir));)
-        if (strncmp(e->d_name, base, n) == 0 && is_partial_of(e->d_name, n)) remove_if_stale(folder, e->d_name);
+        if (strncmp(e->d_name, base, n) == 0 && is_partial_of(e->d_name, n))
+            remove_if_stale(folder, e->d_name);
     if (dir) closedir(dir);
     free(folder);
 }
@@ -82,8 +84,8 @@ void er_cache_sweep(const char *folder) {
     if (dir) closedir(dir);
 }
 
-// A folder that a killed job moved aside for its own output. It is removed only when that output is in place, and
-// holds what errata replaces: nothing, or an output of errata.
+// A folder that a killed job moved aside for its own output. It is removed only when that output is in place,
+// and holds what errata replaces: nothing, or an output of errata.
 static bool may_go(const char *path) {
     char *manifest = er_path_join(path, ER_MANIFEST);
     bool ours = manifest && er_file_exists(manifest);
@@ -103,7 +105,8 @@ void er_replaced_sweep(const char *path) {
     char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
     DIR *dir = folder ? opendir(folder) : NULL;
     for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (strncmp(e->d_name, base, n) != 0 || strncmp(e->d_name + n, infix, sizeof infix - 1) != 0) continue;
+        if (strncmp(e->d_name, base, n) != 0 || strncmp(e->d_name + n, infix, sizeof infix - 1) != 0)
+            continue;
         const char *rest = e->d_name + n + sizeof infix - 1;
         if (!*rest || rest[strspn(rest, "0123456789")]) continue;
         char *left = er_path_join(folder, e->d_name);

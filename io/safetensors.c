@@ -18,7 +18,7 @@
 
 struct er_safetensors {
     char *path;
-    int fd;  // -1 when parsed from memory
+    int fd;         // -1 when parsed from memory
     bool borrowed;  // the descriptor is not closed here
     char head_digest[65];
     uint64_t file_size, data_begin;

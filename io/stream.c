@@ -45,7 +45,8 @@ static er_status refused(const char *name, int e) {
         return er_fail(ER_EFORMAT, "%.200s%s: %s", name, strlen(name) > 200 ? "..." : "", er_errno_text(e));
     if (e == EBADF) return er_fail(ER_ENOENT, "%s: is closed", name);
     if (e == ENOENT || e == ENOTDIR) return er_fail(ER_ENOENT, "%s: no such file", name);
-    if (e == EACCES || e == EPERM) return er_fail(ER_ENOENT, "%s: may not be read: %s", name, er_errno_text(e));
+    if (e == EACCES || e == EPERM)
+        return er_fail(ER_ENOENT, "%s: may not be read: %s", name, er_errno_text(e));
     return er_fail(ER_EIO, "%s: %s", name, er_errno_text(e));
 }
 
@@ -57,7 +58,8 @@ er_status er_stream_open(er_stream **out, const char *path) {
     if (!s) return er_fail(ER_ENOMEM, "%s", path);
     s->fd = -1;
     if (!(s->name = strdup(standard ? "standard input" : path))) ER_FAIL(ER_ENOMEM, "%s", path);
-    s->fd = standard ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    s->fd = standard ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+                     : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (s->fd < 0) ER_TRY(refused(s->name, errno));
     if (fstat(s->fd, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", s->name, er_errno_text(errno));
     if (S_ISDIR(st.st_mode)) ER_FAIL(ER_EFORMAT, "%s: is a folder, not a file", s->name);
@@ -83,12 +85,13 @@ static er_status check_end(const er_stream *s) {
     return changed ? er_fail(ER_EIO, "%s: %s: it changed while it was read", s->name, changed) : ER_OK;
 }
 
-// A named pipe that no one has opened for writing reads as if it had ended; poll tells the two apart, since it calls only the
-// other one hung up. Nothing was ready when this is called.
+// A named pipe that no one has opened for writing reads as if it had ended; poll tells the two apart, since
+// it calls only the other one hung up. Nothing was ready when this is called.
 static er_status no_writer_yet(er_stream *s) {
     time_t waited = seconds() - s->opened;
     if (waited >= ER_STREAM_WRITER_S)
-        return er_fail(ER_ENOENT, "%s: nobody opened this pipe for writing within %d s", s->name, ER_STREAM_WRITER_S);
+        return er_fail(
+            ER_ENOENT, "%s: nobody opened this pipe for writing within %d s", s->name, ER_STREAM_WRITER_S);
     if (waited >= 2 && !s->waiting_said) er_info("%s: waiting for what is written to this pipe", s->name);
     s->waiting_said = s->waiting_said || waited >= 2;
     return ER_OK;

@@ -18,7 +18,9 @@ static bool begins(const head *h, const char *bytes, size_t n) {
     return h->n >= n && memcmp(h->byte, bytes, n) == 0;
 }
 
-static bool holds(const head *h, const char *word) { return memmem(h->byte, h->n, word, strlen(word)) != NULL; }
+static bool holds(const head *h, const char *word) {
+    return memmem(h->byte, h->n, word, strlen(word)) != NULL;
+}
 
 static uint64_t little(const unsigned char *p, int bytes) {
     uint64_t v = 0;
@@ -31,7 +33,8 @@ static uint64_t little(const unsigned char *p, int bytes) {
 static bool is_safetensors(const head *h) {
     if (h->n < 10 || h->byte[8] != '{') return false;
     uint64_t n = little(h->byte, 8);
-    return n >= 2 && n <= h->size - 8 && (holds(h, "\"data_offsets\"") || holds(h, "\"__metadata__\"") || n <= 16);
+    return n >= 2 && n <= h->size - 8 &&
+           (holds(h, "\"data_offsets\"") || holds(h, "\"__metadata__\"") || n <= 16);
 }
 
 static bool is_gguf(const head *h) {
@@ -46,10 +49,11 @@ static bool ends_with(const char *s, const char *end) {
     return n >= m && strcasecmp(s + n - m, end) == 0;
 }
 
-// The members of a zip archive, as far as their local headers lie in the head. torch.save writes data.pkl first.
+// The members of a zip archive, as far as their local headers lie in the head. torch.save writes data.pkl
+// first.
 static bool is_zip_of_weights(const head *h) {
-    static const char *const ends[] = {"data.pkl", ".npy", ".safetensors", ".h5", ".bin", ".pt", ".pth", ".onnx",
-        ".gguf", ".msgpack", ".ckpt", "constants.pkl", "weight.bin"};
+    static const char *const ends[] = {"data.pkl", ".npy", ".safetensors", ".h5", ".bin", ".pt", ".pth",
+        ".onnx", ".gguf", ".msgpack", ".ckpt", "constants.pkl", "weight.bin"};
     if (!begins(h, "PK\3\4", 4)) return false;
     for (size_t at = 0; at + 30 <= h->n;) {
         const unsigned char *p = memmem(h->byte + at, h->n - at, "PK\3\4", 4);
@@ -68,8 +72,8 @@ static bool is_zip_of_weights(const head *h) {
 
 // A pickle may be a tokenizer too: only one that rebuilds arrays counts.
 static bool is_pickle_of_weights(const head *h) {
-    static const char *const words[] = {"torch._utils", "torch.storage", "torch\n", "_rebuild_tensor", "multiarray",
-        "numpy.ndarray", "jax._src", "paddle", "FloatStorage", "HalfStorage"};
+    static const char *const words[] = {"torch._utils", "torch.storage", "torch\n", "_rebuild_tensor",
+        "multiarray", "numpy.ndarray", "jax._src", "paddle", "FloatStorage", "HalfStorage"};
     if (begins(h, "\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19", 14)) return true;  // torch.save before zip
     if (h->n < 2 || h->byte[0] != 0x80 || h->byte[1] < 2 || h->byte[1] > 5) return false;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -83,7 +87,8 @@ static bool is_hdf5(const head *h) {
     return false;
 }
 
-// A map of MessagePack whose first key is a word and whose first value is a map again: flax's tree of parameters.
+// A map of MessagePack whose first key is a word and whose first value is a map again: flax's tree of
+// parameters.
 static bool is_flax(const head *h) {
     size_t at = 0;
     if (h->n < 16) return false;
@@ -91,13 +96,16 @@ static bool is_flax(const head *h) {
     else if (h->byte[0] == 0xde) at = 3;
     else if (h->byte[0] == 0xdf) at = 5;
     else return false;
-    size_t n = h->byte[at] >= 0xa1 && h->byte[at] <= 0xbf ? h->byte[at] & 31u : h->byte[at] == 0xd9 ? h->byte[at + 1] : 0;
+    size_t n = h->byte[at] >= 0xa1 && h->byte[at] <= 0xbf ? h->byte[at] & 31u
+               : h->byte[at] == 0xd9                      ? h->byte[at + 1]
+                                                          : 0;
     at += h->byte[at] == 0xd9 ? 2 : 1;
     if (n == 0 || at + n >= h->n) return false;
     for (size_t i = 0; i < n; i++)
         if (h->byte[at + i] < ' ' || h->byte[at + i] > '~') return false;
     unsigned char value = h->byte[at + n];
-    return (value > 0x80 && value <= 0x8f) || value == 0xde || value == 0xdf || (value >= 0xc7 && value <= 0xc9);
+    return (value > 0x80 && value <= 0x8f) || value == 0xde || value == 0xdf ||
+           (value >= 0xc7 && value <= 0xc9);
 }
 
 // ir_version, then producer, domain, graph or opset: a SentencePiece model begins with another field.
@@ -131,8 +139,8 @@ static const char *kind_by_content(const head *h) {
 
 // ---- by name ----
 
-// "model.safetensors.zst", "w.bin.part-aa", "w.gguf.1": what was compressed, split or left by a download is the
-// same thing.
+// "model.safetensors.zst", "w.bin.part-aa", "w.gguf.1": what was compressed, split or left by a download is
+// the same thing.
 static void strip_wrapping(char *name) {
     static const char *const wraps[] = {".gz", ".zst", ".xz", ".bz2", ".lz4", ".zip", ".tar", ".tgz", ".7z",
         ".incomplete", ".tmp", ".bak", ".old", ".orig", ".backup", ".lock", ".metadata"};
@@ -143,15 +151,17 @@ static void strip_wrapping(char *name) {
         char *dot = strrchr(name, '.');
         if (!dot || dot == name) continue;
         bool number = dot[1] && dot[1 + strspn(dot + 1, "0123456789")] == '\0';
-        if (number || strncasecmp(dot, ".part", 5) == 0 || strncasecmp(dot, ".split", 6) == 0) *dot = '\0', again = true;
+        if (number || strncasecmp(dot, ".part", 5) == 0 || strncasecmp(dot, ".split", 6) == 0)
+            *dot = '\0', again = true;
     }
 }
 
 static bool is_weights_ending(const char *name) {
-    static const char *const ends[] = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".hdf5", ".keras",
-        ".msgpack", ".gguf", ".ggml", ".onnx", ".onnx_data", ".onnx.data", ".ot", ".tflite", ".npz", ".npy", ".pdparams",
-        ".pdiparams", ".pdopt", ".mlmodel", ".nemo", ".engine", ".plan", ".trt", ".distcp", ".llamafile", ".mar",
-        ".pte", ".ptl", ".mnn", ".rknn", ".dlc", ".tensors", ".params", ".orbax", ".exl2", ".pb"};
+    static const char *const ends[] = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".hdf5",
+        ".keras", ".msgpack", ".gguf", ".ggml", ".onnx", ".onnx_data", ".onnx.data", ".ot", ".tflite", ".npz",
+        ".npy", ".pdparams", ".pdiparams", ".pdopt", ".mlmodel", ".nemo", ".engine", ".plan", ".trt",
+        ".distcp", ".llamafile", ".mar", ".pte", ".ptl", ".mnn", ".rknn", ".dlc", ".tensors", ".params",
+        ".orbax", ".exl2", ".pb"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends_with(name, ends[i])) return true;
     return false;
@@ -168,8 +178,9 @@ static bool is_about_tokens(const char *name) {
 // "model.ckpt.data-00000-of-00001", "model.ckpt.index", "model.onnx_data_1", "openvino_model.xml".
 static bool is_part_of_weights(const char *name) {
     const char *data = strstr(name, ".data-"), *onnx = strcasestr(name, ".onnx_data");
-    return (data && strstr(data, "-of-")) || onnx || strcasestr(name, ".ckpt.") || strcasestr(name, ".ckpt-") ||
-           strncasecmp(name, "consolidated", 12) == 0 || strncasecmp(name, "adapter_model", 13) == 0 ||
+    return (data && strstr(data, "-of-")) || onnx || strcasestr(name, ".ckpt.") ||
+           strcasestr(name, ".ckpt-") || strncasecmp(name, "consolidated", 12) == 0 ||
+           strncasecmp(name, "adapter_model", 13) == 0 ||
            (strncasecmp(name, "openvino", 8) == 0 && ends_with(name, ".xml"));
 }
 

@@ -31,12 +31,12 @@ enum {
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
     {"facts", required_argument, NULL, O_FACTS}, {"out", required_argument, NULL, O_OUT},
     {"force", no_argument, NULL, O_FORCE}, {"copy-all", no_argument, NULL, O_COPY_ALL},
-    {"strict", no_argument, NULL, O_STRICT},
-    {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
-    {"profile", required_argument, NULL, O_PROFILE}, {"hparams", required_argument, NULL, O_HPARAMS},
-    {"layers", required_argument, NULL, O_LAYERS}, {"lambda", required_argument, NULL, O_LAMBDA},
-    {"steps", required_argument, NULL, O_STEPS}, {"templates", required_argument, NULL, O_TEMPLATES},
-    {"seed", required_argument, NULL, O_SEED}, {"covariance-text", required_argument, NULL, O_TEXT},
+    {"strict", no_argument, NULL, O_STRICT}, {"limit", required_argument, NULL, O_LIMIT},
+    {"zsre-answers", no_argument, NULL, O_ZSRE}, {"profile", required_argument, NULL, O_PROFILE},
+    {"hparams", required_argument, NULL, O_HPARAMS}, {"layers", required_argument, NULL, O_LAYERS},
+    {"lambda", required_argument, NULL, O_LAMBDA}, {"steps", required_argument, NULL, O_STEPS},
+    {"templates", required_argument, NULL, O_TEMPLATES}, {"seed", required_argument, NULL, O_SEED},
+    {"covariance-text", required_argument, NULL, O_TEXT},
     {"covariance-import", required_argument, NULL, O_IMPORT},
     {"covariance-tokens", required_argument, NULL, O_TOKENS}, {"cache", required_argument, NULL, O_CACHE},
     {"no-cache", no_argument, NULL, O_NO_CACHE}, {"deterministic", no_argument, NULL, O_DETERMINISTIC},
@@ -51,7 +51,8 @@ static const char edit_help[] =
     "                            pipe, - is standard input (at most 4 GiB)\n"
     "  --out DIR                 folder to make; it appears whole or not at all\n"
     "  --force                   replace --out when it exists\n"
-    "  --copy-all                copy files that hold unedited weights too (*.bin, *.gguf, *.onnx, ...), and\n"
+    "  --copy-all                copy files that hold unedited weights too (*.bin, *.gguf, *.onnx, ...), "
+    "and\n"
     "                            hidden folders; else they are left behind and named\n"
     "  --strict                  refuse the job when a record is rejected (else such records are skipped)\n"
     "  --limit N                 the first N records only\n"

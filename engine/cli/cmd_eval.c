@@ -57,8 +57,8 @@ typedef struct eval {
     cJSON *manifest;  // of the edited model, or NULL
 } eval;
 
-// The manifest of an edited model, from the folder as it was opened. One that cannot be read costs the report its
-// plots and no more.
+// The manifest of an edited model, from the folder as it was opened. One that cannot be read costs the report
+// its plots and no more.
 static er_status read_manifest(eval *e, er_folder *folder) {
     const char *text = NULL;
     size_t len = 0;

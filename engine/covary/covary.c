@@ -187,9 +187,9 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
     ER_TRY(list_missing(&want, out, layers, n_layers));
     if ((said.computed = want.count) > 0) {
         start = now();
-        ER_TRY(o.n_corpus ? er_corpus_rows_of(
-                                &rows, m, o.corpus, file, o.n_corpus, o.tokens, o.row_tokens, o.seed)
-                          : sampled_rows(&rows, m, &o, text));
+        ER_TRY(o.n_corpus
+                   ? er_corpus_rows_of(&rows, m, o.corpus, file, o.n_corpus, o.tokens, o.row_tokens, o.seed)
+                   : sampled_rows(&rows, m, &o, text));
         said.text_seconds = now() - start, start = now();
         want.m = m, want.o = &o, want.text = text;
         size_t own = m->arch.inner *

@@ -105,7 +105,8 @@ er_status er_corpus_check(const char *const *paths, size_t n_paths) {
         er_status rc = er_file_size(&size, paths[i]);
         if (rc == ER_OK && size == 0) rc = er_fail(ER_EFORMAT, "%s: is empty", paths[i]);
         if (rc == ER_OK && size > MOST_BYTES)
-            rc = er_fail(ER_EFORMAT, "%s: %llu bytes of text, limit %zu", paths[i], (unsigned long long)size, MOST_BYTES);
+            rc = er_fail(ER_EFORMAT, "%s: %llu bytes of text, limit %zu", paths[i], (unsigned long long)size,
+                MOST_BYTES);
         if (rc != ER_OK) return rc;
     }
     return ER_OK;

@@ -36,10 +36,10 @@ static er_status rows_from(er_token_rows *t, const er_npy *token, const er_npy *
                                              (unsigned long long)token->elements, (unsigned long long)at);
 }
 
-// Of the key and all that is in the file: the archive's own checksums neither know which text it should be nor cover more than
-// one member at a time.
-static er_status content_digest(
-    char hex[65], const char *key, const int32_t *token, uint64_t tokens, const int32_t *length, uint64_t rows) {
+// Of the key and all that is in the file: the archive's own checksums neither know which text it should be
+// nor cover more than one member at a time.
+static er_status content_digest(char hex[65], const char *key, const int32_t *token, uint64_t tokens,
+    const int32_t *length, uint64_t rows) {
     er_digest *d = NULL;
     er_status rc = er_digest_new(&d);
     if (rc != ER_OK) return rc;

@@ -63,8 +63,8 @@ er_status er_job_values(er_job *j) {
         const er_fact *f = &j->facts->at[j->units->at[j->report->values.failed].fact[0]];
         char why[256];
         (void)snprintf(why, sizeof why, "%s", er_last_error());
-        ER_FAIL(rc, "%s: %s %zu: fact '%s': %s", j->facts->path, j->facts->is_lines ? "line" : "record", f->line,
-            f->id, why);
+        ER_FAIL(rc, "%s: %s %zu: fact '%s': %s", j->facts->path, j->facts->is_lines ? "line" : "record",
+            f->line, f->id, why);
     }
     if (rc != ER_OK) goto out;
     const er_values_stats *s = &j->report->values;

@@ -158,8 +158,9 @@ bool er_value_store_get(const er_value_store *s, const char *unit_digest, float 
     return false;
 }
 
-// What is written reaches the disk every few seconds, so that a machine that stops costs no more than these. The values are in
-// memory too, and the job needs the file only to go on after it was interrupted: a disk that refuses is warned of.
+// What is written reaches the disk every few seconds, so that a machine that stops costs no more than these.
+// The values are in memory too, and the job needs the file only to go on after it was interrupted: a disk
+// that refuses is warned of.
 static void sync_records(er_value_store *s) {
     s->synced = seconds();
     if (!s->dirty) return;

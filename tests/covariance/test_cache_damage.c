@@ -16,7 +16,8 @@ static void same_rows(const er_token_rows *a, const er_token_rows *b) {
     assert_int_equal(a->rows, b->rows);
     assert_int_equal(a->tokens, b->tokens);
     assert_memory_equal(a->token, b->token, a->tokens * sizeof *a->token);
-    for (size_t r = 0; r < a->rows; r++) assert_int_equal(er_token_rows_length(a, r), er_token_rows_length(b, r));
+    for (size_t r = 0; r < a->rows; r++)
+        assert_int_equal(er_token_rows_length(a, r), er_token_rows_length(b, r));
 }
 
 static void sequences(void **state) {

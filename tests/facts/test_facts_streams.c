@@ -51,7 +51,8 @@ static er_status read_piped(er_facts **f, writer *w) {
 static void reads_a_named_pipe(void **state) {
     (void)state;
     er_facts *f = NULL, *again = NULL;
-    writer at_once = {.text = GOOD OTHER, .times = 1}, slow = {.text = GOOD OTHER, .times = 3, .delay_us = 300000};
+    writer at_once = {.text = GOOD OTHER, .times = 1},
+           slow = {.text = GOOD OTHER, .times = 3, .delay_us = 300000};
     OK(read_piped(&f, &at_once));
     assert_int_equal(f->count, 2);
     assert_string_equal(f->at[1].subject, "Bob Ray");
@@ -80,7 +81,8 @@ static int read_standard_input(void) {
     if (f->count != 1) return 6;
     er_facts_free(f);
     file = open("/dev/zero", O_RDONLY);
-    if (dup2(file, STDIN_FILENO) < 0 || er_facts_read(&f, "-", &(er_facts_options){0}) != ER_EFORMAT) return 7;
+    if (dup2(file, STDIN_FILENO) < 0 || er_facts_read(&f, "-", &(er_facts_options){0}) != ER_EFORMAT)
+        return 7;
     if (!strstr(er_last_error(), "standard input: is a device")) return 8;
     (void)close(STDIN_FILENO);
     if (er_facts_read(&f, "-", &(er_facts_options){0}) != ER_ENOENT) return 9;
@@ -109,7 +111,9 @@ static void refuses_what_has_no_end(void **state) {
     FAILS(er_facts_read(&f, scratch_dir, NULL), ER_EFORMAT, "is a folder");
     FAILS(er_facts_read(&f, in_scratch("none"), NULL), ER_ENOENT, "none: no such file");
     // A stream of records none of which is a fact is not followed to its end: there is none.
-    writer senseless = {.text = "{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n", .times = SIZE_MAX};
+    writer senseless = {
+        .text = "{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n{\"a\":1}\n",
+        .times = SIZE_MAX};
     FAILS(read_piped(&f, &senseless), ER_EFORMAT, "pipe: ");
     writer empty = {.text = "", .times = 0};
     FAILS(read_piped(&f, &empty), ER_EFORMAT, "holds no records");
@@ -175,9 +179,9 @@ static void a_file_that_changes_is_told(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_a_named_pipe), cmocka_unit_test(reads_standard_input),
-        cmocka_unit_test(refuses_what_has_no_end), cmocka_unit_test(stops_when_asked),
-        cmocka_unit_test(a_file_that_changes_is_told)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_a_named_pipe),
+        cmocka_unit_test(reads_standard_input), cmocka_unit_test(refuses_what_has_no_end),
+        cmocka_unit_test(stops_when_asked), cmocka_unit_test(a_file_that_changes_is_told)};
     er_log_set_level(ER_LOG_QUIET);
     (void)signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

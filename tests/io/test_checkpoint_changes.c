@@ -1,4 +1,5 @@
-// What is written is what was read: bytes that change between loading and copying are found, whatever the clock says.
+// What is written is what was read: bytes that change between loading and copying are found, whatever the
+// clock says.
 #include <fcntl.h>
 #include "io/checkpoint.h"
 #include "tests/io/scratch.h"
@@ -71,7 +72,8 @@ static void finds_every_changed_byte(void **state) {
         assert_int_equal(stat(in_model("m", name), &st), 0);
         for (off_t at = 0; at < st.st_size; at += at < 8 ? 1 : 7) {
             flip(in_model("m", name), at);
-            FAILS(write_edited(c, "out", NULL), ER_EIO, "is not what it was: the model changed during the job");
+            FAILS(
+                write_edited(c, "out", NULL), ER_EIO, "is not what it was: the model changed during the job");
             assert_non_null(strstr(er_last_error(), name));
             assert_false(er_dir_exists(in_scratch("out")));
             flip(in_model("m", name), at);
@@ -132,7 +134,8 @@ static void whole_files_have_their_digests(void **state) {
     er_checkpoint_free(c);
 }
 
-// The index and the configuration are written from the bytes that were parsed; a changed one is an error all the same.
+// The index and the configuration are written from the bytes that were parsed; a changed one is an error all
+// the same.
 static void small_files_too(void **state) {
     (void)state;
     for (int i = 2; i < 4; i++) {

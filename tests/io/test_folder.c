@@ -47,9 +47,9 @@ static void rewrite(const char *path, const char *text, int flags) {
 }
 
 typedef enum way { RENAMED_OVER, REWRITTEN, CUT, GROWN, REMOVED, LINKED_ELSEWHERE, WAYS } way;
-static const char *const words[WAYS] = {"another file stands in its place", "was written to after it was opened",
-    "has 3 bytes, had 8 when it was opened", "has 10 bytes, had 8 when it was opened", "is gone",
-    "another file stands in its place"};
+static const char *const words[WAYS] = {"another file stands in its place",
+    "was written to after it was opened", "has 3 bytes, had 8 when it was opened",
+    "has 10 bytes, had 8 when it was opened", "is gone", "another file stands in its place"};
 
 static void change(const char *path, way w) {
     switch (w) {
@@ -109,8 +109,8 @@ static void tells_what_appears_and_a_folder_in_its_place(void **state) {
     er_folder_free(f);
 }
 
-// What nobody read, a further hard link and a chmod are no change of the model. Only bytes that are not compared otherwise are
-// doubted because of a ctime.
+// What nobody read, a further hard link and a chmod are no change of the model. Only bytes that are not
+// compared otherwise are doubted because of a ctime.
 static void passes_over_what_does_not_matter(void **state) {
     (void)state;
     er_folder *f = used_folder("p");
@@ -166,7 +166,8 @@ static void refuses_what_is_no_file(void **state) {
     FAILS(er_folder_read(&bytes, &len, f, "fifo", 9), ER_EFORMAT, "n/fifo: is a pipe, not a regular file");
     FAILS(er_folder_read(&bytes, &len, f, "zero", 9), ER_EFORMAT, "n/zero: is a device, not a regular file");
     FAILS(er_folder_read(&bytes, &len, f, "folder", 9), ER_EFORMAT, "n/folder: is a folder");
-    FAILS(er_folder_read(&bytes, &len, f, "loop", 9), ER_EFORMAT, "n/loop: too many levels of symbolic links");
+    FAILS(
+        er_folder_read(&bytes, &len, f, "loop", 9), ER_EFORMAT, "n/loop: too many levels of symbolic links");
     FAILS(er_folder_read(&bytes, &len, f, "none", 9), ER_ENOENT, "n/none: no such file");
     name[300] = 0;
     FAILS(er_folder_read(&bytes, &len, f, name, 9), ER_EFORMAT, "file name too long");

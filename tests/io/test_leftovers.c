@@ -21,11 +21,11 @@ static bool there(const char *name) { return access(in_scratch(name), F_OK) == 0
 static void cache_files_of_the_dead(void **state) {
     (void)state;
     OK(er_mkdirs(in_scratch("cache")));
-    static const char *const dead[] = {"cache/" HEX ".npz.partial-77-0000abcd",
-        "cache/" HEX ".tokens.npz.partial-4194304-deadbeef"};
-    static const char *const others[] = {"cache/" HEX ".npz", "cache/" HEX ".tokens.npz", "cache/values-" HEX ".bin",
-        "cache/mine.npz.partial-77-0000abcd", "cache/" HEX ".npz.partial-mine", "cache/" HEX ".txt.partial-77-0000abcd",
-        "cache/" HEX ".npz.partial-"};
+    static const char *const dead[] = {
+        "cache/" HEX ".npz.partial-77-0000abcd", "cache/" HEX ".tokens.npz.partial-4194304-deadbeef"};
+    static const char *const others[] = {"cache/" HEX ".npz", "cache/" HEX ".tokens.npz",
+        "cache/values-" HEX ".bin", "cache/mine.npz.partial-77-0000abcd", "cache/" HEX ".npz.partial-mine",
+        "cache/" HEX ".txt.partial-77-0000abcd", "cache/" HEX ".npz.partial-"};
     for (size_t i = 0; i < 2; i++) (void)old_file(dead[i]);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) (void)old_file(others[i]);
     put_text("cache/" HEX ".npz.partial-78-0000abcd", "young");
@@ -42,12 +42,13 @@ static void cache_files_of_the_dead(void **state) {
     er_cache_sweep(in_scratch("no such cache"));
 }
 
-// A folder that was moved aside: removed once another stands in its place, kept as long as it is the only one.
+// A folder that was moved aside: removed once another stands in its place, kept as long as it is the only
+// one.
 static void folders_moved_aside(void **state) {
     (void)state;
     er_output *o = NULL;
-    static const char *const all[] = {"r/out.replaced-77", "r/out.replaced-78", "r/out.replaced-79", "r/out.replaced-mine",
-        "r/other.replaced-77"};
+    static const char *const all[] = {"r/out.replaced-77", "r/out.replaced-78", "r/out.replaced-79",
+        "r/out.replaced-mine", "r/other.replaced-77"};
     for (size_t i = 0; i < 5; i++) {
         char name[64];
         OK(er_mkdirs(in_scratch(all[i])));
@@ -97,7 +98,7 @@ static void names_too_long(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(cache_files_of_the_dead), cmocka_unit_test(folders_moved_aside),
-        cmocka_unit_test(names_too_long)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(cache_files_of_the_dead),
+        cmocka_unit_test(folders_moved_aside), cmocka_unit_test(names_too_long)};
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -1,4 +1,5 @@
-// A model that is swapped, rewritten, cut or grown while a job runs: an error that names the file, and no output.
+// A model that is swapped, rewritten, cut or grown while a job runs: an error that names the file, and no
+// output.
 #include <fcntl.h>
 #include <signal.h>
 #include "engine/errata.h"
@@ -156,7 +157,8 @@ static int setup(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(model_changes), cmocka_unit_test(other_files_may_change)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(model_changes), cmocka_unit_test(other_files_may_change)};
     er_log_set_level(ER_LOG_QUIET);
     return cmocka_run_group_tests(tests, setup, scratch_remove);
 }

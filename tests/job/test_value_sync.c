@@ -1,4 +1,5 @@
-// The records of the value store reach the disk while they are found, not only when it is closed; a disk that refuses is warned of.
+// The records of the value store reach the disk while they are found, not only when it is closed; a disk that
+// refuses is warned of.
 #include <errno.h>
 #include <unistd.h>
 #include "engine/job/value_store.h"
@@ -69,8 +70,8 @@ static void a_refusal_is_said_once_and_stops_nothing(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(synced_every_few_seconds), cmocka_unit_test(a_refusal_is_said_once_and_stops_nothing)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(synced_every_few_seconds),
+        cmocka_unit_test(a_refusal_is_said_once_and_stops_nothing)};
     er_log_set_level(ER_LOG_QUIET);
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
