@@ -9,6 +9,7 @@ enum {
     O_FACTS,
     O_OUT,
     O_FORCE,
+    O_COPY_ALL,
     O_STRICT,
     O_LIMIT,
     O_ZSRE,
@@ -30,7 +31,7 @@ enum {
 };
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
     {"facts", required_argument, NULL, O_FACTS}, {"out", required_argument, NULL, O_OUT},
-    {"force", no_argument, NULL, O_FORCE}, {"strict", no_argument, NULL, O_STRICT},
+    {"force", no_argument, NULL, O_FORCE}, {"copy-all", no_argument, NULL, O_COPY_ALL}, {"strict", no_argument, NULL, O_STRICT},
     {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
     {"profile", required_argument, NULL, O_PROFILE}, {"hparams", required_argument, NULL, O_HPARAMS},
     {"layers", required_argument, NULL, O_LAYERS}, {"lambda", required_argument, NULL, O_LAMBDA},
@@ -48,9 +49,13 @@ static const char edit_help[] =
     "command goes on where it was.\n\n"
     "  --model DIR               Hugging Face checkpoint (config.json, *.safetensors, tokenizer)\n"
     "  --facts FILE              JSON Lines, CounterFact, zsRE (MEND), EasyEdit, KnowEdit or MEMIT's "
-    "requests\n"
+    "requests;\n"
+    "                            may be a pipe, - is standard input (at most 4 GiB)\n"
     "  --out DIR                 folder to make; it appears whole or not at all\n"
     "  --force                   replace --out when it exists\n"
+    "  --copy-all                copy files that hold unedited weights too (*.bin, *.gguf, *.onnx, ...), "
+    "and\n"
+    "                            hidden folders; else they are left behind and named\n"
     "  --strict                  refuse the job when a record is rejected (else such records are skipped)\n"
     "  --limit N                 the first N records only\n"
     "  --zsre-answers            zsRE: edit to the true answer instead of the alternative\n"
@@ -148,6 +153,9 @@ static int take_plain(parsed *p, int option, const char *value) {
         return 1;
     case O_FORCE:
         e->force = true;
+        return 1;
+    case O_COPY_ALL:
+        e->copy_all = true;
         return 1;
     case O_STRICT:
         e->strict = true;

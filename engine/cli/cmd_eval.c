@@ -38,7 +38,7 @@ static const char help[] =
     "Scores each fact's prompt, its paraphrases and its neighbours: as a comparison of the two objects'\n"
     "probabilities, and strictly, every token of the right object the most probable one.\n\n"
     "  --model DIR               checkpoint to score\n"
-    "  --facts FILE              as for errata edit\n"
+    "  --facts FILE              as for errata edit, - for standard input\n"
     "  --base DIR                the unedited checkpoint, to set beside it\n"
     "  --text FILE               held-out prose: perplexity before and after\n"
     "  --drift-tokens N          of it, at most (8192)\n"
@@ -60,14 +60,29 @@ typedef struct eval {
     er_facts *facts;
     char *text;
     er_eval *before, *after;
-    cJSON *manifest;  // of the edited model, or NULL
+    er_folder *folder;  // of the edited model
+    cJSON *manifest;    // its own, or NULL
 } eval;
+
+// The manifest of an edited model, from the folder as it was opened. One that cannot be read costs the report
+// its plots and no more.
+static er_status read_manifest(eval *e, er_folder *folder) {
+    const char *text = NULL;
+    size_t len = 0;
+    bool there = false;
+    er_status rc = er_folder_has(&there, folder, ER_MANIFEST);
+    if (rc != ER_OK || !there) return rc;
+    rc = er_folder_read(&text, &len, folder, ER_MANIFEST, (size_t)256 << 20);
+    if (rc == ER_OK) rc = er_json_parse(&e->manifest, text, len, ER_MANIFEST);
+    if (rc != ER_OK) er_warn("%s: %s; the report goes without it", e->model, er_last_error());
+    return ER_OK;
+}
 
 static er_status score(er_eval **out, eval *e, const char *dir) {
     er_status rc = ER_OK;
     er_device *dev = NULL;
     er_model *m = NULL;
-    er_model_options mo = {0};
+    er_model_options mo = {.folder = out == &e->after ? e->folder : NULL};
     ER_TRY(er_device_open(&dev, &e->c.device));
     ER_TRY(er_model_open(&m, dev, dir, &mo));
     ER_TRY(er_evaluate(out, m, e->facts, &e->o));
@@ -75,14 +90,6 @@ out:
     er_model_free(m);
     er_device_close(dev);
     return rc;
-}
-
-// What the edit says of itself, when the model was made by errata.
-static void open_manifest(eval *e) {
-    char *path = er_path_join(e->model, "errata-manifest.json");
-    if (path && er_file_exists(path) && er_json_read(&e->manifest, path, (size_t)256 << 20) != ER_OK)
-        er_warn("%s; the report goes without it", er_last_error());
-    free(path);
 }
 
 // The facts, less what the model's tokenizer cannot tell apart, and the rule for the space before an object:
@@ -96,8 +103,7 @@ static er_status read_facts(eval *e) {
     if (!e->space && prompts && er_json_get_str(&rule, prompts, "space", "manifest") == ER_OK && rule)
         if (er_space_parse(&e->o.space, rule) == ER_OK && e->o.space != ER_SPACE_AUTO)
             er_info("prompts     space before objects: %s, as the edit had it", rule);
-    if (!er_dir_exists(e->model)) goto out;  // opening the model says so
-    ER_TRY(er_tokenizer_open(&t, e->model));
+    ER_TRY(er_tokenizer_open_in(&t, e->folder));
     ER_TRY(er_prompts_agree(e->facts, t, e->o.space));
 out:
     er_tokenizer_free(t);
@@ -168,7 +174,8 @@ static er_status run(eval *e) {
         e->o.drift_text = e->text + mark;
         e->o.drift_bytes -= mark;
     }
-    open_manifest(e);
+    ER_TRY(er_folder_open(&e->folder, e->model));
+    ER_TRY(read_manifest(e, e->folder));
     ER_TRY(read_facts(e));
     if (e->base) ER_TRY(score(&e->before, e, e->base));
     ER_TRY(score(&e->after, e, e->model));
@@ -178,6 +185,7 @@ out:
     er_eval_free(e->before);
     er_eval_free(e->after);
     er_facts_free(e->facts);
+    er_folder_free(e->folder);
     cJSON_Delete(e->manifest);
     free(e->text);
     return rc;

@@ -10,14 +10,20 @@ static void text(cJSON *o, const char *key, const char *v) {
     if (v) (void)cJSON_AddStringToObject(o, key, v);
 }
 
-// What this output descends from, when the model was an output of errata itself.
-static er_status add_parent(cJSON *model, const er_job *j) {
-    char hex[65], *path = er_path_join(j->o->model, "errata-manifest.json");
-    if (!path) return er_fail(ER_ENOMEM, "a path");
+er_status er_job_parent(er_job *j) {
     er_status rc = ER_OK;
-    if (er_file_exists(path) && (rc = er_file_digest(hex, path)) == ER_OK)
-        text(model, "parent_manifest_sha256", hex);
-    free(path);
+    er_digest *d = NULL;
+    const char *bytes = NULL;
+    size_t len = 0;
+    bool there = false;
+    ER_TRY(er_folder_has(&there, j->folder, ER_MANIFEST));
+    if (!there) goto out;
+    ER_TRY(er_folder_read(&bytes, &len, j->folder, ER_MANIFEST, (size_t)1 << 30));
+    ER_TRY(er_digest_new(&d));
+    er_digest_add(d, bytes, len);
+    er_digest_hex(d, j->parent_digest);
+out:
+    er_digest_free(d);
     return rc;
 }
 
@@ -119,24 +125,13 @@ static void add_stages(cJSON *root, const er_job *j) {
     number(w, "seconds", r->write_seconds);
 }
 
-static er_status add_files(cJSON *root, const er_job *j, const char *out_path) {
-    er_status rc = ER_OK;
-    char *path = NULL;
+static void add_files(cJSON *root, const er_job *j) {
     cJSON *files = cJSON_AddObjectToObject(root, "output_sha256");
-    for (size_t i = 0; i < er_checkpoint_shards(j->m->checkpoint); i++) {
-        char hex[65];
-        const char *name = er_checkpoint_shard_name(j->m->checkpoint, i);
-        free(path);
-        if (!(path = er_path_join(out_path, name))) ER_FAIL(ER_ENOMEM, "a path");
-        ER_TRY(er_file_digest(hex, path));
-        text(files, name, hex);
-    }
-out:
-    free(path);
-    return rc;
+    for (size_t i = 0; i < er_checkpoint_shards(j->m->checkpoint); i++)
+        text(files, er_checkpoint_shard_name(j->m->checkpoint, i), j->shard_digest[i]);
 }
 
-er_status er_job_manifest(er_job *j, const char *out_path) {
+er_status er_job_manifest(er_job *j, bool written) {
     er_status rc = ER_OK;
     cJSON *root = cJSON_CreateObject(), *model = NULL, *templates = NULL;
     if (!root) ER_FAIL(ER_ENOMEM, "manifest");
@@ -146,7 +141,7 @@ er_status er_job_manifest(er_job *j, const char *out_path) {
     text(model, "family", j->arch.family);
     if (j->report->model_digest[0]) text(model, "sha256", j->report->model_digest);
     text(model, "tokenizer_sha256", er_tokenizer_digest(j->m->tokenizer));
-    ER_TRY(add_parent(model, j));
+    if (j->parent_digest[0]) text(model, "parent_manifest_sha256", j->parent_digest);
     add_run(root, j);
     text(root, "device", j->report->device);
     text(root, "precision", er_precision_name(j->dev->precision));
@@ -156,9 +151,9 @@ er_status er_job_manifest(er_job *j, const char *out_path) {
         (void)cJSON_AddItemToArray(templates, cJSON_CreateString(j->templates->text[i]));
     add_facts(root, j);
     add_prompts(root, j);
-    if (out_path) {
+    if (written) {
         add_stages(root, j);
-        ER_TRY(add_files(root, j, out_path));
+        add_files(root, j);
     }
     ER_TRY(er_warnings_add_json(j->warnings, root));
     free(j->report->json);

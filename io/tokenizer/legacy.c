@@ -18,7 +18,7 @@ static const char *const file_name[FILES] = {
 
 typedef struct er_legacy {
     cJSON *vocab, *config, *specials, *added;  // NULL when missing
-    char *merges;
+    const char *merges;                        // borrowed
     size_t merges_len;
     char *path[FILES];  // for messages; the bare names where there is no folder
 } er_legacy;
@@ -35,26 +35,25 @@ static void legacy_free(er_legacy *f) {
     cJSON_Delete(f->config);
     cJSON_Delete(f->specials);
     cJSON_Delete(f->added);
-    free(f->merges);
     for (int i = 0; i < FILES; i++) free(f->path[i]);
 }
 
-static er_status read_optional(cJSON **out, const er_legacy *f, int file, er_digest *digest) {
+static er_status read_optional(cJSON **out, const er_legacy *f, int file, er_folder *folder, er_digest *digest) {
     er_status rc = ER_OK;
-    const char *path = f->path[file];
-    char *text = NULL;
+    const char *text = NULL;
     size_t len = 0;
+    bool there = false;
     er_digest_add_str(digest, file_name[file]);
-    if (!er_file_exists(path)) {
+    ER_TRY(er_folder_has(&there, folder, file_name[file]));
+    if (!there) {
         er_digest_add_str(digest, NULL);
         goto out;
     }
-    ER_TRY(er_file_read(&text, &len, path, MAX_FILE));
+    ER_TRY(er_folder_read(&text, &len, folder, file_name[file], MAX_FILE));
     er_digest_add(digest, &len, sizeof len);
     er_digest_add(digest, text, len);
-    ER_TRY(er_json_parse(out, text, len, path));
+    ER_TRY(er_json_parse(out, text, len, f->path[file]));
 out:
-    free(text);
     return rc;
 }
 
@@ -216,29 +215,27 @@ out:
 er_status er_load_legacy_texts(er_tokenizer *t, const char *vocab, size_t vocab_len, const char *merges,
     size_t merges_len, const char *config, size_t config_len) {
     er_status rc = ER_OK;
-    er_legacy f = {.merges_len = merges_len};
+    er_legacy f = {.merges = merges_len ? merges : "", .merges_len = merges_len};
     ER_TRY(name_files(&f, ""));
     ER_TRY(er_json_parse(&f.vocab, vocab, vocab_len, f.path[VOCAB]));
     if (config_len) ER_TRY(er_json_parse(&f.config, config, config_len, f.path[CONFIG]));
-    if (!(f.merges = malloc(merges_len + 1))) ER_FAIL(ER_ENOMEM, "%zu bytes of merges", merges_len);
-    if (merges_len) memcpy(f.merges, merges, merges_len);
     ER_TRY(assemble(t, &f));
 out:
     legacy_free(&f);
     return rc;
 }
 
-er_status er_load_legacy(er_tokenizer *t, const char *dir) {
+er_status er_load_legacy(er_tokenizer *t, er_folder *folder) {
     er_status rc = ER_OK;
     er_legacy f = {0};
     er_digest *digest = NULL;
-    ER_TRY(name_files(&f, dir));
+    ER_TRY(name_files(&f, er_folder_dir(folder)));
     ER_TRY(er_digest_new(&digest));
-    ER_TRY(read_optional(&f.vocab, &f, VOCAB, digest));
-    ER_TRY(read_optional(&f.config, &f, CONFIG, digest));
-    ER_TRY(read_optional(&f.specials, &f, SPECIALS, digest));
-    ER_TRY(read_optional(&f.added, &f, ADDED, digest));
-    ER_TRY(er_file_read(&f.merges, &f.merges_len, f.path[MERGES], MAX_FILE));
+    ER_TRY(read_optional(&f.vocab, &f, VOCAB, folder, digest));
+    ER_TRY(read_optional(&f.config, &f, CONFIG, folder, digest));
+    ER_TRY(read_optional(&f.specials, &f, SPECIALS, folder, digest));
+    ER_TRY(read_optional(&f.added, &f, ADDED, folder, digest));
+    ER_TRY(er_folder_read(&f.merges, &f.merges_len, folder, file_name[MERGES], MAX_FILE));
     if (f.merges_len) ER_TRY(er_text_check(f.merges, f.merges_len, f.path[MERGES]));
     else er_warn("%s: is empty: no two characters are merged", f.path[MERGES]);
     er_digest_add(digest, f.merges, f.merges_len);

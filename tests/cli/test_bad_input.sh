@@ -91,7 +91,7 @@ expect 0 "warning: T/good.yaml: key 'context_lengths' is not known and has no ef
 rm -rf "$T/out" "$T/cache"
 
 # ---- facts ----
-expect 66 "errata: T/nofacts.jsonl: No such file or directory" \
+expect 66 "errata: T/nofacts.jsonl: no such file" \
     "$errata" edit --model "$model" --facts "$T/nofacts.jsonl" --out "$T/out" "${quick[@]}"
 bad() { # name, line: a file of one good fact and one bad line
     { head -n 1 "$facts"; printf '%s\n' "$2"; } >"$T/$1.jsonl"
@@ -129,7 +129,7 @@ fi
 mkdir "$T/small"
 if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=4m tmpfs "$T/small" 2>/dev/null; then
     mounted+=("$T/small")
-    expect 74 "errata: T/small/out.partial-N/model.safetensors: write at byte 3764224: no space left on device" "$errata" edit --model "$model" --facts "$facts" --out "$T/small/out" "${quick[@]}"
+    expect 74 "errata: T/small/out.partial-N/model.safetensors: write at byte 4194304: no space left on device" "$errata" edit --model "$model" --facts "$facts" --out "$T/small/out" "${quick[@]}"
     [ -z "$(ls -A "$T/small")" ] || { echo "FAILED: a full disk keeps $(ls -A "$T/small")"; failed=$((failed + 1)); }
 else
     echo "skipped: a small file system cannot be mounted here"
