@@ -242,14 +242,14 @@ MODELS = {
                    "transformers_version": "4.38.0"},
         "dtype": torch.float16, "z": 0,
     },
-    # v5, as the 12B model: parallel with one norm, a LayerNorm of its own for every q and k head; 4 of 16 by omission; two shards.
+    # v5, as the 12B model: parallel with one norm, a LayerNorm of its own for every q and k head; 4 of 16 by omission.
     "stablelm_normed": {
         "config": {"model_type": "stablelm", "architectures": ["StableLmForCausalLM"], "hidden_act": "silu", "layer_norm_eps": 1e-4,
                    "max_position_embeddings": 48, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
                    "num_key_value_heads": 2, "intermediate_size": 23, "vocab_size": 100, "qk_layernorm": True,
                    "use_parallel_residual": True, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
                    "tie_word_embeddings": True, "dtype": "bfloat16", "transformers_version": "5.0.0"},
-        "dtype": torch.bfloat16, "z": 1, "shards": 2,
+        "dtype": torch.bfloat16, "z": 1,
     },
     # v4, tied, all four multipliers.
     "granite_tied": {

@@ -122,6 +122,7 @@ static er_status read_switches(er_arch *a, const cJSON *config, const char *name
     a->head_norm = f->norm;
     a->embed_scale = a->residual_scale = a->logit_scale = 1;
     a->attention_bias = f->default_attention_bias;
+    if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(config, "tie_word_embeddings"))) a->tied_head = false;
     ER_TRY(er_json_get_bool(&a->tied_head, config, "tie_word_embeddings", name));
     ER_TRY(er_json_get_bool(&a->attention_bias, config, "attention_bias", name));
     ER_TRY(er_json_get_bool(&a->mlp_bias, config, "mlp_bias", name));
@@ -149,6 +150,24 @@ static er_status read_eos(er_arch *a, const cJSON *config, const char *name) {
     // Ids outside the embedding occur in real configurations (-1, or GPT-2's 50256 kept in a small copy); no
     // such token exists.
     if (v >= 0 && v < (double)a->vocab && v == floor(v)) a->eos = (int32_t)v;
+    return ER_OK;
+}
+
+static bool same_scalar(const cJSON *x, const cJSON *y) {
+    return cJSON_IsArray(x) || cJSON_IsObject(x) || cJSON_Compare(x, y, true);
+}
+
+// A text model that was taken out of a wrapper may keep the wrapper's word for it. What transformers reads is
+// the outer value, but not everywhere, so both must be the same.
+static er_status refuse_contradictions(const cJSON *config, const char *name) {
+    const cJSON *inner = cJSON_GetObjectItemCaseSensitive(config, "text_config");
+    if (!cJSON_IsObject(inner)) return ER_OK;
+    for (const cJSON *e = inner->child; e; e = e->next) {
+        const cJSON *outer = cJSON_GetObjectItemCaseSensitive(config, e->string);
+        if (outer && !same_scalar(outer, e))
+            return er_fail(
+                ER_EFORMAT, "%s: %.60s is one thing at the top and another in text_config", name, e->string);
+    }
     return ER_OK;
 }
 
@@ -225,11 +244,12 @@ er_status er_arch_parse(er_arch *out, const char *json, size_t len, const char *
     er_status rc = ER_OK;
     cJSON *config = NULL;
     er_arch a = {0};
-    ER_TRY(er_json_parse(&config, json, len, name));
+    ER_TRY(er_json_parse_python(&config, json, len, name));
     if (!cJSON_IsObject(config)) ER_FAIL(ER_EFORMAT, "%s: not an object", name);
     ER_TRY(choose_family(&a, config, name));
     assert(a.row);
     ER_TRY(refuse_features(config, name));
+    ER_TRY(refuse_contradictions(config, name));
     ER_TRY(read_sizes(&a, config, name));
     ER_TRY(read_switches(&a, config, name));
     ER_TRY(read_eos(&a, config, name));

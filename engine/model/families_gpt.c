@@ -50,63 +50,63 @@ out:
     return rc;
 }
 
+// Appends a kind of attention to `n` layers; those that are local go to a->windowed.
+static er_status add_kind(er_arch *a, size_t *n, const cJSON *k, const char *name) {
+    const char *kind = cJSON_IsString(k) ? k->valuestring : "";
+    bool local = !strcmp(kind, "local");
+    if (!local && strcmp(kind, "global") != 0)
+        return er_fail(
+            ER_EUNSUPPORTED, "%s: attention '%.40s' of layer %zu is not global or local", name, kind, *n);
+    if (local && *n < a->layers) er_layer_put(&a->windowed, *n);
+    ++*n;
+    return ER_OK;
+}
+
 // [[["global", "local"], 12], ...]: kinds of attention, and how often their sequence repeats.
-static er_status read_kinds(er_arch *a, const cJSON *types, const char *name) {
+static er_status read_types(er_arch *a, size_t *n, const cJSON *types, const char *name) {
     er_status rc = ER_OK;
-    size_t n = 0;
     if (!cJSON_IsArray(types)) ER_FAIL(ER_EFORMAT, "%s: attention_types is not a list", name);
     for (const cJSON *t = types->child; t; t = t->next) {
         const cJSON *kinds = cJSON_GetArrayItem(t, 0), *times = cJSON_GetArrayItem(t, 1);
         double count = cJSON_IsNumber(times) ? times->valuedouble : -1;
         if (!cJSON_IsArray(kinds) || !kinds->child || !(count >= 0 && count <= ER_MAX_LAYERS))
             ER_FAIL(ER_EFORMAT, "%s: attention_types: not a list of kinds and a number", name);
-        for (size_t i = 0; i < (size_t)count; i++)
-            for (const cJSON *k = kinds->child; k; k = k->next, n++) {
-                const char *kind = cJSON_IsString(k) ? k->valuestring : "";
-                bool local = !strcmp(kind, "local");
-                if (!local && strcmp(kind, "global") != 0)
-                    ER_FAIL(
-                        ER_EUNSUPPORTED, "%s: attention_types: '%.40s' is not global or local", name, kind);
-                if (local && n < a->layers) er_layer_put(&a->windowed, n);
-            }
+        for (size_t i = 0; i < (size_t)count && *n <= a->layers; i++)
+            for (const cJSON *k = kinds->child; k; k = k->next) ER_TRY(add_kind(a, n, k, name));
     }
-    if (n != a->layers)
-        ER_FAIL(ER_EFORMAT, "%s: attention_types is for %zu layers of %zu", name, n, a->layers);
 out:
     return rc;
 }
 
-// attention_layers is attention_types written out; both versions of transformers let it win, so it may but
-// agree.
-static er_status check_written_out(const er_arch *a, const cJSON *list, const char *name) {
+// attention_layers is attention_types written out, and wins where both stand, in transformers 4 as in 5.
+static er_status read_kinds(er_arch *a, const cJSON *config, const char *name) {
+    er_status rc = ER_OK;
+    const cJSON *types = cJSON_GetObjectItemCaseSensitive(config, "attention_types"),
+                *list = cJSON_GetObjectItemCaseSensitive(config, "attention_layers");
+    const char *from = "attention_types";
     size_t n = 0;
-    if (!list || cJSON_IsNull(list)) return ER_OK;
-    for (const cJSON *k = list->child; k; k = k->next, n++)
-        if (!cJSON_IsString(k) || n >= a->layers ||
-            strcmp(k->valuestring, er_layer_in(&a->windowed, n) ? "local" : "global") != 0)
-            return er_fail(
-                ER_EFORMAT, "%s: attention_layers and attention_types disagree about layer %zu", name, n);
-    if (n == a->layers) return ER_OK;
-    return er_fail(ER_EFORMAT, "%s: attention_layers lists %zu layers of %zu", name, n, a->layers);
+    if (list && !cJSON_IsNull(list)) {
+        from = "attention_layers";
+        for (const cJSON *k = list->child; k; k = k->next) ER_TRY(add_kind(a, &n, k, name));
+    } else if (types && !cJSON_IsNull(types)) ER_TRY(read_types(a, &n, types, name));
+    else
+        for (; n < 24; n++)  // the class's own: 12 times global, local
+            if (n % 2 && n < a->layers) er_layer_put(&a->windowed, n);
+    if (n != a->layers) ER_FAIL(ER_EFORMAT, "%s: %s is not for %zu layers", name, from, a->layers);
+out:
+    return rc;
 }
 
-// Scores are not scaled, and every other layer looks back window_size tokens.
+// Scores are not scaled, and local layers look back window_size tokens.
 static er_status check_gpt_neo(const cJSON *config, const char *name, er_arch *a) {
     er_status rc = ER_OK;
-    const cJSON *types = cJSON_GetObjectItemCaseSensitive(config, "attention_types");
     uint64_t window = 256;
+    bool some = false;
     a->attention_scale = 1;
     ER_TRY(er_json_get_u64(&window, config, "window_size", name));
     if (!window) ER_FAIL(ER_EFORMAT, "%s: window_size is 0", name);
-    if (types && !cJSON_IsNull(types)) ER_TRY(read_kinds(a, types, name));
-    else if (a->layers != 24)
-        ER_FAIL(
-            ER_EFORMAT, "%s: attention_types is missing, which is for 24 layers, not %zu", name, a->layers);
-    else
-        for (size_t l = 1; l < a->layers; l += 2) er_layer_put(&a->windowed, l);
-    ER_TRY(check_written_out(a, cJSON_GetObjectItemCaseSensitive(config, "attention_layers"), name));
+    ER_TRY(read_kinds(a, config, name));
     if (window >= a->positions) a->windowed = (er_layer_set){{0}};  // as long as any row may be
-    bool some = false;
     for (size_t l = 0; l < a->layers; l++) some |= er_layer_in(&a->windowed, l);
     a->window = some ? (size_t)window : 0;
 out:
