@@ -107,7 +107,8 @@ static void refusals(void **state) {
         const char *words;
     } cases[] = {
         {"{\"model_type\":\"abacus\"}", ER_EUNSUPPORTED,
-            "model_type 'abacus' is not known; supported: gpt2, gptj, gpt_neox, opt, gpt_neo, phi, falcon, llama, "
+            "model_type 'abacus' is not known; supported: gpt2, gptj, gpt_neox, opt, gpt_neo, phi, falcon, "
+            "llama, "
             "mistral, qwen2, qwen3, phi3, smollm3, granite, gemma, olmo, stablelm, starcoder2"},
         {"{\"model_type\":\"qwen\",\"auto_map\":{\"AutoModelForCausalLM\":\"modeling_qwen.QWenLMHeadModel\"}"
          "}",
@@ -165,8 +166,10 @@ static void refusals(void **state) {
         {"{" MISTRAL ",\"sliding_window\":32,\"layer_types\":[\"full_attention\"]}", ER_EFORMAT,
             "layer_types lists 1 layers of 2"},
         {"{" MISTRAL ",\"sliding_window\":9,\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
-            ER_EUNSUPPORTED, "layer_types says 'full_attention' of layer 0, sliding_window and what goes with it in a mistral say "
-                               "'sliding_attention'"},
+            ER_EUNSUPPORTED,
+            "layer_types says 'full_attention' of layer 0, sliding_window and what goes with it in a mistral "
+            "say "
+            "'sliding_attention'"},
         {"{" LLAMA ",\"layer_types\":[\"full_attention\",\"chunked_attention\"]}", ER_EUNSUPPORTED,
             "'chunked_attention' in layer 1"},
         {"{" LLAMA ",\"layer_types\":[\"full_attention\"]}", ER_EFORMAT, "layer_types lists 1 layers of 2"},

@@ -1,8 +1,8 @@
 // The golden models with products of bf16: logits within 1e-2 of Hugging Face's in fp32. Rounding to bf16
 // moves a number by 2^-9 of itself at most. Three do not stay within: phi3_longrope, whose scaled queries and
-// keys make a sharp softmax, granite_biased, whose scores are not divided at all, and smollm3_every_fourth, the
-// deepest. Hugging Face with weights and inputs of its linear layers rounded the same way is off by 1.05e-2,
-// 1.07e-2 and 1.06e-2 there (and by 1.70e-2 on the first when all is bf16).
+// keys make a sharp softmax, granite_biased, whose scores are not divided at all, and smollm3_every_fourth,
+// the deepest. Hugging Face with weights and inputs of its linear layers rounded the same way is off
+// by 1.05e-2, 1.07e-2 and 1.06e-2 there (and by 1.70e-2 on the first when all is bf16).
 #include "tests/model/golden.h"
 
 #define BOUND 1e-2

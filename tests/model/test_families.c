@@ -34,7 +34,9 @@ static void switches(void **state) {
     OK(parse(&a, "{\"model_type\":\"qwen3\",\"intermediate_size\":96,\"num_key_value_heads\":2," BODY "}"));
     assert_true(a.head_norms);
     assert_int_equal(a.head_dim, 128);
-    OK(parse(&a, "{\"model_type\":\"qwen3\",\"intermediate_size\":96,\"num_key_value_heads\":2,\"head_dim\":null," BODY "}"));
+    OK(parse(&a,
+        "{\"model_type\":\"qwen3\",\"intermediate_size\":96,\"num_key_value_heads\":2,\"head_dim\":null," BODY
+        "}"));
     assert_int_equal(a.head_dim, 16);
     // Code of the checkpoint's own is ignored where its class is the built-in one.
     OK(parse(&a, "{" PHI3 ",\"auto_map\":{\"AutoModelForCausalLM\":\"modeling_phi3.Phi3ForCausalLM\"}}"));
