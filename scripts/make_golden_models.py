@@ -390,6 +390,23 @@ MODELS = {
                    "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "dtype": "float32", "transformers_version": "5.0.0"},
         "dtype": torch.float32, "z": 1, "shards": 2,
     },
+    # v4: parallel with one norm that has no bias, interleaved pairs turn, logits scaled by omission, tied by omission.
+    "cohere_tied": {
+        "config": {"model_type": "cohere", "architectures": ["CohereForCausalLM"], "hidden_act": "silu", "layer_norm_eps": 1e-5,
+                   "max_position_embeddings": 64, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+                   "num_key_value_heads": 2, "intermediate_size": 33, "vocab_size": 101, "use_qk_norm": False, "rope_theta": 1000.0,
+                   "bos_token_id": 5, "eos_token_id": 6, "pad_token_id": 0, "torch_dtype": "float16", "transformers_version": "4.39.0"},
+        "dtype": torch.float16, "z": 0,
+    },
+    # v5: biases, a head of its own, two shards.
+    "cohere_biased": {
+        "config": {"model_type": "cohere", "architectures": ["CohereForCausalLM"], "hidden_act": "silu", "layer_norm_eps": 1e-4,
+                   "max_position_embeddings": 64, "hidden_size": 20, "num_hidden_layers": 3, "num_attention_heads": 2,
+                   "intermediate_size": 29, "vocab_size": 100, "attention_bias": True, "logit_scale": 0.7,
+                   "tie_word_embeddings": False, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+                   "bos_token_id": 5, "eos_token_id": 6, "pad_token_id": 0, "dtype": "float32", "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 2,
+    },
 }
 
 

@@ -112,16 +112,32 @@ out:
     return rc;
 }
 
+static er_status check_cohere(const cJSON *config, const char *name, er_arch *a) {
+    er_status rc = ER_OK;
+    bool normed = false;
+    double logits = 0.0625;
+    ER_TRY(er_json_get_bool(&normed, config, "use_qk_norm", name));
+    if (normed)
+        ER_FAIL(ER_EUNSUPPORTED,
+            "%s: use_qk_norm (as in Command R+): the norms of all heads are stored as one matrix, which is "
+            "not "
+            "read here",
+            name);
+    ER_TRY(read_multiplier(&logits, config, "logit_scale", name));
+    a->logit_scale = (float)logits;
+out:
+    return rc;
+}
+
 // What the relatives call alike.
 #define LLAMA_NAMES(name, ...)                                                                               \
     .type = name, .classes = {__VA_ARGS__}, .prefix = {"model.", ""}, .layers = {{"num_hidden_layers"}},     \
     .hidden = {{"hidden_size"}}, .heads = {{"num_attention_heads"}}, .kv_heads = {{"num_key_value_heads"}},  \
     .inner = {{"intermediate_size"}}, .positions = {{"max_position_embeddings"}}, .act = {{"hidden_act"}},   \
-    .rope = ER_ROPE_HALF, .embed = "embed_tokens", .final_norm = "norm", .head = {"lm_head"},                \
-    .layer = "layers"
+    .embed = "embed_tokens", .final_norm = "norm", .head = {"lm_head"}, .layer = "layers"
 #define LLAMA_LIKE(name, ...)                                                                                \
     LLAMA_NAMES(name, __VA_ARGS__), .head_dim = {{"head_dim"}}, .eps = {{"rms_norm_eps"}},                   \
-                                    .norm = ER_RMS_NORM, .gated = true
+                                    .norm = ER_RMS_NORM, .gated = true, .rope = ER_ROPE_HALF
 #define LLAMA_NORMS                                                                                          \
     [SLOT_NORM1] = {"input_layernorm", BIAS_NEVER}, [SLOT_NORM2] = {"post_attention_layernorm", BIAS_NEVER}
 #define LLAMA_GATED(bias)                                                                                    \
@@ -233,6 +249,7 @@ const er_family er_llama_families[] = {
     },
     {
         LLAMA_NAMES("olmo", "OlmoForCausalLM", "OlmoModel"),
+        .rope = ER_ROPE_HALF,
         .head_dim = {{"head_dim"}},
         SIZES(32, 4096, 32, 50304, 2048, 11008),
         .default_act = "silu",
@@ -247,6 +264,7 @@ const er_family er_llama_families[] = {
     },
     {
         LLAMA_NAMES("stablelm", "StableLmForCausalLM", "StableLmModel"),
+        .rope = ER_ROPE_HALF,
         SIZES(32, 2560, 32, 50304, 4096, 6912),
         .eps = {{"layer_norm_eps"}},
         .default_kv_heads = 32,
@@ -267,6 +285,7 @@ const er_family er_llama_families[] = {
     },
     {
         LLAMA_NAMES("starcoder2", "Starcoder2ForCausalLM", "Starcoder2Model"),
+        .rope = ER_ROPE_HALF,
         .head_dim = {{"head_dim"}},
         SIZES(30, 3072, 24, 49152, 4096, 12288),
         .eps = {{"norm_epsilon"}},
@@ -285,6 +304,25 @@ const er_family er_llama_families[] = {
             [SLOT_UP] = {"mlp.c_fc", BIAS_MLP},
             [SLOT_DOWN] = {"mlp.c_proj", BIAS_MLP}},
         .check = check_starcoder2,
+    },
+    {
+        LLAMA_NAMES("cohere", "CohereForCausalLM", "CohereModel"),
+        .rope = ER_ROPE_PAIRS,
+        .head_dim = {{"head_dim"}},
+        SIZES(40, 8192, 64, 256000, 8192, 22528),
+        .eps = {{"layer_norm_eps"}},
+        .default_act = "silu",
+        .default_eps = 1e-5,
+        .norm = ER_LAYER_NORM,
+        .gated = true,
+        .parallel_residual = true,
+        .default_rope_base = 10000,
+        .default_tied = true,
+        .slot = {[SLOT_NORM1] = {"input_layernorm", BIAS_NEVER},
+            LLAMA_GATED(BIAS_NEVER),
+            LLAMA_QKV(BIAS_ATTENTION),
+            [SLOT_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
+        .check = check_cohere,
     },
 };
 const size_t er_llama_family_rows = sizeof er_llama_families / sizeof er_llama_families[0];

@@ -264,6 +264,16 @@ CHECKPOINTS = {
         "odd": "v5, f32, untied, biased, heads 20 wide instead of 16, gelu by its first name, BOS, 2 shards",
         "config": gated("gemma", hidden_act="gelu", hidden_size=64, num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=4,
                         head_dim=20, intermediate_size=256, attention_bias=True, tie_word_embeddings=False) | V5 | rope()},
+    "cohere_tied": {
+        "tokenizer": "smollm2", "pad": 27, "dtype": F16, "layers": "0-1", "bf16": True,
+        "odd": "v4, f16, tied, parallel with one norm, interleaved pairs turn, logits / 2, grouped by 2, 27 rows of padding",
+        "config": gated("cohere", hidden_size=64, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+                        intermediate_size=256, logit_scale=0.5, use_qk_norm=False, rope_theta=1000.0, pad_token_id=0,
+                        torch_dtype="float16") | V4},
+    "cohere_biased": {
+        "tokenizer": "smollm2", "pad": 0, "dtype": F32, "layers": "1-2", "shards": 2, "odd": "v5, f32, untied, biased, 2 shards",
+        "config": gated("cohere", hidden_size=80, num_hidden_layers=5, num_attention_heads=5, intermediate_size=320,
+                        attention_bias=True, logit_scale=0.7, tie_word_embeddings=False, pad_token_id=0) | V5 | rope()},
 }
 
 

@@ -15,7 +15,7 @@ static const char *const models[] = {"gpt2_prefixed", "gpt2_bare_f16", "llama_gq
     "smollm3_window", "stablelm_biased", "stablelm_normed", "granite_tied", "granite_biased", "gpt_neo_f16",
     "gpt_neo_sharded", "phi_f16", "phi_normed", "falcon_multi_query", "falcon_grouped", "falcon_one_norm",
     "falcon_sequential", "starcoder2_window", "starcoder2_unbiased", "olmo_plain", "olmo_clipped",
-    "gemma_head_alone", "gemma_biased"};
+    "gemma_head_alone", "gemma_biased", "cohere_tied", "cohere_biased"};
 enum { MODELS = sizeof models / sizeof models[0] };
 
 static er_device *golden_dev;

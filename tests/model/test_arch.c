@@ -109,7 +109,7 @@ static void refusals(void **state) {
         {"{\"model_type\":\"abacus\"}", ER_EUNSUPPORTED,
             "model_type 'abacus' is not known; supported: gpt2, gptj, gpt_neox, opt, gpt_neo, phi, falcon, "
             "llama, "
-            "mistral, qwen2, qwen3, phi3, smollm3, granite, gemma, olmo, stablelm, starcoder2"},
+            "mistral, qwen2, qwen3, phi3, smollm3, granite, gemma, olmo, stablelm, starcoder2, cohere"},
         {"{\"model_type\":\"qwen\",\"auto_map\":{\"AutoModelForCausalLM\":\"modeling_qwen.QWenLMHeadModel\"}"
          "}",
             ER_EUNSUPPORTED,

@@ -72,6 +72,11 @@ static void multipliers(void **state) {
     NEAR(a.norm_eps, 1e-5, 1e-12);  // whatever the file says
     OK(parse(&a, "{" OF("olmo") ",\"clip_qkv\":null}"));
     NEAR(a.clip_qkv, 0, 0);
+    OK(parse(&a, "{" OF("cohere") ",\"logit_scale\":0.5}"));
+    NEAR(a.logit_scale, 0.5, 0);
+    OK(parse(&a, "{" OF("cohere") "}"));
+    NEAR(a.logit_scale, 0.0625, 0);
+    assert_int_equal(a.rope.style, ER_ROPE_PAIRS);
 }
 
 static void parts(void **state) {
@@ -146,6 +151,7 @@ static void refusals(void **state) {
         {"{" OF("phi") ",\"head_dim\":8,\"qk_layernorm\":true}", ER_EUNSUPPORTED,
             "qk_layernorm with head_dim 8"},
         {"{" GPTJ ",\"rotary_dim\":null}", ER_EUNSUPPORTED, "rotary_dim is null"},
+        {"{" OF("cohere") ",\"use_qk_norm\":true}", ER_EUNSUPPORTED, "use_qk_norm (as in Command R+)"},
         {"{\"model_type\":\"bloom\"}", ER_EUNSUPPORTED, "penalty that grows with distance (alibi)"},
         {"{\"model_type\":\"mpt\"}", ER_EUNSUPPORTED, "alibi"},
         {"{\"model_type\":\"cohere2\"}", ER_EUNSUPPORTED, "a pattern of its own"},

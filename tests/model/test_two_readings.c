@@ -146,6 +146,7 @@ static void absent_keys(void **state) {
         {"falcon", 32, 4544, 71, 1, 64, 18176, 65024, 2048, 1e-5, 10000, ER_GELU_ERF, true},
         {"starcoder2", 30, 3072, 24, 2, 128, 12288, 49152, 4096, 1e-5, 10000, ER_GELU_NEW, true},
         {"olmo", 32, 4096, 32, 32, 128, 11008, 50304, 2048, 1e-5, 10000, ER_SILU, false},
+        {"cohere", 40, 8192, 64, 64, 128, 22528, 256000, 8192, 1e-5, 10000, ER_SILU, true},
         {"gemma", 28, 3072, 16, 16, 256, 24576, 256000, 8192, 1e-6, 10000, ER_GELU_NEW, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
