@@ -249,10 +249,10 @@ CHECKPOINTS = {
         "config": gated("olmo", hidden_size=64, num_hidden_layers=4, num_attention_heads=4, intermediate_size=256, clip_qkv=None,
                         tie_word_embeddings=False, rope_theta=1000.0, torch_dtype="float16") | V4},
     "olmo_clipped": {
-        "tokenizer": "neox", "pad": 0, "dtype": F32, "layers": "1-2", "shards": 2,
-        "odd": "v5, f32, tied, norms without weights, q, k and v clipped to 0.5, biased, grouped by 2, 2 shards",
-        "config": gated("olmo", hidden_size=64, num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=2,
-                        intermediate_size=256, clip_qkv=0.5, attention_bias=True, tie_word_embeddings=True) | V5 | rope()},
+        "tokenizer": "neox", "pad": 0, "dtype": F32, "layers": "0-1", "shards": 2,
+        "odd": "v5, f32, tied, norms without weights, q, k and v clipped to 1, biased, grouped by 2, 2 shards",
+        "config": gated("olmo", hidden_size=80, num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=2,
+                        intermediate_size=320, clip_qkv=1.0, attention_bias=True, tie_word_embeddings=True) | V5 | rope()},
     "gemma_head_alone": {
         "tokenizer": "llama2", "pad": 23, "dtype": BF16, "layers": "0-1", "head_alone": True, "bf16": True,
         "odd": "v4, bf16, tied embedding stored as the head alone, one key-value head, heads 24 wide instead of 16, BOS, 23 rows of padding",
