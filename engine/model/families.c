@@ -7,6 +7,8 @@
 static const er_family *row(size_t i) {
     if (i < er_gpt_family_rows) return &er_gpt_families[i];
     i -= er_gpt_family_rows;
+    if (i < er_falcon_family_rows) return &er_falcon_families[i];
+    i -= er_falcon_family_rows;
     return i < er_llama_family_rows ? &er_llama_families[i] : NULL;
 }
 

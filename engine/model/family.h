@@ -1,6 +1,6 @@
 // The table of model families: what config.json calls things, what the tensors are called, which switches the
-// block takes. Rows are data (families_gpt.c, families_llama.c); the code that reads them is arch.c (config.json)
-// and places.c (tensors).
+// block takes. Rows are data (families_*.c); the code that reads them is arch.c (config.json) and places.c
+// (tensors).
 #ifndef ER_FAMILY_H
 #define ER_FAMILY_H
 #include "engine/model.h"
@@ -44,7 +44,8 @@ typedef struct er_config_key {
     const char *name[ER_MAX_ALIASES];  // any of them; two with different values are an error
 } er_config_key;
 
-// Who looks back `sliding_window` tokens only: no layer, every layer, the upper ones, or those without rotation.
+// Who looks back `sliding_window` tokens only: no layer, every layer, the upper ones, or those that do not
+// rotate.
 typedef enum er_window_rule { WINDOW_NONE, WINDOW_ALL, WINDOW_UPPER, WINDOW_UNROTATED } er_window_rule;
 
 typedef struct er_family {
@@ -87,10 +88,10 @@ typedef struct er_family {
 
 // Layers, hidden size, heads, vocabulary, positions and inner width where config.json says nothing of them.
 #define SIZES(l, h, n, v, p, i)                                                                              \
-    .default_layers = l, .default_hidden = h, .default_heads = n, .default_vocab = v, .default_positions = p, \
-    .default_inner = i
-extern const er_family er_gpt_families[], er_llama_families[];
-extern const size_t er_gpt_family_rows, er_llama_family_rows;
+    .default_layers = l, .default_hidden = h, .default_heads = n, .default_vocab = v,                        \
+    .default_positions = p, .default_inner = i
+extern const er_family er_gpt_families[], er_falcon_families[], er_llama_families[];
+extern const size_t er_gpt_family_rows, er_falcon_family_rows, er_llama_family_rows;
 
 const er_family *er_family_find(const char *type);  // NULL when there is no such row
 // Why `type` is refused although errata knows of it, or NULL.
@@ -110,7 +111,8 @@ er_status er_window_read(er_arch *a, const cJSON *config, const char *name);
 // Where everything lies in the checkpoint, verified: names, shapes, types. Borrowed from the checkpoint.
 typedef struct er_block_places {
     const er_tensor *weight[SLOT_COUNT], *bias[SLOT_COUNT];
-    const er_tensor **head_norm;  // [heads + kv_heads] with head_norm_each, then in place of SLOT_Q_NORM and SLOT_K_NORM
+    // [heads + kv_heads] with head_norm_each, then in place of SLOT_Q_NORM and SLOT_K_NORM.
+    const er_tensor **head_norm;
 } er_block_places;
 typedef struct er_places {
     const char *prefix;

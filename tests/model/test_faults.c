@@ -214,6 +214,8 @@ static void one_block(void **state) {
     assert_int_equal(calls_of_block("llama_gqa", true), 11 + 9);
     // Head norms: a copy and 2 norms forward; those and a rotation again on the way back, and 2 gradients.
     assert_int_equal(calls_of_block("qwen3_gqa", false), 12 + 3 + 9 + 4 + 2);
+    // Clipping: a copy and one more forward; those and a rotation again, and its gradient.
+    assert_int_equal(calls_of_block("olmo_clipped", false), 12 + 2 + 9 + 3 + 1);
 }
 
 int main(void) {
