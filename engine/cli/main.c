@@ -127,6 +127,7 @@ static int run(size_t command, int argc, char **argv) {
         (void)fprintf(stderr, "errata: stdout: %s\n", strerror(errno));
         code = 74;
     }
+    er_signals_finish();
     return code;
 }
 
@@ -145,6 +146,7 @@ int main(int argc, char **argv) {
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) {
+            er_signals_block();  // before the exec too: a signal then waits for the new program
             wait_politely(argv);
             return run(i, argc, argv);
         }

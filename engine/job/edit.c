@@ -1,5 +1,4 @@
 // er_edit: the stages in order, and what is released whatever happens.
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -13,10 +12,10 @@ double er_job_clock(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-// For tests: ERRATA_DEBUG_STOP=<stage> sends this process a SIGTERM as the stage begins.
+// For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins.
 static void debug_stop(const char *stage) {
     const char *wanted = getenv("ERRATA_DEBUG_STOP");
-    if (wanted && !strcmp(wanted, stage)) (void)raise(SIGTERM);
+    if (wanted && !strcmp(wanted, stage)) er_stop_request();
 }
 
 static void job_free(er_job *j) {
