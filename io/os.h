@@ -11,7 +11,8 @@ const char *er_errno_text(int e);  // "no space left on device"; valid until the
 // Opens a regular file for reading, symlinks followed, never blocking on a fifo. ENOENT when missing, EFORMAT
 // when not regular.
 er_status er_open_regular(int *fd, uint64_t *size, const char *path);
-// All n bytes or an error: a file that ends early (it shrank after it was opened) is EIO.
+// Reading and copying ask for a stop between pieces (io/signals.h); writing does not, so that what was
+// computed is kept. All n bytes or an error: a file that ends early (it shrank after it was opened) is EIO.
 er_status er_pread_all(int fd, void *dst, size_t n, uint64_t offset, const char *path);
 er_status er_write_all(int fd, const void *src, size_t n, const char *path);
 er_status er_pwrite_all(int fd, const void *src, size_t n, uint64_t offset, const char *path);

@@ -10,6 +10,7 @@
 #include "io/file.h"
 #include "io/os.h"
 #include "io/partial.h"
+#include "io/signals.h"
 #include "io/unfinished.h"
 
 #define MANIFEST "errata-manifest.json"
@@ -217,6 +218,7 @@ static er_status fsync_all(const char *dir) {
         if (lstat(path, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", path, er_errno_text(errno));
         if (S_ISDIR(st.st_mode)) ER_TRY(fsync_all(path));
         else if (S_ISREG(st.st_mode)) ER_TRY(er_fsync_path(path));
+        ER_TRY(er_stop_check("the output is not on the disk"));
     }
     ER_TRY(er_fsync_path(dir));
 out:

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "io/log.h"
@@ -21,6 +22,18 @@ static _Atomic(int) thread_of;  // process whose thread takes the signals
 void er_stop_request(void) { atomic_store(&stop, 1); }
 void er_stop_clear(void) { atomic_store(&stop, 0); }
 bool er_stop_requested(void) { return atomic_load(&stop) != 0; }
+
+er_status er_stop_check(const char *what) {
+    return er_stop_requested() ? er_fail(ER_EINTERRUPTED, "%s", what) : ER_OK;
+}
+
+er_status er_interrupted_in(er_status rc, const char *stage, const char *said) {
+    static const char named[] = "interrupted in ";
+    char words[512];
+    if (rc != ER_EINTERRUPTED || (!said && strncmp(er_last_error(), named, sizeof named - 1) == 0)) return rc;
+    (void)snprintf(words, sizeof words, "%s", said ? said : er_last_error());
+    return er_fail(rc, "%s%s: %s", named, stage, words);
+}
 
 static const struct {
     int number;

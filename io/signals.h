@@ -3,12 +3,19 @@
 #ifndef ER_SIGNALS_H
 #define ER_SIGNALS_H
 #include <stdbool.h>
+#include "io/status.h"
 
 // From any thread, and from a signal handler. Meant for every job of the process, also for one that is begun
 // later, until er_stop_clear().
 void er_stop_request(void);
 void er_stop_clear(void);
 bool er_stop_requested(void);
+
+// For whoever does the work, about once a second of it: EINTERRUPTED, in the words of `what`, once a stop was
+// asked for. In front of them the stage is named, "interrupted in values: ...", by er_interrupted_in(), which
+// leaves every other status and what is named already alone; `said` instead of the words so far, or NULL.
+er_status er_stop_check(const char *what);
+er_status er_interrupted_in(er_status rc, const char *stage, const char *said);
 
 // ---- for the main() of a program only: a library never touches handlers or masks of its host ----
 

@@ -6,6 +6,7 @@
 #include "engine/cli/cli.h"
 #include "engine/evaluate.h"
 #include "engine/report.h"
+#include "io/signals.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -105,6 +106,7 @@ static er_status write_out(eval *e) {
         .layer = layers,
         .n_layers = n,
         .settings = cJSON_GetObjectItemCaseSensitive(e->manifest, "hparams")};
+    ER_TRY(er_stop_check("nothing is written"));  // the manifest may not have been read for that reason
     ER_TRY(er_eval_json(&json, e->before, e->after, e->details));
     if (!(text = cJSON_Print(json))) ER_FAIL(ER_ENOMEM, "metrics");
     if (e->c.json) (void)puts(text);
@@ -200,5 +202,5 @@ int er_cmd_eval(int argc, char **argv) {
     if (!e.model) return er_cli_usage("eval", "--model is needed");
     if (!e.facts_path) return er_cli_usage("eval", "--facts is needed");
     er_status rc = run(&e);
-    return rc == ER_OK ? 0 : er_cli_fail(rc);
+    return rc == ER_OK ? 0 : er_cli_fail(er_interrupted_in(rc, "eval", NULL));
 }

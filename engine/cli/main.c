@@ -23,7 +23,8 @@ static const struct {
 };
 
 int er_cli_fail(er_status rc) {
-    (void)fprintf(stderr, "errata: %s\n", er_last_error());
+    const char *next = rc == ER_EINTERRUPTED ? "; run it again to go on" : "";
+    (void)fprintf(stderr, "errata: %s%s\n", er_last_error(), next);
     if (er_log_get_level() >= ER_LOG_DEBUG)
         (void)fprintf(stderr, "errata: raised at %s\n", er_last_error_place());
     return er_exit_code(rc);

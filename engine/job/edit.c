@@ -38,16 +38,16 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     er_status rc = ER_OK;
     er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_job_clock()};
     if (!j.report) return er_fail(ER_ENOMEM, "report");
-    ER_TRY(er_job_prepare(&j));
+    ER_TRY(er_interrupted_in(er_job_prepare(&j), "prepare", NULL));
     er_job_print_plan(&j);
     ER_TRY(er_job_plan_memory(&j));
     if (!options->check_only) {
         debug_stop("covary");
-        ER_TRY(er_job_covary(&j));
+        ER_TRY(er_interrupted_in(er_job_covary(&j), "covary", NULL));
         debug_stop("values");
-        ER_TRY(er_job_values(&j));
+        ER_TRY(er_interrupted_in(er_job_values(&j), "values", NULL));
         debug_stop("solve");
-        ER_TRY(er_job_solve(&j));
+        ER_TRY(er_interrupted_in(er_job_solve(&j), "solve", NULL));
         debug_stop("write");
         ER_TRY(er_job_write(&j));
     } else {

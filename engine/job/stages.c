@@ -102,6 +102,7 @@ er_status er_job_write(er_job *j) {
     const er_hparams *h = &j->report->hparams;
     er_edited_tensor edits[ER_MAX_EDIT_LAYERS] = {0};
     void *bytes[ER_MAX_EDIT_LAYERS] = {0};
+    char missing[512];
     double start = er_job_clock();
     ER_TRY(er_output_begin(&j->output, j->o->out, j->o->force));
     for (size_t i = 0; i < h->n_layers; i++) {
@@ -115,11 +116,12 @@ er_status er_job_write(er_job *j) {
     j->report->write_seconds = er_job_clock() - start;
     ER_TRY(er_job_manifest(j, er_output_path(j->output)));
     ER_TRY(er_output_write(j->output, "errata-manifest.json", j->report->json, strlen(j->report->json)));
-    if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "interrupted in write: %s is not made", j->o->out);
+    ER_TRY(er_stop_check(""));
     ER_TRY(er_output_commit(j->output));
     j->report->write_seconds = er_job_clock() - start;
     er_info("written     %s", j->o->out);
 out:
     for (size_t i = 0; i < h->n_layers; i++) free(bytes[i]);
-    return rc;
+    (void)snprintf(missing, sizeof missing, "%s is not made", j->o->out);
+    return er_interrupted_in(rc, "write", missing);
 }
