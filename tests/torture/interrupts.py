@@ -128,7 +128,7 @@ class Run:
     def judge(self, code, numbers, aware, out, err):
         killed = signal.SIGKILL in numbers
         kind = "+".join(n.name for n in numbers)
-        self.outcomes.append(f"{self.job[2]} {kind} {'before main' if code < 0 and not aware else code}")
+        self.outcomes.append(f"{self.job[2]} {kind} {'before main' if code < 0 and not (aware or killed) else code}")
         allowed = {0, 75} | ({-signal.SIGKILL} if killed else set())
         if not aware:
             allowed |= {-n for n in numbers}
@@ -206,6 +206,8 @@ def main():
     parser.add_argument("--commands", default="edit,cov,eval,ask")
     parser.add_argument("--kill", action="store_true")
     a = parser.parse_args()
+    for number in SIGNALS:  # one that is ignored here, as in a script's background job, would stay ignored there
+        signal.signal(number, signal.SIG_DFL)
     commands = a.commands.split(",")
     top = tempfile.mkdtemp(prefix="errata-torture-")
     references, outcomes, faults = {}, collections.Counter(), []
