@@ -205,7 +205,7 @@ def main():
     parser.add_argument("errata")
     parser.add_argument("root")
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=0, help="begin no further run after that many")
+    parser.add_argument("--seconds", type=float, default=0, help="begin no further run after that many, once each command had one")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--commands", default="edit,cov,eval,ask")
     parser.add_argument("--kill", action="store_true")
@@ -217,7 +217,7 @@ def main():
     references, outcomes, faults = {}, collections.Counter(), []
     slowest, begin, n = 0.0, time.monotonic(), 0
     print(f"seed {a.seed}, {a.runs} runs, {'kills' if a.kill else 'interrupts'}", flush=True)
-    while n < a.runs and not (a.seconds and time.monotonic() - begin > a.seconds):
+    while n < a.runs and not (a.seconds and n >= len(commands) and time.monotonic() - begin > a.seconds):
         plan, command = plan_of(a.seed, n, a.kill), commands[n % len(commands)]
         threads = random.Random(f"{a.seed} {command}").choice([1, 2])
         job = (os.path.abspath(a.errata), os.path.abspath(a.root), command, threads)
