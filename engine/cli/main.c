@@ -26,7 +26,8 @@ static er_warnings *warnings;
 const er_warnings *er_cli_warnings(void) { return warnings; }
 
 int er_cli_fail(er_status rc) {
-    (void)fprintf(stderr, "errata: %s\n", er_last_error());
+    const char *next = rc == ER_EINTERRUPTED ? "; run it again to go on" : "";
+    (void)fprintf(stderr, "errata: %s%s\n", er_last_error(), next);
     if (er_log_get_level() >= ER_LOG_DEBUG)
         (void)fprintf(stderr, "errata: raised at %s\n", er_last_error_place());
     return er_exit_code(rc);
@@ -132,6 +133,7 @@ static int run(size_t command, int argc, char **argv) {
         (void)fprintf(stderr, "errata: stdout: %s\n", strerror(errno));
         code = 74;
     }
+    er_signals_finish();
     er_warnings_end(warnings);
     return code;
 }
@@ -151,6 +153,7 @@ int main(int argc, char **argv) {
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) {
+            er_signals_block();  // before the exec too: a signal then waits for the new program
             wait_politely(argv);
             return run(i, argc, argv);
         }

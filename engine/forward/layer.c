@@ -3,6 +3,7 @@
 //     sequential   x_mid = x + A(n1 x)         y = x_mid + W_down M(n2 x_mid)
 //     parallel     x_mid = x + A(n1 x)         y = x_mid + W_down M(n2 x)        (n2 may be n1)
 #include "engine/forward.h"
+#include "io/signals.h"
 
 #define OPS(r) ((r)->model->dev->op)
 #define AT(r) (r)->model->dev, (r)->stream
@@ -147,6 +148,7 @@ er_status er_run_embed(er_run *r, float *x) {
 
 er_status er_run_layer_to_key(er_run *r, size_t layer, float *x, er_tape *tape) {
     er_status rc = ER_OK;
+    ER_TRY(er_stop_check("stopped between two layers"));  // a batch of a large model takes a CPU a minute
     ER_TRY(check_layer(r, layer));
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
@@ -230,6 +232,7 @@ out:
 
 er_status er_run_layer_backward(er_run *r, size_t layer, float *dx, const er_tape *tape) {
     er_status rc = ER_OK;
+    ER_TRY(er_stop_check("stopped between two layers"));
     ER_TRY(check_layer(r, layer));
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
