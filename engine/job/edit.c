@@ -1,4 +1,5 @@
 // er_edit: the stages in order, and what is released whatever happens.
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,10 +13,13 @@ double er_job_clock(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-// For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins.
+// For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins; ERRATA_DEBUG_SIGNAL=<stage> raises SIGUSR2
+// there, for a handler of the test.
 static void debug_stop(const char *stage) {
     const char *wanted = getenv("ERRATA_DEBUG_STOP");
     if (wanted && !strcmp(wanted, stage)) er_stop_request();
+    wanted = getenv("ERRATA_DEBUG_SIGNAL");
+    if (wanted && !strcmp(wanted, stage)) (void)raise(SIGUSR2);
 }
 
 // A model that changed is found out as a stage begins, not hours later when it is to be copied.

@@ -282,7 +282,7 @@ static void test_stopped(void **state) {
     er_stop_request();
     for (int sampled = 0; sampled < 2; sampled++) {
         if (sampled) o.n_corpus = 0;
-        FAILS(er_covary(c, model[0], layers, 1, &o, NULL), ER_EINTERRUPTED, "is not read to its end");
+        FAILS(er_covary(c, model[0], layers, 1, &o, NULL), ER_EINTERRUPTED, "stopped while it was read");
         assert_null(c[0]);
     }
     DIR *d = opendir(cache);
