@@ -17,6 +17,12 @@
 // The output is an ordinary Hugging Face checkpoint plus errata-manifest.json; it appears whole or not at
 // all. Nothing is written to the model's own folder. Target values are kept in the cache as they are found,
 // so the same call after an interruption goes on.
+//
+// To stop a job, call er_stop_request() (io/signals.h, included here) from any thread or from a signal handler:
+// er_edit() returns EINTERRUPTED within about a second of work, and er_stop_clear() makes the next call possible. The
+// library sets no handlers and no masks that outlast its calls, but for one thing: where the host has not called
+// er_signals_block(), the OpenMP workers that it computes on keep all signals blocked that can be. Handlers of the
+// host never run inside oneDNN's GEMM, which would not survive it.
 #ifndef ERRATA_H
 #define ERRATA_H
 #include "engine/estimate.h"
@@ -24,14 +30,16 @@
 #include "engine/editors/apply.h"
 #include "engine/values.h"
 #include "io/facts.h"
+#include "io/signals.h"
 
 #define ERRATA_VERSION "0.1.0"
 
 typedef struct er_edit_options {
     const char *model;  // Hugging Face folder
-    const char *facts;  // JSON Lines or one of the published formats
+    const char *facts;  // JSON Lines or one of the published formats; a pipe, or "-" for standard input
     const char *out;    // folder to make
     bool force;         // replace `out` when it exists
+    bool copy_all;      // files that hold unedited weights travel along too
     bool strict;        // a rejected fact refuses the job
     bool check_only;    // errata check: everything up to the plan; nothing is computed or written
     size_t limit;       // first records only; 0: all
@@ -42,6 +50,7 @@ typedef struct er_edit_options {
     const char *layers;       // "3-8" or "3,4,5", or NULL
     double lambda;            // 0: as the preset says
     size_t steps;             // 0: likewise
+    const char *space;        // between prompt and target: "auto", "always", "never"; NULL: as the profile has it
     const char *templates;    // JSON array of context templates, or NULL
     unsigned long long seed;  // 0: 1
 

@@ -21,7 +21,7 @@ void er_kv_free(er_kv *kv);
 size_t er_kv_bytes(const er_arch *a, size_t layers, size_t capacity);  // of the device, that er_kv_create takes
 
 // What backward needs of one layer's forward; [dev], sized for max_tokens.
-// With head norms `qkv` is what the projection gave: norm and rotation are done again on the way back.
+// Where heads are normed or clipped, `qkv` is what the projection gave: that and rotation are done again on the way back.
 typedef struct er_tape {
     float *x_in, *stats1, *qkv, *attn, *lse, *x_mid, *stats2, *u;
 } er_tape;

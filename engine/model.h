@@ -9,6 +9,16 @@
 #include "kernels/device.h"
 
 #define ER_MAX_ROPE_PAIRS 256
+#define ER_MAX_LAYERS 4096
+#define ER_MAX_SLOTS 13  // linear maps and norms of a block: er_slot of engine/model/family.h
+
+// Layers, by number.
+typedef struct er_layer_set {
+    uint64_t bits[ER_MAX_LAYERS / 64];
+} er_layer_set;
+static inline bool er_layer_in(const er_layer_set *s, size_t layer) { return s->bits[layer / 64] >> layer % 64 & 1; }
+static inline void er_layer_put(er_layer_set *s, size_t layer) { s->bits[layer / 64] |= (uint64_t)1 << layer % 64; }
+
 typedef struct er_rope_config {
     er_rope_style style;
     size_t dims;           // rotary dimensions of each head
@@ -28,12 +38,22 @@ typedef struct er_arch {
     float norm_eps;
     er_act_kind act;
     bool gated, parallel_residual, learned_positions, tied_head;
-    bool head_norms;                // RMS norm of every q and k head, before rotation
+    const char *module[ER_MAX_SLOTS];  // the row's names of the block's parts, NULL for those this model lacks
+    bool head_norms;                // norm of every q and k head, before rotation
+    er_norm_kind head_norm;
+    bool head_norm_each;            // every head has weights of its own; else all share one vector
+    float clip_qkv;                 // q, k and v are clipped to -clip_qkv .. clip_qkv; 0: not
     int32_t position_offset;
     float attention_scale;
     bool scale_by_layer;            // layer l divides it by l + 1
-    size_t window, window_from;     // layers from window_from on see that many tokens back; window 0: all see all a row may have
+    size_t window;                  // layers of `windowed` see that many tokens back; 0: all see all a row may have
+    er_layer_set windowed, unrotated;  // unrotated: layers without rotary positions
     er_rope_config rope;
+    float embed_scale;              // multiplies the rows of the embedding
+    // Every branch is multiplied by it before it joins the stream. The stream is held divided by it instead: then W k joins it as it
+    // is, an added weight means what it says, and states are those of other implementations divided by this. 1 for all but Granite.
+    float residual_scale;
+    float logit_scale;              // multiplies the logits
     bool attention_bias, mlp_bias;  // of config.json; only families that make biases optional look at them
     int32_t eos;                    // eos_token_id (the first of a list), -1 when absent
     const struct er_family *row;    // of the table in engine/model/families.c
@@ -43,7 +63,8 @@ typedef struct er_block {  // weights of one layer; [dev]. Absent ones are NULL
     float *norm1_w, *norm1_b, *norm2_w, *norm2_b;  // no norm2: the MLP reads norm1's output (parallel residual only)
     er_weight *qkv;         // [(heads + 2 kv_heads) * head_dim, hidden]: q, k, v rows fused at load
     float *qkv_b;
-    float *q_norm_w, *k_norm_w;  // [head_dim]
+    float *q_norm_w, *q_norm_b;  // [heads, head_dim]
+    float *k_norm_w, *k_norm_b;  // [kv_heads, head_dim]
     er_weight *out;         // [hidden, heads * head_dim]
     float *out_b;
     er_weight *up;          // [inner, hidden], or gate | up fused [2 inner, hidden] when gated
@@ -57,6 +78,7 @@ typedef struct er_block {  // weights of one layer; [dev]. Absent ones are NULL
 typedef struct er_model {
     er_arch arch;
     er_device *dev;            // borrowed
+    er_folder *folder;         // owned; NULL when the options gave one
     er_checkpoint *checkpoint; // owned
     er_tokenizer *tokenizer;   // owned
     er_block *block;           // [layers]; of a check_only model only down_tensor and down_name are set
@@ -73,15 +95,25 @@ typedef struct er_model_options {
     const size_t *editable;  // layers whose `down` will be edited
     size_t n_editable;
     bool check_only;         // read and verify config, tensors and tokenizer; load no weights (the device may be NULL)
+    bool digest;             // digest the weights as they are loaded: er_checkpoint_digest then costs no second reading
+    er_folder *folder;       // the model's folder, open already; borrowed, it outlives the model. NULL: opened here
 } er_model_options;
 
+// config.json, weights and tokenizer are of one moment: EIO when the folder changed while it was loaded.
 // EUNSUPPORTED names the family or feature and the reason; EFORMAT names the tensor whose shape or type is off.
 er_status er_model_open(er_model **out, er_device *dev, const char *dir, const er_model_options *options);
 // The same without the tokenizer, which stays NULL: config.json and tensors alone. `options` may be NULL.
 er_status er_model_load(er_model **out, er_device *dev, const char *dir, const er_model_options *options);
 void er_model_free(er_model *m);
 er_status er_arch_read(er_arch *out, const char *config_path);  // config.json alone
+er_status er_arch_read_in(er_arch *out, er_folder *folder);     // of a folder that is open
 er_status er_arch_parse(er_arch *out, const char *json, size_t len, const char *name);  // its text
+// The edited module as the peers' settings say it, "model.layers.{}.mlp.down_proj"; needs a->row.
+void er_arch_down_module(char *out, size_t size, const er_arch *a);
+// Does `module`, with "{}" for the number, name that one (`down`), or else a layer of this architecture or a part of one?
+bool er_arch_has_module(const er_arch *a, const char *module, bool down);
+// EFORMAT names folder and token when the embedding has no row for one of them; needs the tokenizer.
+er_status er_model_check_tokens(const er_model *m, const int32_t *token, size_t n);
 // Rotary cosines and sines as er_device_ops.rope reads them: table [positions, rope.dims].
 void er_rope_table(float *table, const er_rope_config *rope, size_t positions);
 // Positions that a row may have: all of them, of rotary ones at most 32,768, and the original context under longrope.

@@ -6,6 +6,8 @@
 #include "engine/cli/cli.h"
 #include "engine/covary.h"
 #include "engine/job/paths.h"
+#include "io/log.h"
+#include "io/signals.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -106,18 +108,24 @@ static er_status collect(cov *c) {
     er_device *dev = NULL;
     er_model *m = NULL;
     er_arch arch;
-    char *config = NULL, *cache = NULL;
+    char *cache = NULL;
+    er_folder *folder = NULL;
     er_moment **moments = NULL;
     er_covary_report r = {0};
-    er_model_options mo = {0};
+    er_model_options mo = {.digest = true};
     ER_TRY(er_cache_dir(&cache, c->cache));
     c->o.cache_dir = cache;
-    if (!(config = er_path_join(c->model, "config.json"))) ER_FAIL(ER_ENOMEM, "a path");
-    if (!er_dir_exists(c->model)) ER_FAIL(ER_ENOENT, "%s: no such folder", c->model);
-    ER_TRY(er_arch_read(&arch, config));
+    ER_TRY(er_corpus_check(c->o.corpus, c->o.n_corpus));
+    ER_TRY(er_folder_open(&folder, c->model));
+    mo.folder = folder;
+    ER_TRY(er_arch_read_in(&arch, folder));
     ER_TRY(er_hparams_resolve(&c->h, &arch, "default"));
     if (c->layers) ER_TRY(er_hparams_set_layers(&c->h, c->layers));
     ER_TRY(er_hparams_check(&c->h, &arch));
+    if (c->o.tokens && c->o.tokens < arch.inner)
+        er_warn("%zu tokens for statistics of keys %zu wide: fewer tokens than that give a matrix without an "
+                "inverse (%zu are usual)",
+            c->o.tokens, arch.inner, 10 * arch.inner);
     ER_TRY(er_device_open(&dev, &c->c.device));
     ER_TRY(er_model_open(&m, dev, c->model, &mo));
     if (!(moments = calloc(c->h.n_layers, sizeof *moments))) ER_FAIL(ER_ENOMEM, "moments");
@@ -141,7 +149,7 @@ out:
     free(moments);
     er_model_free(m);
     er_device_close(dev);
-    free(config);
+    er_folder_free(folder);
     free(cache);
     return rc;
 }
@@ -166,6 +174,6 @@ int er_cmd_cov(int argc, char **argv) {
     if (!c.model) return er_cli_usage("cov", "--model is needed");
     if ((c.o.n_corpus > 0) + c.sample + (c.import != NULL) != 1)
         return er_cli_usage("cov", "one of --corpus, --sample and --import is needed");
-    er_status rc = collect(&c);
+    er_status rc = er_interrupted_in(collect(&c), "cov", NULL);
     return rc == ER_OK ? 0 : er_cli_fail(rc);
 }

@@ -26,7 +26,8 @@ static er_warnings *warnings;
 const er_warnings *er_cli_warnings(void) { return warnings; }
 
 int er_cli_fail(er_status rc) {
-    (void)fprintf(stderr, "errata: %s\n", er_last_error());
+    const char *next = rc == ER_EINTERRUPTED ? "; run it again to go on" : "";
+    (void)fprintf(stderr, "errata: %s%s\n", er_last_error(), next);
     if (er_log_get_level() >= ER_LOG_DEBUG)
         (void)fprintf(stderr, "errata: raised at %s\n", er_last_error_place());
     return er_exit_code(rc);
@@ -110,7 +111,8 @@ static void help(FILE *to) {
     (void)fprintf(to,
         "\nerrata COMMAND --help lists a command's options.\n"
         "exit codes: 0 done, 1 failed, 2 usage, 65 bad input, 66 missing input, 69 no device,\n"
-        "            70 numerical refusal, 73 output in the way or not to be made, 74 input/output error,\n"
+        "            70 numerical refusal, 73 output in the way or not to be made, 74 input/output error\n"
+        "            or an input that changed during the job,\n"
         "            75 interrupted (run it again to go on), 78 bad configuration\n");
 }
 
@@ -131,6 +133,7 @@ static int run(size_t command, int argc, char **argv) {
         (void)fprintf(stderr, "errata: stdout: %s\n", strerror(errno));
         code = 74;
     }
+    er_signals_finish();
     er_warnings_end(warnings);
     return code;
 }
@@ -150,6 +153,7 @@ int main(int argc, char **argv) {
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) {
+            er_signals_block();  // before the exec too: a signal then waits for the new program
             wait_politely(argv);
             return run(i, argc, argv);
         }

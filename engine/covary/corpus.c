@@ -1,7 +1,9 @@
 // A corpus as rows of tokens.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "engine/covary.h"
+#include "engine/covary/corpus.h"
 #include "engine/covary/documents.h"
 #include "engine/generate/batch.h"
 #include "io/log.h"
@@ -32,13 +34,16 @@ static void open_row(er_packer *p) {
 // A paragraph goes to the row in hand if it fits there whole, else to a new row; one longer than a row is
 // cut.
 static er_status add_paragraph(er_packer *p, const char *text, size_t len) {
-    er_status rc = er_tokenizer_encode_lossy(p->model->tokenizer, &p->tokens, text, len, false);
+    er_status rc = er_stop_check("the text is not encoded yet");
+    if (rc != ER_OK) return rc;
+    rc = er_tokenizer_encode_lossy(p->model->tokenizer, &p->tokens, text, len, false);
     size_t n = p->tokens.count;
     if (rc == ER_OK && p->filled && p->filled + n > p->row_tokens) rc = close_row(p);
     for (size_t i = 0; rc == ER_OK && i < n; i++) {
         open_row(p);
         p->row[p->filled++] = p->tokens.at[i].id;
-        if (p->filled == p->row_tokens) rc = close_row(p);
+        rc = er_model_check_tokens(p->model, &p->tokens.at[i].id, 1);
+        if (rc == ER_OK && p->filled == p->row_tokens) rc = close_row(p);
     }
     return rc;
 }
@@ -54,8 +59,21 @@ static er_status add_document(er_packer *p, const char *text, size_t len) {
     return rc == ER_OK ? close_row(p) : rc;
 }
 
+// A refusal of what stands in a text names the text too.
+static er_status in_text(er_status rc, const char *const *paths, size_t n_paths) {
+    char said[640];
+    if (rc != ER_EFORMAT && rc != ER_EUNSUPPORTED) return rc;
+    (void)snprintf(said, sizeof said, "%s", er_last_error());
+    return er_fail(rc, "%s%s: %s", paths[0], n_paths > 1 ? " or others" : "", said);
+}
+
 er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *const *paths, size_t n_paths,
     size_t tokens, size_t row_tokens, uint64_t seed) {
+    return er_corpus_rows_of(out, m, paths, NULL, n_paths, tokens, row_tokens, seed);
+}
+
+er_status er_corpus_rows_of(er_token_rows **out, const er_model *m, const char *const *paths,
+    char (*digest)[65], size_t n_paths, size_t tokens, size_t row_tokens, uint64_t seed) {
     er_status rc = ER_OK;
     er_documents *docs = NULL;
     char *text = NULL;
@@ -67,18 +85,16 @@ er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *con
     ER_TRY(er_token_rows_new(&p.rows));
     // About a row of text per document: English runs at four bytes a token.
     ER_TRY(er_documents_read(&docs, paths, n_paths, 4 * row_tokens, seed));
+    for (size_t f = 0; digest && f < n_paths; f++) ER_TRY(er_documents_check(docs, f, digest[f]));
     for (size_t i = 0; i < er_documents_count(docs) && p.rows->tokens < tokens; i++) {
         size_t len = 0;
         ER_TRY(er_documents_text(&text, &len, docs, i));
-        ER_TRY(add_document(&p, text, len));
+        ER_TRY(in_text(add_document(&p, text, len), paths, n_paths));
         free(text);
         text = NULL;
     }
     er_token_rows_cut(p.rows, tokens);
     if (p.rows->tokens == 0) ER_FAIL(ER_EFORMAT, "%s: no text in it", paths[0]);
-    if (p.rows->tokens < tokens)
-        er_warn("%s%s: %zu tokens, the budget is %zu", paths[0], n_paths > 1 ? " and others" : "",
-            p.rows->tokens, tokens);
     *out = p.rows, p.rows = NULL;
 out:
     free(text);

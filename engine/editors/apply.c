@@ -110,12 +110,15 @@ out:
     return rc;
 }
 
-// A numerical refusal names its layer.
-static er_status at_layer(er_status rc, size_t layer) {
+// A numerical refusal names its layer, what the statistics rest on, and what may help.
+static er_status at_layer(er_status rc, size_t layer, const er_moment *c) {
     char why[512];
+    bool few = c->count < 10 * c->dim;
     if (rc != ER_ENUMERIC) return rc;
     (void)snprintf(why, sizeof why, "%s", er_last_error());
-    return er_fail(rc, "layer %zu: %s", layer, why);
+    return er_fail(rc, "layer %zu: %s; its statistics are of %llu tokens for keys of %zu: %s may help", layer,
+        why, (unsigned long long)c->count, c->dim,
+        few ? "more tokens (--covariance-tokens, --covariance-text)" : "a larger lambda (--lambda)");
 }
 
 // The keys of earlier edits join A, and this edit's join them.
@@ -180,9 +183,9 @@ static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
     ER_TRY(join_history(s, index));
     rc = solve_site(&e, s, r);
     if (parked && rc == ER_OK) rc = er_moment_park(d, c);  // the next one wants its place
-    ER_TRY(at_layer(rc, r->layer));
+    ER_TRY(at_layer(rc, r->layer, c));
     if (s->a->observer) ER_TRY(observe(s, r->layer));
-    ER_TRY(d->op->weight_add(d, NULL, e.site->weight, n->rk, &change));
+    ER_TRY(at_layer(d->op->weight_add(d, NULL, e.site->weight, n->rk, &change), r->layer, c));
     r->w_norm = change.weight, r->dw_norm = change.change;
     r->rounding_loss = change.change > 0 ? change.lost / change.change : 0;
 out:
@@ -290,7 +293,7 @@ er_status er_apply_edits(er_apply_report *out, er_model *m, const er_apply *a) {
     out->flops = s.pass ? er_hidden_pass_flops(s.pass) : 0;
     out->seconds = er_clock() - from;
     destroy(&s);
-    return rc;
+    return er_interrupted_in(rc, "solve", "nothing is written");
 }
 
 // ---- before it begins ----

@@ -1,6 +1,7 @@
 // Perplexity of a held-out text: what an edit did to everything it was not about.
 #include "engine/evaluate/parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include "io/log.h"
 
@@ -22,9 +23,14 @@ static er_status encode_text(text *t, const er_model *m, const er_eval_options *
     t->bos = er_tokenizer_bos(m->tokenizer);
     ER_TRY(er_tokenizer_encode_lossy(m->tokenizer, &tokens, o->drift_text, bytes, false));
     t->count = tokens.count < wanted ? tokens.count : wanted;
-    if (t->count == 0) ER_FAIL(ER_EFORMAT, "the drift text has no tokens");
+    if (t->count == 0) ER_FAIL(ER_EFORMAT, "the held-out text has no tokens");
     if (!(t->token = malloc(t->count * sizeof *t->token))) ER_FAIL(ER_ENOMEM, "%zu tokens", t->count);
     for (size_t i = 0; i < t->count; i++) t->token[i] = tokens.at[i].id;
+    if ((rc = er_model_check_tokens(m, t->token, t->count)) != ER_OK) {
+        char said[640];
+        (void)snprintf(said, sizeof said, "%s", er_last_error());
+        ER_FAIL(rc, "the held-out text: %s", said);
+    }
 out:
     er_tokens_free(&tokens);
     return rc;
@@ -99,8 +105,7 @@ er_status er_drift_measure(er_drift *out, er_model *m, const er_eval_options *o)
         if (p.tokens + n + extra > most) ER_TRY(pack_run(&p, s, &sum));
         pack_window(&p, &t, at, n);
         er_progress_update(progress, at, NULL);
-        if (er_stop_requested())
-            ER_FAIL(ER_EINTERRUPTED, "drift stopped after %zu of %zu tokens", at, t.count);
+        ER_TRY(er_stop_check(""));
     }
     ER_TRY(pack_run(&p, s, &sum));
     er_progress_update(progress, t.count, NULL);
@@ -112,5 +117,5 @@ out:
     free(p.token);
     free(p.nll);
     free(t.token);
-    return rc;
+    return rc == ER_EINTERRUPTED ? er_fail(rc, "stopped in the drift text") : rc;
 }

@@ -10,14 +10,20 @@ static void text(cJSON *o, const char *key, const char *v) {
     if (v) (void)cJSON_AddStringToObject(o, key, v);
 }
 
-// What this output descends from, when the model was an output of errata itself.
-static er_status add_parent(cJSON *model, const er_job *j) {
-    char hex[65], *path = er_path_join(j->o->model, "errata-manifest.json");
-    if (!path) return er_fail(ER_ENOMEM, "a path");
+er_status er_job_parent(er_job *j) {
     er_status rc = ER_OK;
-    if (er_file_exists(path) && (rc = er_file_digest(hex, path)) == ER_OK)
-        text(model, "parent_manifest_sha256", hex);
-    free(path);
+    er_digest *d = NULL;
+    const char *bytes = NULL;
+    size_t len = 0;
+    bool there = false;
+    ER_TRY(er_folder_has(&there, j->folder, ER_MANIFEST));
+    if (!there) goto out;
+    ER_TRY(er_folder_read(&bytes, &len, j->folder, ER_MANIFEST, (size_t)1 << 30));
+    ER_TRY(er_digest_new(&d));
+    er_digest_add(d, bytes, len);
+    er_digest_hex(d, j->parent_digest);
+out:
+    er_digest_free(d);
     return rc;
 }
 
@@ -57,9 +63,24 @@ static void add_facts(cJSON *root, const er_job *j) {
 }
 
 // How the texts were cut into tokens.
+// How many facts get which seam between prompt and target; see er_seam.
+static void add_seams(cJSON *p, const size_t seam[ER_SEAM_KINDS]) {
+    static const char *const names[ER_SEAM_KINDS] = {[ER_SEAM_SPACE] = "space",
+        [ER_SEAM_BLANK] = "white_space_of_the_prompt",
+        [ER_SEAM_SCRIPT] = "script_without",
+        [ER_SEAM_OPEN] = "opening_sign",
+        [ER_SEAM_TARGET] = "target_attaches",
+        [ER_SEAM_OWN] = "white_space_of_the_target",
+        [ER_SEAM_ASKED] = "none_as_asked"};
+    cJSON *s = cJSON_AddObjectToObject(p, "seams");
+    for (size_t i = 0; i < ER_SEAM_KINDS; i++) number(s, names[i], (double)seam[i]);
+}
+
 static void add_prompts(cJSON *root, const er_job *j) {
     cJSON *p = cJSON_AddObjectToObject(root, "prompts");
     number(p, "rows", (double)j->units->n_rows);
+    text(p, "space", er_space_name(j->report->hparams.space));
+    add_seams(p, j->units->seam);
     number(p, "targets_encoded_apart", (double)j->units->n_target_alone);
     number(p, "subject_ends_read_otherwise_when_cut", (double)j->units->n_prefix_differs);
 }
@@ -104,24 +125,13 @@ static void add_stages(cJSON *root, const er_job *j) {
     number(w, "seconds", r->write_seconds);
 }
 
-static er_status add_files(cJSON *root, const er_job *j, const char *out_path) {
-    er_status rc = ER_OK;
-    char *path = NULL;
+static void add_files(cJSON *root, const er_job *j) {
     cJSON *files = cJSON_AddObjectToObject(root, "output_sha256");
-    for (size_t i = 0; i < er_checkpoint_shards(j->m->checkpoint); i++) {
-        char hex[65];
-        const char *name = er_checkpoint_shard_name(j->m->checkpoint, i);
-        free(path);
-        if (!(path = er_path_join(out_path, name))) ER_FAIL(ER_ENOMEM, "a path");
-        ER_TRY(er_file_digest(hex, path));
-        text(files, name, hex);
-    }
-out:
-    free(path);
-    return rc;
+    for (size_t i = 0; i < er_checkpoint_shards(j->m->checkpoint); i++)
+        text(files, er_checkpoint_shard_name(j->m->checkpoint, i), j->shard_digest[i]);
 }
 
-er_status er_job_manifest(er_job *j, const char *out_path) {
+er_status er_job_manifest(er_job *j, bool written) {
     er_status rc = ER_OK;
     cJSON *root = cJSON_CreateObject(), *model = NULL, *templates = NULL;
     if (!root) ER_FAIL(ER_ENOMEM, "manifest");
@@ -131,7 +141,7 @@ er_status er_job_manifest(er_job *j, const char *out_path) {
     text(model, "family", j->arch.family);
     if (j->report->model_digest[0]) text(model, "sha256", j->report->model_digest);
     text(model, "tokenizer_sha256", er_tokenizer_digest(j->m->tokenizer));
-    ER_TRY(add_parent(model, j));
+    if (j->parent_digest[0]) text(model, "parent_manifest_sha256", j->parent_digest);
     add_run(root, j);
     text(root, "device", j->report->device);
     text(root, "precision", er_precision_name(j->dev->precision));
@@ -141,9 +151,9 @@ er_status er_job_manifest(er_job *j, const char *out_path) {
         (void)cJSON_AddItemToArray(templates, cJSON_CreateString(j->templates->text[i]));
     add_facts(root, j);
     add_prompts(root, j);
-    if (out_path) {
+    if (written) {
         add_stages(root, j);
-        ER_TRY(add_files(root, j, out_path));
+        add_files(root, j);
     }
     ER_TRY(er_warnings_add_json(j->warnings, root));
     free(j->report->json);

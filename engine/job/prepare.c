@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/covary.h"
 #include "engine/job/job.h"
 #include "engine/job/paths.h"
 #include "io/log.h"
@@ -17,12 +18,14 @@ static er_status resolve_hparams(er_job *j) {
     if (o->layers) ER_TRY(er_hparams_set_layers(h, o->layers));
     if (o->lambda > 0) {
         h->lambda = o->lambda;
+        er_hparams_mark(h, "mom2_update_weight", ER_FROM_FLAG);
         h->trace_ratio = 0;
         h->lambda_guessed = false;
     }
-    if (o->steps) h->steps = o->steps;
+    if (o->steps) h->steps = o->steps, er_hparams_mark(h, "v_num_grad_steps", ER_FROM_FLAG);
     if (o->seed) h->seed = o->seed;
-    if (o->cov_tokens) h->cov_tokens = o->cov_tokens;
+    if (o->space) ER_TRY(er_space_parse(&h->space, o->space));
+    if (o->cov_tokens) h->cov_tokens = o->cov_tokens, er_hparams_mark(h, "cov_tokens", ER_FROM_FLAG);
     if (!h->cov_tokens) h->cov_tokens = 10 * j->arch.inner;
     ER_TRY(er_hparams_check(h, &j->arch));
 out:
@@ -36,18 +39,18 @@ static er_status read_facts(er_job *j) {
 
 static er_status open_model(er_job *j) {
     er_status rc = ER_OK;
-    char *config = NULL;
-    if (!er_dir_exists(j->o->model)) ER_FAIL(ER_ENOENT, "%s: no such folder", j->o->model);
-    if (!(config = er_path_join(j->o->model, "config.json"))) ER_FAIL(ER_ENOMEM, "a path");
-    ER_TRY(er_arch_read(&j->arch, config));
+    ER_TRY(er_folder_open(&j->folder, j->o->model));
+    ER_TRY(er_job_parent(j));
+    ER_TRY(er_arch_read_in(&j->arch, j->folder));
     ER_TRY(resolve_hparams(j));
     ER_TRY(er_device_open(&j->dev, &j->o->device));
     er_model_options mo = {.editable = j->report->hparams.layers,
         .n_editable = j->report->hparams.n_layers,
-        .check_only = j->o->check_only};
+        .check_only = j->o->check_only,
+        .digest = true,
+        .folder = j->folder};
     ER_TRY(er_model_open(&j->m, j->dev, j->o->model, &mo));
 out:
-    free(config);
     return rc;
 }
 
@@ -57,6 +60,7 @@ static er_status build_units(er_job *j) {
     if (j->o->templates) {
         ER_TRY(er_templates_read(&j->templates, j->o->templates));
         h->n_prefixes = j->templates->count;
+        er_hparams_mark(h, "n_prefixes", ER_FROM_FLAG);
     } else {
         ER_TRY(er_templates_builtin(&j->templates, h->n_prefixes));
     }
@@ -64,14 +68,14 @@ static er_status build_units(er_job *j) {
     for (size_t i = 0; i < j->facts->n_rejects; i++) {
         const er_reject *r = &j->facts->rejects[i];
         const char *what = j->facts->is_lines ? "line" : "record";
-        if (j->o->strict) ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->o->facts, what, r->line, r->reason);
+        if (j->o->strict) ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->facts->path, what, r->line, r->reason);
         if (i < 20 || j->o->check_only)
-            er_warn("%s: %s %zu skipped: %s", j->o->facts, what, r->line, r->reason);
+            er_warn("%s: %s %zu skipped: %s", j->facts->path, what, r->line, r->reason);
         else if (i == 20)
-            er_warn("%s: %zu more records skipped; the manifest lists them", j->o->facts,
+            er_warn("%s: %zu more records skipped; the manifest lists them", j->facts->path,
                 j->facts->n_rejects - i);
     }
-    if (!j->units->count) ER_FAIL(ER_EFORMAT, "%s: no usable fact", j->o->facts);
+    if (!j->units->count) ER_FAIL(ER_EFORMAT, "%s: no usable fact", j->facts->path);
     j->report->facts = j->facts->count;
     j->report->rejected = j->facts->n_rejects;
     j->report->duplicates = j->facts->n_duplicates;
@@ -93,12 +97,12 @@ er_status er_job_prepare(er_job *j) {
         if (!j->o->out) ER_FAIL(ER_EARG, "--out is needed");
         ER_TRY(er_output_check(j->o->out, j->o->force, j->o->model));
     }
-    for (size_t i = 0; i < j->o->n_text; i++)
-        if (!er_file_exists(j->o->text[i])) ER_FAIL(ER_ENOENT, "%s: no such file", j->o->text[i]);
+    ER_TRY(er_corpus_check(j->o->text, j->o->n_text));
     ER_TRY(er_cache_dir(&j->cache, j->o->cache));
     ER_TRY(read_facts(j));
     ER_TRY(open_model(j));
     ER_TRY(build_units(j));
+    ER_TRY(er_job_check_tokens(j));
     (void)snprintf(j->report->device, sizeof j->report->device, "%s", j->dev->name);
     j->report->weight_bytes = j->o->check_only ? stored_bytes(j->m->checkpoint) : j->m->weight_bytes;
 out:

@@ -46,6 +46,8 @@ typedef struct er_normal {  // [dev]; rows are columns of K and R: K^T [n, d_key
     size_t rank;
 } er_normal;
 
+bool er_normal_is_dual(const er_normal_shape *shape);  // the n x n system is cheaper; then P alone must have a factor
+
 // Takes the buffers; the arena owns them. Without a device it only counts.
 er_status er_normal_take(er_normal *s, er_arena *a, const er_normal_shape *shape);
 er_status er_normal_begin(er_normal *s, double spread);

@@ -12,6 +12,11 @@ bool er_normal_dual_pays(double *flops, const er_normal_shape *shape) {
     return pays;
 }
 
+bool er_normal_is_dual(const er_normal_shape *shape) {
+    double flops;
+    return !shape->summed && er_normal_dual_pays(&flops, shape);
+}
+
 // The column form's K K^T and R K^T, as the summed form has them already.
 static er_status sum_columns(er_normal *s) {
     er_status rc = ER_OK;

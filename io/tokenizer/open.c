@@ -4,6 +4,7 @@
 #include <string.h>
 #include "io/file.h"
 #include "io/json.h"
+#include "io/log.h"
 #include "io/tokenizer/internal.h"
 
 #define MAX_FILE ((size_t)1 << 28)
@@ -21,7 +22,7 @@ er_status er_config_read(er_tokenizer *t, const char *json, size_t len, bool ove
     er_status rc = ER_OK;
     cJSON *config = NULL;
     const char *eos = NULL;
-    ER_TRY(er_json_parse(&config, json, len, name));
+    ER_TRY(er_json_parse_python(&config, json, len, name));
     if (overrides) ER_TRY(er_config_template(t, config, name));
     ER_TRY(er_config_string(&eos, config, "eos_token", name));
     if (eos && (t->eos = er_vocab_find(&t->vocab, eos, strlen(eos))) < 0)
@@ -35,26 +36,32 @@ er_status er_tokenizer_configure(er_tokenizer *t, const char *json, size_t len, 
     return er_config_read(t, json, len, true, name);
 }
 
-static er_status config_from(er_tokenizer *t, const char *dir, const char *file, bool overrides) {
-    char *path = er_path_join(dir, file), *text = NULL;
-    size_t len = 0;
-    if (!path) return er_fail(ER_ENOMEM, "the path of %s", file);
+static er_status config_from(er_tokenizer *t, er_folder *folder, const char *file, bool overrides) {
     er_status rc = ER_OK;
-    if (er_file_exists(path)) {
-        rc = er_file_read(&text, &len, path, MAX_FILE);
-        if (rc == ER_OK) rc = er_config_read(t, text, len, overrides, path);
-    }
-    free(text);
+    char *path = er_path_join(er_folder_dir(folder), file);
+    const char *text = NULL;
+    size_t len = 0;
+    bool there = false;
+    if (!path) return er_fail(ER_ENOMEM, "the path of %s", file);
+    ER_TRY(er_folder_has(&there, folder, file));
+    if (!there) goto out;
+    ER_TRY(er_folder_read(&text, &len, folder, file, MAX_FILE));
+    ER_TRY(er_config_read(t, text, len, overrides, path));
+out:
     free(path);
     return rc;
 }
 
-static er_status open_json(er_tokenizer **out, const char *path) {
-    char *text = NULL;
+static er_status open_json(er_tokenizer **out, er_folder *folder) {
+    er_status rc = ER_OK;
+    char *path = er_path_join(er_folder_dir(folder), "tokenizer.json");
+    const char *text = NULL;
     size_t len = 0;
-    er_status rc = er_file_read(&text, &len, path, MAX_FILE);
-    if (rc == ER_OK) rc = er_tokenizer_parse(out, text, len, path);
-    free(text);
+    if (!path) ER_FAIL(ER_ENOMEM, "the path of a tokenizer");
+    ER_TRY(er_folder_read(&text, &len, folder, "tokenizer.json", MAX_FILE));
+    ER_TRY(er_tokenizer_parse(out, text, len, path));
+out:
+    free(path);
     return rc;
 }
 
@@ -68,35 +75,71 @@ er_status er_tokenizer_parse_legacy(er_tokenizer **out, const char *vocab, size_
     return rc;
 }
 
-static er_status open_legacy(er_tokenizer **out, const char *dir) {
+static er_status open_legacy(er_tokenizer **out, er_folder *folder) {
     er_tokenizer *t = NULL;
     er_status rc = er_tokenizer_new(&t);
-    if (rc == ER_OK) rc = er_load_legacy(t, dir);
+    if (rc == ER_OK) rc = er_load_legacy(t, folder);
     if (rc == ER_OK) *out = t;
     else er_tokenizer_free(t);
     return rc;
 }
 
-er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
+// Bytes that UTF-8 uses and the vocabulary has no symbol for vanish from a text, as in the reference.
+static void warn_of_gaps(const er_tokenizer *t, const char *dir) {
+    unsigned lost = 0, first = 0;
+    for (unsigned b = 0; t->byte_level && b < 0xf5; b++) {
+        if (t->byte_id[b] >= 0 || b == 0xc0 || b == 0xc1) continue;
+        if (!lost++) first = b;
+    }
+    if (lost && !t->has_unk)
+        er_warn(
+            "%s: the tokenizer has no symbol for %u of 256 bytes (the first: 0x%02x): they vanish from texts",
+            dir, lost, first);
+}
+
+// What there is instead.
+static er_status no_tokenizer(const char *dir) {
+    static const char *const others[] = {"tokenizer.model", "spiece.model", "tekken.json"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *path = er_path_join(dir, others[i]);
+        bool there = path && er_file_exists(path);
+        free(path);
+        if (there)
+            return er_fail(ER_ENOENT,
+                "%s: has %s but no tokenizer.json: transformers' AutoTokenizer writes one when it saves", dir,
+                others[i]);
+    }
+    return er_fail(ER_ENOENT, "%s: no tokenizer.json, and no vocab.json", dir);
+}
+
+er_status er_tokenizer_open_in(er_tokenizer **out, er_folder *folder) {
     er_status rc = ER_OK;
     er_tokenizer *t = NULL;
-    char *json = er_path_join(model_dir, "tokenizer.json"), *vocab = er_path_join(model_dir, "vocab.json");
-    if (!json || !vocab) ER_FAIL(ER_ENOMEM, "the path of a tokenizer");
-    if (er_file_exists(json)) {
-        ER_TRY(open_json(&t, json));
-        ER_TRY(config_from(t, model_dir, "tokenizer_config.json", true));
-        if (t->eos < 0) ER_TRY(config_from(t, model_dir, "special_tokens_map.json", false));
-    } else if (er_file_exists(vocab)) {
-        ER_TRY(open_legacy(&t, model_dir));
+    bool json = false, vocab = false;
+    ER_TRY(er_folder_has(&json, folder, "tokenizer.json"));
+    if (!json) ER_TRY(er_folder_has(&vocab, folder, "vocab.json"));
+    if (json) {
+        ER_TRY(open_json(&t, folder));
+        ER_TRY(config_from(t, folder, "tokenizer_config.json", true));
+        if (t->eos < 0) ER_TRY(config_from(t, folder, "special_tokens_map.json", false));
+    } else if (vocab) {
+        ER_TRY(open_legacy(&t, folder));
     } else {
-        ER_FAIL(ER_ENOENT, "%s: no tokenizer.json, and no vocab.json", model_dir);
+        ER_TRY(no_tokenizer(er_folder_dir(folder)));
     }
+    warn_of_gaps(t, er_folder_dir(folder));
     *out = t;
     t = NULL;
 out:
-    free(json);
-    free(vocab);
     er_tokenizer_free(t);
+    return rc;
+}
+
+er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
+    er_folder *folder = NULL;
+    er_status rc = er_folder_open(&folder, model_dir);
+    if (rc == ER_OK) rc = er_tokenizer_open_in(out, folder);
+    er_folder_free(folder);
     return rc;
 }
 
