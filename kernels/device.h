@@ -202,7 +202,8 @@ struct er_device {
     char name[128];           // "cpu: <model>, 2 threads, openblas 0.3.21, onednn 2.6.3 (amx bf16)"
     er_precision precision;
     int threads;
-    size_t memory_limit;      // bytes the job may take; 0: what the machine has
+    size_t memory_limit;      // bytes the job may take
+    bool memory_bound;        // CPU: it was asked for, so alloc and weights keep to it. A GPU always does
     bool runs_behind;         // ops return before they are done: a caller that needs no answer at once gains by not waiting
 };
 enum { ER_MARKS = 8 };

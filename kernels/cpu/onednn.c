@@ -24,11 +24,18 @@ er_status er_onednn_open(er_onednn **out) {
 void er_onednn_close(er_onednn *o) { free(o); }
 const char *er_onednn_name(const er_onednn *o) { return o->name; }
 
-bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
-    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
-    return o &&
-           dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', (dnnl_dim_t)m, (dnnl_dim_t)n, (dnnl_dim_t)k,
-               1.0f, a, (dnnl_dim_t)lda, b, (dnnl_dim_t)ldb, beta, out, (dnnl_dim_t)ldo) == dnnl_success;
+// A product that broke off may have added part of itself to `out`: only what was refused before it began may be left
+// to somebody else.
+er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+    const float *a, size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
+    if (!o) return ER_OK;
+    dnnl_status_t got =
+        dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', (dnnl_dim_t)m, (dnnl_dim_t)n, (dnnl_dim_t)k, 1.0f,
+            a, (dnnl_dim_t)lda, b, (dnnl_dim_t)ldb, beta, out, (dnnl_dim_t)ldo);
+    *done = got == dnnl_success;
+    if (got == dnnl_success || got == dnnl_unimplemented || got == dnnl_invalid_arguments) return ER_OK;
+    return er_fail(got == dnnl_out_of_memory ? ER_ENOMEM : ER_EDEVICE,
+        "oneDNN: a product of %zu x %zu x %zu: status %d", m, n, k, (int)got);
 }
 
 #else
@@ -41,10 +48,10 @@ const char *er_onednn_name(const er_onednn *o) {
     (void)o;
     return "";
 }
-bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
-    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
-    (void)o, (void)trans_a, (void)trans_b, (void)m, (void)n, (void)k, (void)a, (void)lda, (void)b, (void)ldb,
-        (void)beta, (void)out, (void)ldo;
-    return false;
+er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+    const float *a, size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
+    (void)done, (void)o, (void)trans_a, (void)trans_b, (void)m, (void)n, (void)k, (void)a, (void)lda, (void)b,
+        (void)ldb, (void)beta, (void)out, (void)ldo;
+    return ER_OK;
 }
 #endif
