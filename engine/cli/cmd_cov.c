@@ -113,6 +113,10 @@ static er_status collect(cov *c) {
     er_model_options mo = {0};
     ER_TRY(er_cache_dir(&cache, c->cache));
     c->o.cache_dir = cache;
+    c->o.must_keep = !c->export;
+    if (!cache && !c->export)
+        ER_FAIL(ER_EARG, "neither HOME nor XDG_CACHE_HOME names a folder to keep the statistics in: give --cache or "
+                         "--export");
     if (!(config = er_path_join(c->model, "config.json"))) ER_FAIL(ER_ENOMEM, "a path");
     if (!er_dir_exists(c->model)) ER_FAIL(ER_ENOENT, "%s: no such folder", c->model);
     ER_TRY(er_arch_read(&arch, config));

@@ -125,9 +125,19 @@ static void wait_politely(char **argv) {
         (void)execv("/proc/self/exe", argv);  // comes back only on failure
 }
 
+// Nothing is half made at this point: products are computed before outputs begin, and the value store is written
+// record by record.
+static void exception_nobody_catches(void) {
+    const char *name = er_cpu_exception_name();
+    bool memory = strcmp(name, "St9bad_alloc") == 0 || !*name;
+    (void)fprintf(stderr, "errata: oneDNN: %s%s\n", memory ? "out of memory" : "exception ", memory ? "" : name);
+    _exit(er_exit_code(ER_ENOMEM));
+}
+
 static int run(size_t command, int argc, char **argv) {
     er_signals_install();
     er_cli_outlive_readers();
+    (void)er_cpu_on_exception(exception_nobody_catches);
     if (er_warnings_begin(&warnings) != ER_OK) return er_cli_fail(ER_ENOMEM);
     int code = commands[command].run(argc - 1, argv + 1);
     er_warnings_end(warnings);

@@ -52,6 +52,7 @@ er_status er_job_covary(er_job *j) {
         ER_FAIL(rc, "interrupted in covary: %s", where);
     }
     if (rc != ER_OK) goto out;
+    j->cache_lost = r.lost;
     ER_TRY(fill_idle(j, h));
     describe(j);
     j->report->covary_seconds = er_job_clock() - start;

@@ -15,9 +15,11 @@ typedef struct er_job {
     er_templates *templates;
     er_units *units;
     char *cache;            // folder or NULL
+    bool cache_lost;        // nothing more can be kept there, and that has been said
     char text_source[256];  // what the covariances rest on, in words
     er_moment **moments;    // [hparams.n_layers]
-    er_value_store *store;
+    er_value_store *store;  // NULL: none, or it failed
+    size_t kept;            // values that stand in it
     float *z;    // [units, hidden]
     bool *have;  // [units]
     er_output *output;

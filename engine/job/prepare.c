@@ -96,6 +96,9 @@ er_status er_job_prepare(er_job *j) {
     for (size_t i = 0; i < j->o->n_text; i++)
         if (!er_file_exists(j->o->text[i])) ER_FAIL(ER_ENOENT, "%s: no such file", j->o->text[i]);
     ER_TRY(er_cache_dir(&j->cache, j->o->cache));
+    if (!j->cache && !j->o->cache && !j->o->check_only)
+        er_warn("neither HOME nor XDG_CACHE_HOME names a folder for the cache: nothing is kept for later jobs, and an "
+                "interrupted one begins anew");
     ER_TRY(read_facts(j));
     ER_TRY(open_model(j));
     ER_TRY(build_units(j));

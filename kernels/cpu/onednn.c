@@ -2,8 +2,10 @@
 // types.
 #include "kernels/cpu/cpu.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifdef ERRATA_WITH_ONEDNN
 #include <oneapi/dnnl/dnnl.h>
@@ -55,3 +57,27 @@ er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, 
     return ER_OK;
 }
 #endif
+
+// std::set_terminate and the type of the exception in flight, by the names that the C++ ABI gives them. Looked up,
+// because a program without oneDNN has no C++ library.
+bool er_cpu_on_exception(void (*handler)(void)) {
+    void (*(*set)(void (*)(void)))(void) = NULL;
+    void *found = dlsym(RTLD_DEFAULT, "_ZSt13set_terminatePFvvE");
+    if (!found) return false;
+    memcpy(&set, &found, sizeof set);  // ISO C knows no cast from an object to a function
+    (void)set(handler);
+    return true;
+}
+
+const char *er_cpu_exception_name(void) {
+    typedef struct type_info {  // std::type_info of the Itanium ABI
+        const void *methods;
+        const char *name;
+    } type_info;
+    const type_info *(*current)(void) = NULL;
+    void *found = dlsym(RTLD_DEFAULT, "__cxa_current_exception_type");
+    if (!found) return "";
+    memcpy(&current, &found, sizeof current);
+    const type_info *t = current();
+    return t && t->name ? t->name : "";
+}
