@@ -64,8 +64,8 @@ enum { CLI_DEVICE = 1000, CLI_PRECISION, CLI_THREADS, CLI_MEMORY, CLI_JSON, CLI_
     "  --device auto|cpu|cuda    where to compute (auto)\n"                                                  \
     "  --precision fp32|bf16     GEMM inputs and weights; accumulation and states are fp32 (fp32). A GPU\n"    \
     "                            has fp16 and tf32 too\n"                                                      \
-    "  --threads N               CPU threads (all)\n"                                                        \
-    "  --memory-limit BYTES      such as 16G (what the machine has)\n"                                       \
+    "  --threads N               CPU threads (one a processor; at most four times as many, or 16)\n"           \
+    "  --memory-limit BYTES      such as 16G (what the machine has); the device takes no more than that\n"     \
     "  --json                    the result as JSON on stdout\n"                                             \
     "  -q, --quiet               warnings and errors only\n"                                                 \
     "  -v, --verbose             say more, and where in the source an error arose\n"                         \

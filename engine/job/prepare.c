@@ -42,6 +42,7 @@ static er_status open_model(er_job *j) {
     ER_TRY(er_arch_read(&j->arch, config));
     ER_TRY(resolve_hparams(j));
     ER_TRY(er_device_open(&j->dev, &j->o->device));
+    ER_TRY(er_job_check_limit(j));
     er_model_options mo = {.editable = j->report->hparams.layers,
         .n_editable = j->report->hparams.n_layers,
         .check_only = j->o->check_only};

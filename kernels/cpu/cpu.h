@@ -56,7 +56,6 @@ er_status er_cpu_memory(er_device *d, size_t *available, size_t *total);
 // What this process may use: the least of the machine's memory, its control group's limit and ulimit -v.
 typedef struct er_cpu_room {
     size_t total, available;
-    const char *by;  // which of them, in words
 } er_cpu_room;
 er_cpu_room er_cpu_room_now(void);
 

@@ -67,7 +67,7 @@ static void lowest_up(er_cpu_room *r, const char *root, char *group, const char 
         if (limit && limit < r->total) {
             (void)snprintf(path, sizeof path, "%s%s/%s", root, group, used);
             size_t in_use = read_number(path), left = limit > in_use ? limit - in_use : 0;
-            r->total = limit, r->by = "the control group";
+            r->total = limit;
             if (left < r->available) r->available = left;
         }
         char *slash = strrchr(group, '/');
@@ -99,15 +99,14 @@ static void address_space(er_cpu_room *r) {
     if (getrlimit(RLIMIT_AS, &l) != 0 || l.rlim_cur == RLIM_INFINITY || l.rlim_cur >= r->total) return;
     size_t mapped = read_number("/proc/self/statm") * (size_t)sysconf(_SC_PAGESIZE);
     size_t left = l.rlim_cur > mapped ? (size_t)l.rlim_cur - mapped : 0;
-    r->total = (size_t)l.rlim_cur, r->by = "the limit on address space (ulimit -v)";
+    r->total = (size_t)l.rlim_cur;
     if (left < r->available) r->available = left;
 }
 
 er_cpu_room er_cpu_room_now(void) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     er_cpu_room r = {.total = (size_t)sysconf(_SC_PHYS_PAGES) * page,
-        .available = (size_t)sysconf(_SC_AVPHYS_PAGES) * page,
-        .by = "the machine"};
+        .available = (size_t)sysconf(_SC_AVPHYS_PAGES) * page};
     control_group(&r);
     address_space(&r);
     return r;
