@@ -52,6 +52,9 @@ void er_covary_free(
 // warns when the text is shorter.
 er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *const *paths, size_t n_paths,
     size_t tokens, size_t row_tokens, uint64_t seed);
+// Texts are read twice, digested and later tokenised, so only files will do: EFORMAT for a pipe, a device, a folder, an empty file
+// or one above 8 GiB, ENOENT for what is missing. Asked before the work begins.
+er_status er_corpus_check(const char *const *paths, size_t n_paths);
 // The sums of these rows for all layers, out[i] made here: one pass for as many layers as the device holds sums of, which is all of them
 // where memory is not short; finished ones are parked where the next need the room. `done`, if any, sees each as it is finished.
 typedef er_status (*er_covary_done)(void *ctx, size_t i, const er_moment *m);

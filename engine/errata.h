@@ -29,9 +29,10 @@
 
 typedef struct er_edit_options {
     const char *model;  // Hugging Face folder
-    const char *facts;  // JSON Lines or one of the published formats
+    const char *facts;  // JSON Lines or one of the published formats; a pipe, or "-" for standard input
     const char *out;    // folder to make
     bool force;         // replace `out` when it exists
+    bool copy_all;      // files that hold unedited weights travel along too
     bool strict;        // a rejected fact refuses the job
     bool check_only;    // errata check: everything up to the plan; nothing is computed or written
     size_t limit;       // first records only; 0: all

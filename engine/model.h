@@ -57,6 +57,7 @@ typedef struct er_block {  // weights of one layer; [dev]. Absent ones are NULL
 typedef struct er_model {
     er_arch arch;
     er_device *dev;            // borrowed
+    er_folder *folder;         // owned; NULL when the options gave one
     er_checkpoint *checkpoint; // owned
     er_tokenizer *tokenizer;   // owned
     er_block *block;           // [layers]; of a check_only model only down_tensor and down_name are set
@@ -73,14 +74,18 @@ typedef struct er_model_options {
     const size_t *editable;  // layers whose `down` will be edited
     size_t n_editable;
     bool check_only;         // read and verify config, tensors and tokenizer; load no weights (the device may be NULL)
+    bool digest;             // digest the weights as they are loaded: er_checkpoint_digest then costs no second reading
+    er_folder *folder;       // the model's folder, open already; borrowed, it outlives the model. NULL: opened here
 } er_model_options;
 
+// config.json, weights and tokenizer are of one moment: EIO when the folder changed while it was loaded.
 // EUNSUPPORTED names the family or feature and the reason; EFORMAT names the tensor whose shape or type is off.
 er_status er_model_open(er_model **out, er_device *dev, const char *dir, const er_model_options *options);
 // The same without the tokenizer, which stays NULL: config.json and tensors alone. `options` may be NULL.
 er_status er_model_load(er_model **out, er_device *dev, const char *dir, const er_model_options *options);
 void er_model_free(er_model *m);
 er_status er_arch_read(er_arch *out, const char *config_path);  // config.json alone
+er_status er_arch_read_in(er_arch *out, er_folder *folder);     // of a folder that is open
 er_status er_arch_parse(er_arch *out, const char *json, size_t len, const char *name);  // its text
 // Rotary cosines and sines as er_device_ops.rope reads them: table [positions, rope.dims].
 void er_rope_table(float *table, const er_rope_config *rope, size_t positions);

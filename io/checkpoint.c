@@ -1,7 +1,7 @@
-#include "io/checkpoint.h"
+#include "io/checkpoint_internal.h"
 
 #include <dirent.h>
-#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,23 +13,6 @@
 #define SINGLE "model.safetensors"
 #define INDEX "model.safetensors.index.json"
 #define MAX_INDEX ((size_t)256 << 20)
-#define READ_CHUNK ((size_t)1 << 20)  // elements converted at a time
-
-typedef struct shard {
-    char *name;
-    er_safetensors *file;
-    dev_t dev;
-    ino_t ino;
-} shard;
-
-struct er_checkpoint {
-    char *dir;
-    shard *shards;  // in name order
-    size_t n_shards;
-    er_tensor *tensors;  // in name order, for the search
-    size_t count;
-    char digest[65];
-};
 
 typedef struct mapping {  // one line of the index
     char *tensor, *file;
@@ -40,21 +23,20 @@ void er_checkpoint_free(er_checkpoint *c) {
     for (size_t i = 0; i < c->n_shards; i++) {
         free(c->shards[i].name);
         er_safetensors_free(c->shards[i].file);
+        free(c->shards[i].digest);
     }
     free(c->shards);
     free(c->tensors);
-    free(c->dir);
+    if (c->owns_folder) er_folder_free(c->folder);
     free(c);
 }
 
-const char *er_checkpoint_dir(const er_checkpoint *c) { return c->dir; }
+const char *er_checkpoint_dir(const er_checkpoint *c) { return er_folder_dir(c->folder); }
+er_folder *er_checkpoint_folder_of(const er_checkpoint *c) { return c->folder; }
 size_t er_checkpoint_count(const er_checkpoint *c) { return c->count; }
 const er_tensor *er_checkpoint_at(const er_checkpoint *c, size_t i) { return &c->tensors[i]; }
 size_t er_checkpoint_shards(const er_checkpoint *c) { return c->n_shards; }
 const char *er_checkpoint_shard_name(const er_checkpoint *c, size_t i) { return c->shards[i].name; }
-uint64_t er_checkpoint_shard_size(const er_checkpoint *c, size_t i) {
-    return er_safetensors_file_size(c->shards[i].file);
-}
 
 static int compare_name(const void *name, const void *tensor) {
     return strcmp(name, ((const er_tensor *)tensor)->name);
@@ -69,15 +51,20 @@ const er_tensor *er_checkpoint_find(const er_checkpoint *c, const char *name) {
 static er_status open_shard(er_checkpoint *c, const char *name) {
     er_status rc = ER_OK;
     struct stat st;
-    shard *s = &c->shards[c->n_shards];
+    er_shard *s = &c->shards[c->n_shards];
     char *path = er_path_join(c->dir, name);
+    uint64_t size = 0;
+    int fd = -1;
     memset(s, 0, sizeof *s);
     if (!path || !(s->name = strdup(name))) ER_FAIL(ER_ENOMEM, "the path %s/%s", c->dir, name);
-    ER_TRY(er_safetensors_open(&s->file, path));
-    if (fstat(er_safetensors_fd(s->file), &st) == 0) s->dev = st.st_dev, s->ino = st.st_ino;
+    ER_TRY(er_folder_hold(&fd, &size, c->folder, name));
+    ER_TRY(er_safetensors_open_at(&s->file, fd, size, path));
+    if (fstat(fd, &st) == 0) s->dev = st.st_dev, s->ino = st.st_ino;
     for (size_t i = 0; i < c->n_shards; i++)
         if (c->shards[i].dev == s->dev && c->shards[i].ino == s->ino)
             ER_FAIL(ER_EFORMAT, "%s: is the same file as %s", path, c->shards[i].name);
+    s->digest = calloc(er_safetensors_count(s->file) + 1, sizeof *s->digest);
+    if (!s->digest) ER_FAIL(ER_ENOMEM, "%s: digests of its tensors", path);
     c->n_shards++, s = NULL;
 out:
     if (s) free(s->name), er_safetensors_free(s->file);
@@ -141,17 +128,22 @@ static er_status read_weight_map(mapping **map, size_t *n, er_cursor *c, const c
         if (!*m->file || strchr(m->file, '/') || strchr(m->file, '\\') || m->file[0] == '.')
             return er_fail(ER_EFORMAT, "%s: tensor '%s' is mapped to '%s', which is no plain file name", path,
                 m->tensor, m->file);
+        if (strlen(m->file) > NAME_MAX)
+            return er_fail(ER_EFORMAT,
+                "%s: tensor '%.200s' is mapped to '%.60s...', a file name of %zu bytes: %d are possible",
+                path, m->tensor, m->file, strlen(m->file), NAME_MAX);
     }
     return ER_OK;
 }
 
-static er_status read_index(mapping **map, size_t *n, const char *path) {
+static er_status read_index(mapping **map, size_t *n, er_checkpoint *checkpoint, const char *path) {
     er_status rc = ER_OK;
-    char *text = NULL, key[16];
+    const char *text = NULL;
+    char key[16];
     size_t len = 0;
     bool found = false;
     er_cursor c;
-    ER_TRY(er_file_read(&text, &len, path, MAX_INDEX));
+    ER_TRY(er_folder_read(&text, &len, checkpoint->folder, INDEX, MAX_INDEX));
     ER_TRY(er_json_check(text, len, path));
     c = (er_cursor){text, text + len};
     if (!er_cursor_enter(&c, '{')) ER_FAIL(ER_EFORMAT, "%s: not an object", path);
@@ -168,7 +160,6 @@ static er_status read_index(mapping **map, size_t *n, const char *path) {
     }
     if (!found || *n == 0) ER_FAIL(ER_EFORMAT, "%s: has no weight_map", path);
 out:
-    free(text);
     return rc;
 }
 
@@ -202,7 +193,7 @@ static er_status open_sharded(er_checkpoint *c, const char *path) {
     er_status rc = ER_OK;
     mapping *map = NULL;
     size_t n = 0, files = 0;
-    ER_TRY(read_index(&map, &n, path));
+    ER_TRY(read_index(&map, &n, c, path));
     qsort(map, n, sizeof *map, compare_files);
     for (size_t i = 0; i < n; i++) files += i == 0 || strcmp(map[i].file, map[i - 1].file) != 0;
     if (!(c->shards = malloc(files * sizeof *c->shards))) ER_FAIL(ER_ENOMEM, "%s: %zu shards", path, files);
@@ -235,106 +226,45 @@ static er_status no_weights(const char *dir) {
     return er_fail(ER_ENOENT, "%s: has neither " SINGLE " nor " INDEX, dir);
 }
 
-er_status er_checkpoint_open(er_checkpoint **out, const char *dir) {
+static er_status open_in(er_checkpoint *c) {
     er_status rc = ER_OK;
-    struct stat st;
-    er_checkpoint *c = calloc(1, sizeof *c);
-    char *single = er_path_join(dir, SINGLE), *index = er_path_join(dir, INDEX);
-    if (!c || !single || !index || !(c->dir = strdup(dir))) ER_FAIL(ER_ENOMEM, "the checkpoint %s", dir);
-    if (er_file_exists(dir)) ER_FAIL(ER_ENOENT, "%s: is a file, not a model folder", dir);
-    if (!er_dir_exists(dir)) ER_FAIL(ER_ENOENT, "%s: no such folder", dir);
-    // lstat: a link to nowhere is named as such, not passed over. As in the Hugging Face loader the single
-    // file comes first.
-    if (lstat(single, &st) == 0) {
-        if (!(c->shards = malloc(sizeof *c->shards))) ER_FAIL(ER_ENOMEM, "the checkpoint %s", dir);
+    bool single = false, index = false;
+    char *path = er_path_join(c->dir, INDEX);
+    if (!path) ER_FAIL(ER_ENOMEM, "the checkpoint %s", c->dir);
+    // A link to nowhere is named as such, not passed over. As in the Hugging Face loader the single file
+    // comes first; whether there is an index beside it is nobody's business then.
+    ER_TRY(er_folder_has(&single, c->folder, SINGLE));
+    if (!single) ER_TRY(er_folder_has(&index, c->folder, INDEX));
+    if (single) {
+        if (!(c->shards = malloc(sizeof *c->shards))) ER_FAIL(ER_ENOMEM, "the checkpoint %s", c->dir);
         ER_TRY(open_shard(c, SINGLE));
         ER_TRY(gather(c));
-    } else if (lstat(index, &st) == 0) {
-        ER_TRY(open_sharded(c, index));
+    } else if (index) {
+        ER_TRY(open_sharded(c, path));
     } else {
-        ER_TRY(no_weights(dir));
+        ER_TRY(no_weights(c->dir));
     }
-    *out = c, c = NULL;
 out:
-    free(single);
-    free(index);
-    er_checkpoint_free(c);
+    free(path);
     return rc;
 }
 
-// ---- reading ----
-
-// Bytes [at, at + n) of the tensor.
-static er_status read_part(const er_checkpoint *c, const er_tensor *t, void *dst, uint64_t at, size_t n) {
-    const er_safetensors *file = c->shards[t->shard].file;
-    return er_pread_all(er_safetensors_fd(file), dst, n, t->offset + at, er_safetensors_path(file));
-}
-
-er_status er_checkpoint_read(const er_checkpoint *c, const er_tensor *t, void *dst) {
-    return read_part(c, t, dst, 0, (size_t)t->bytes);
-}
-
-er_status er_checkpoint_read_f32(const er_checkpoint *c, const er_tensor *t, float *dst) {
-    er_status rc = ER_OK;
-    size_t item = er_dtype_bits(t->dtype) / 8;
-    char *stored = NULL;
-    if (t->dtype == ER_F32) return er_checkpoint_read(c, t, dst);
-    if (t->dtype != ER_F16 && t->dtype != ER_BF16 && t->dtype != ER_F64)
-        return er_fail(ER_EUNSUPPORTED,
-            "%s: tensor '%s' is stored as %s; only F32, F16, BF16 and F64 are computed on",
-            er_safetensors_path(c->shards[t->shard].file), t->name, er_dtype_name(t->dtype));
-    if (!(stored = malloc(READ_CHUNK * item)))
-        ER_FAIL(ER_ENOMEM, "%zu bytes to read tensor '%s'", READ_CHUNK * item, t->name);
-    for (uint64_t at = 0; at < t->elements; at += READ_CHUNK) {
-        size_t n = t->elements - at < READ_CHUNK ? (size_t)(t->elements - at) : READ_CHUNK;
-        ER_TRY(read_part(c, t, stored, at * item, n * item));
-        er_to_f32(dst + at, stored, t->dtype, n);
-    }
-out:
-    free(stored);
+er_status er_checkpoint_open_in(er_checkpoint **out, er_folder *folder) {
+    er_checkpoint *c = calloc(1, sizeof *c);
+    if (!c) return er_fail(ER_ENOMEM, "the checkpoint %s", er_folder_dir(folder));
+    c->folder = folder;
+    c->dir = er_folder_dir(folder);
+    er_status rc = open_in(c);
+    if (rc == ER_OK) *out = c;
+    else er_checkpoint_free(c);
     return rc;
 }
 
-// ---- digest ----
-
-static er_status add_tensor(
-    er_digest *d, const er_checkpoint *c, const er_tensor *t, char *buffer, size_t size) {
-    uint64_t head[2 + ER_MAX_RANK];
-    er_digest_add_str(d, t->name);
-    er_digest_add_str(d, er_dtype_name(t->dtype));
-    head[0] = (uint64_t)t->rank;
-    memcpy(head + 1, t->shape, (size_t)t->rank * sizeof *head);
-    er_digest_add(d, head, ((size_t)t->rank + 1) * sizeof *head);
-    for (uint64_t at = 0; at < t->bytes;) {
-        size_t n = t->bytes - at < size ? (size_t)(t->bytes - at) : size;
-        er_status rc = read_part(c, t, buffer, at, n);
-        if (rc != ER_OK) return rc;
-        er_digest_add(d, buffer, n);
-        at += n;
-    }
-    return ER_OK;
-}
-
-er_status er_checkpoint_digest(er_checkpoint *c, char hex[65]) {
-    er_status rc = ER_OK;
-    er_digest *d = NULL;
-    char *buffer = NULL, *config = NULL, config_hex[65] = "";
-    size_t size = (size_t)4 << 20;
-    if (c->digest[0]) {
-        memcpy(hex, c->digest, sizeof c->digest);
-        return ER_OK;
-    }
-    ER_TRY(er_digest_new(&d));
-    if (!(buffer = malloc(size)) || !(config = er_path_join(c->dir, "config.json")))
-        ER_FAIL(ER_ENOMEM, "%zu bytes to read %s", size, c->dir);
-    for (size_t i = 0; i < c->count; i++) ER_TRY(add_tensor(d, c, &c->tensors[i], buffer, size));
-    if (er_file_exists(config)) ER_TRY(er_file_digest(config_hex, config));
-    er_digest_add_str(d, config_hex[0] ? config_hex : NULL);
-    er_digest_hex(d, c->digest);
-    memcpy(hex, c->digest, sizeof c->digest);
-out:
-    free(buffer);
-    free(config);
-    er_digest_free(d);
+er_status er_checkpoint_open(er_checkpoint **out, const char *dir) {
+    er_folder *folder = NULL;
+    er_status rc = er_folder_open(&folder, dir);
+    if (rc != ER_OK) return rc;
+    if ((rc = er_checkpoint_open_in(out, folder)) == ER_OK) (*out)->owns_folder = true;
+    else er_folder_free(folder);
     return rc;
 }

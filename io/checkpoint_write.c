@@ -1,23 +1,18 @@
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-#include "io/checkpoint.h"
+#include "io/checkpoint_internal.h"
 #include "io/log.h"
 #include "io/os.h"
-#include "io/safetensors.h"
 
-#define VERIFY_CHUNK ((size_t)4 << 20)
+#define COPY_CHUNK ((size_t)4 << 20)
 
 static int compare_places(const void *a, const void *b) {
     const er_tensor *x = ((const er_edited_tensor *)a)->tensor, *y = ((const er_edited_tensor *)b)->tensor;
     if (x->shard != y->shard) return x->shard < y->shard ? -1 : 1;
     if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;  // as in the file: empty ones first
     return strcmp(x->name, y->name);
 }
 
@@ -45,59 +40,6 @@ static er_status sort_edits(
     return ER_OK;
 }
 
-// ---- which files travel ----
-
-static bool left_behind(const char *name) {
-    // The same weights in PyTorch's own format would stay unedited, and some loaders prefer them.
-    return strcmp(name, "errata-manifest.json") == 0 ||
-           (strncmp(name, "pytorch_model", 13) == 0 && strstr(name, ".bin"));
-}
-
-static int compare_strings(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void free_names(char **names, size_t n) {
-    for (size_t i = 0; i < n; i++) free(names[i]);
-    free(names);
-}
-
-// Names of the regular files of `dir` that travel, sorted.
-static er_status list_files(char ***out, size_t *count, const char *dir) {
-    er_status rc = ER_OK;
-    char **names = NULL, *path = NULL;
-    size_t n = 0, capacity = 0;
-    DIR *d = opendir(dir);
-    if (!d) ER_FAIL(ER_EIO, "%s: %s", dir, er_errno_text(errno));
-    for (struct dirent *e; (e = readdir(d));) {
-        struct stat st;
-        free(path);
-        if (!(path = er_path_join(dir, e->d_name))) ER_FAIL(ER_ENOMEM, "the path %s/%s", dir, e->d_name);
-        if (left_behind(e->d_name)) continue;
-        if (stat(path, &st) != 0) {
-            er_warn("%s: not copied: %s", path, er_errno_text(errno));
-            continue;
-        }
-        if (!S_ISREG(st.st_mode)) continue;
-        if (n == capacity) {
-            capacity = capacity ? 2 * capacity : 32;
-            char **more = realloc(names, capacity * sizeof *more);
-            if (!more) ER_FAIL(ER_ENOMEM, "%s: %zu file names", dir, capacity);
-            names = more;
-        }
-        if (!(names[n] = strdup(e->d_name))) ER_FAIL(ER_ENOMEM, "the path %s", path);
-        n++;
-    }
-    if (n) qsort(names, n, sizeof *names, compare_strings);
-    *out = names, names = NULL;
-    *count = n;
-out:
-    if (names) free_names(names, n);
-    free(path);
-    if (d) closedir(d);
-    return rc;
-}
-
 // ---- the edits ----
 
 // Reads the range of one edit back. The page cache may answer; what this catches is a wrong offset, a torn
@@ -105,7 +47,7 @@ out:
 static er_status verify(int fd, const er_edited_tensor *e, char *buffer, const char *path) {
     for (uint64_t at = 0; at < e->tensor->bytes;) {
         uint64_t left = e->tensor->bytes - at;
-        size_t n = left < VERIFY_CHUNK ? (size_t)left : VERIFY_CHUNK;
+        size_t n = left < COPY_CHUNK ? (size_t)left : COPY_CHUNK;
         er_status rc = er_pread_all(fd, buffer, n, e->tensor->offset + at, path);
         if (rc != ER_OK) return rc;
         if (memcmp(buffer, (const char *)e->bytes + at, n) != 0)
@@ -116,71 +58,112 @@ static er_status verify(int fd, const er_edited_tensor *e, char *buffer, const c
     return ER_OK;
 }
 
-// A shard that changed its length since its header was checked would be published with holes.
-static er_status check_copy(const er_checkpoint *base, size_t shard, const char *path) {
-    struct stat st;
-    uint64_t size = er_checkpoint_shard_size(base, shard);
-    if (stat(path, &st) != 0) return er_fail(ER_EIO, "%s: %s", path, er_errno_text(errno));
-    if ((uint64_t)st.st_size == size) return ER_OK;
-    return er_fail(ER_EIO, "%s/%s: has %" PRIu64 " bytes, had %" PRIu64 " when it was opened",
-        er_checkpoint_dir(base), er_checkpoint_shard_name(base, shard), (uint64_t)st.st_size, size);
-}
+// ---- one shard ----
 
-// Overwrites the ranges of n edits, all of one shard, in its copy, and leaves it on the disk.
-static er_status patch(const char *path, const er_edited_tensor *edits, size_t n) {
+typedef struct copy {
+    const er_shard *shard;
+    int from, to;  // from == to: the file is a clone already, and is read back
+    char *path;    // of `to`
+    char *buffer;  // [COPY_CHUNK]
+    er_digest *whole;
+} copy;
+
+// Bytes [at, at + n) of the shard, or of `edited` where they are replaced. `hex`: what the shard's own bytes
+// are digested to, for the caller to compare.
+static er_status copy_range(copy *c, uint64_t at, uint64_t n, const char *edited, char hex[65]) {
     er_status rc = ER_OK;
-    char *buffer = malloc(VERIFY_CHUNK);
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (!buffer) ER_FAIL(ER_ENOMEM, "%zu bytes to verify %s", VERIFY_CHUNK, path);
-    if (fd < 0) ER_FAIL(ER_EIO, "%s: %s", path, er_errno_text(errno));
-    for (size_t i = 0; i < n; i++)
-        ER_TRY(
-            er_pwrite_all(fd, edits[i].bytes, (size_t)edits[i].tensor->bytes, edits[i].tensor->offset, path));
-    // Before the verification: delayed allocation reports a full disk only here.
-    if (fsync(fd) != 0) ER_FAIL(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
-    for (size_t i = 0; i < n; i++) ER_TRY(verify(fd, &edits[i], buffer, path));
+    er_digest *own = NULL;
+    ER_TRY(er_digest_new(&own));
+    for (uint64_t done = 0; done < n;) {
+        size_t part = n - done < COPY_CHUNK ? (size_t)(n - done) : COPY_CHUNK;
+        if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "%s: stopped while it was written", c->path);
+        ER_TRY(er_pread_all(c->from, c->buffer, part, at + done, er_safetensors_path(c->shard->file)));
+        er_digest_add(own, c->buffer, part);
+        const char *bytes = edited ? edited + done : c->buffer;
+        er_digest_add(c->whole, bytes, part);
+        if (edited || c->from != c->to) ER_TRY(er_pwrite_all(c->to, bytes, part, at + done, c->path));
+        done += part;
+    }
+    er_digest_hex(own, hex);
 out:
-    if (fd >= 0) close(fd);
-    free(buffer);
+    er_digest_free(own);
     return rc;
 }
 
-static er_status copy_one(const er_checkpoint *base, er_output *o, const char *name) {
-    char *from = er_path_join(er_checkpoint_dir(base), name);
-    if (!from) return er_fail(ER_ENOMEM, "the path %s/%s", er_checkpoint_dir(base), name);
-    er_status rc = er_output_copy(o, name, from);
-    free(from);
+// Header and tensors cover a file without a hole (io/safetensors.c has checked it), so all of it is compared.
+static er_status copy_shard(copy *c, const er_edited_tensor *edits, size_t n) {
+    er_status rc = ER_OK;
+    const er_safetensors *file = c->shard->file;
+    char hex[65];
+    ER_TRY(copy_range(c, 0, er_safetensors_data_begin(file), NULL, hex));
+    if (strcmp(hex, er_safetensors_head_digest(file)) != 0)
+        ER_FAIL(ER_EIO, "%s: its header is not what it was: the model changed during the job",
+            er_safetensors_path(file));
+    for (size_t i = 0, e = 0; i < er_safetensors_count(file); i++) {
+        const er_tensor *t = er_safetensors_at(file, i);
+        bool is_edited = e < n && strcmp(edits[e].tensor->name, t->name) == 0;
+        ER_TRY(copy_range(c, t->offset, t->bytes, is_edited ? edits[e].bytes : NULL, hex));
+        e += is_edited;
+        if (c->shard->digest[i][0] && strcmp(hex, c->shard->digest[i]) != 0)
+            ER_FAIL(ER_EIO, "%s: tensor '%s' is not what it was: the model changed during the job",
+                er_safetensors_path(file), t->name);
+    }
+out:
     return rc;
+}
+
+// Delayed allocation reports a full disk only to fsync, so the edits are read back behind it.
+static er_status settle(copy *c, const er_edited_tensor *edits, size_t n) {
+    if (fsync(c->to) != 0) return er_fail(ER_EIO, "%s: fsync: %s", c->path, er_errno_text(errno));
+    for (size_t i = 0; i < n; i++) {
+        er_status rc = verify(c->to, &edits[i], c->buffer, c->path);
+        if (rc != ER_OK) return rc;
+    }
+    return ER_OK;
 }
 
 // The n edits of one shard, n possibly 0.
-static er_status finish_shard(
-    const er_checkpoint *base, er_output *o, size_t shard, const er_edited_tensor *edits, size_t n) {
-    const char *name = er_checkpoint_shard_name(base, shard);
-    char *path = er_path_join(er_output_path(o), name);
-    if (!path) return er_fail(ER_ENOMEM, "the path %s/%s", er_output_path(o), name);
-    er_status rc = check_copy(base, shard, path);
-    if (rc == ER_OK && n) rc = patch(path, edits, n);
-    free(path);
+static er_status write_shard(const er_checkpoint *base, er_output *o, size_t shard,
+    const er_edited_tensor *edits, size_t n, char digest[65]) {
+    er_status rc = ER_OK;
+    copy c = {.shard = &base->shards[shard], .to = -1};
+    c.from = er_safetensors_fd(c.shard->file);
+    if (!(c.buffer = malloc(COPY_CHUNK)))
+        ER_FAIL(ER_ENOMEM, "%zu bytes to copy %s", COPY_CHUNK, c.shard->name);
+    ER_TRY(er_digest_new(&c.whole));
+    ER_TRY(er_output_create(&c.to, &c.path, o, c.shard->name));
+    if (er_clone(c.to, c.from)) c.from = c.to;
+    ER_TRY(copy_shard(&c, edits, n));
+    ER_TRY(settle(&c, edits, n));
+    if (digest) er_digest_hex(c.whole, digest);
+out:
+    rc = er_close_written(c.to, c.path, rc);
+    er_digest_free(c.whole);
+    free(c.buffer);
+    free(c.path);
     return rc;
 }
 
 er_status er_checkpoint_write(
     const er_checkpoint *base, er_output *o, const er_edited_tensor *edits, size_t n_edits) {
+    return er_checkpoint_write_with(base, o, edits, n_edits, &(er_write_options){0});
+}
+
+er_status er_checkpoint_write_with(const er_checkpoint *base, er_output *o, const er_edited_tensor *edits,
+    size_t n_edits, const er_write_options *options) {
     er_status rc = ER_OK;
     er_edited_tensor *sorted = NULL;
-    char **names = NULL;
-    size_t n_names = 0;
     ER_TRY(er_output_check(er_output_dir(o), true, er_checkpoint_dir(base)));
     ER_TRY(sort_edits(&sorted, base, edits, n_edits));
-    ER_TRY(list_files(&names, &n_names, er_checkpoint_dir(base)));
-    for (size_t i = 0; i < n_names; i++) ER_TRY(copy_one(base, o, names[i]));
-    for (size_t shard = 0, i = 0, end; shard < er_checkpoint_shards(base); shard++, i = end) {
+    ER_TRY(er_folder_check(base->folder, !base->watched));
+    for (size_t shard = 0, i = 0, end; shard < base->n_shards; shard++, i = end) {
         for (end = i; end < n_edits && sorted[end].tensor->shard == shard;) end++;
-        ER_TRY(finish_shard(base, o, shard, sorted + i, end - i));
+        ER_TRY(write_shard(base, o, shard, sorted + i, end - i,
+            options->shard_digest ? options->shard_digest[shard] : NULL));
     }
+    ER_TRY(er_checkpoint_copy_others(base, o, options->copy_all));
+    ER_TRY(er_folder_check(base->folder, !base->watched));
 out:
-    free_names(names, n_names);
     free(sorted);
     return rc;
 }

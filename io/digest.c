@@ -1,11 +1,14 @@
 // The one-shot contexts of libcrypto allocate when they are copied and may fail; the plain SHA-256 state
 // cannot, so a digest is never silently wrong. libcrypto still picks the SHA instructions of the processor.
 #define OPENSSL_API_COMPAT 0x10100000L
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "io/file.h"
+#include "io/log.h"
 #include "io/os.h"
 
 struct er_digest {
@@ -52,16 +55,23 @@ er_status er_file_digest(char hex[65], const char *path) {
     er_digest *d = NULL;
     char *buffer = NULL;
     int fd = -1;
-    uint64_t size = 0;
-    ER_TRY(er_open_regular(&fd, &size, path));
+    er_file_id was = {0};
+    struct stat st;
+    ER_TRY(er_open_regular_at(&fd, &was, AT_FDCWD, path, path));
     ER_TRY(er_digest_new(&d));
     if (!(buffer = malloc(CHUNK))) ER_FAIL(ER_ENOMEM, "%d bytes to read %s", (int)CHUNK, path);
-    for (uint64_t at = 0; at < size;) {
-        size_t n = size - at < CHUNK ? (size_t)(size - at) : CHUNK;
+    for (uint64_t at = 0; at < was.size;) {
+        size_t n = was.size - at < CHUNK ? (size_t)(was.size - at) : CHUNK;
+        if (at % (64 * CHUNK) == 0 && at && er_stop_requested())
+            ER_FAIL(ER_EINTERRUPTED, "%s: stopped while it was read", path);
         ER_TRY(er_pread_all(fd, buffer, n, at, path));
         er_digest_add(d, buffer, n);
         at += n;
     }
+    if (fstat(fd, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", path, er_errno_text(errno));
+    const er_file_id now = er_file_id_of(&st);
+    const char *changed = er_file_id_changed(&was, &now, false);
+    if (changed) ER_FAIL(ER_EIO, "%s: %s: it changed while it was read", path, changed);
     er_digest_hex(d, hex);
 out:
     if (fd >= 0) close(fd);

@@ -8,6 +8,11 @@
 //                   "rephrase_prompt" (often about something else: do not score generality on it), "locality_prompt"
 //     zsre          MEND's zsRE: "subject", "src", "alt", "answers", "rephrase", "loc", "loc_ans"
 //
+// `path` may name a regular file, a pipe (a named one, /dev/stdin, a shell's <(...)) or be "-", standard input; what it gives is
+// read once. A device that is no terminal is refused, and so is what is longer than 4 GiB or 8,388,608 records; a record of more
+// than 16 MiB is rejected and read past. When none of the first 100,000 records is a fact, no more are read. A pipe that nobody
+// has opened for writing is waited for, 30 seconds long. ER_EINTERRUPTED within a fifth of a second after a stop was asked for.
+//
 // Unknown keys are ignored. White space around subject, prompt and target is dropped.
 #ifndef ER_FACTS_H
 #define ER_FACTS_H

@@ -9,24 +9,49 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "io/log.h"
 #include "io/os.h"
 #include "io/partial.h"
 
-er_status er_file_read(char **out, size_t *len, const char *path, size_t max_bytes) {
+#define READ_CHUNK ((size_t)64 << 20)  // between two looks at whether to stop
+
+er_status er_read_open(char **out, size_t *len, int fd, const er_file_id *id, const char *path, size_t most) {
     er_status rc = ER_OK;
+    struct stat st;
     char *bytes = NULL;
-    int fd = -1;
-    uint64_t size = 0;
-    ER_TRY(er_open_regular(&fd, &size, path));
-    if (size > max_bytes) ER_FAIL(ER_EFORMAT, "%s: %" PRIu64 " bytes, limit %zu", path, size, max_bytes);
-    if (!(bytes = malloc((size_t)size + 1))) ER_FAIL(ER_ENOMEM, "%" PRIu64 " bytes for %s", size, path);
-    ER_TRY(er_pread_all(fd, bytes, (size_t)size, 0, path));
+    size_t size = (size_t)id->size;
+    if (id->size > most) ER_FAIL(ER_EFORMAT, "%s: %" PRIu64 " bytes, limit %zu", path, id->size, most);
+    if (!(bytes = malloc(size + 1))) ER_FAIL(ER_ENOMEM, "%zu bytes for %s", size, path);
+    for (size_t at = 0; at < size; at += READ_CHUNK) {
+        if (at && er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "%s: stopped while it was read", path);
+        ER_TRY(er_pread_all(fd, bytes + at, size - at < READ_CHUNK ? size - at : READ_CHUNK, at, path));
+    }
+    if (fstat(fd, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", path, er_errno_text(errno));
+    const er_file_id now = er_file_id_of(&st);
+    const char *changed = er_file_id_changed(id, &now, false);
+    if (changed) ER_FAIL(ER_EIO, "%s: %s: it changed while it was read", path, changed);
     bytes[size] = '\0';
-    *len = (size_t)size;
+    *len = size;
     *out = bytes, bytes = NULL;
 out:
-    if (fd >= 0) close(fd);
     free(bytes);
+    return rc;
+}
+
+er_status er_file_read(char **out, size_t *len, const char *path, size_t max_bytes) {
+    er_file_id id = {0};
+    int fd = -1;
+    er_status rc = er_open_regular_at(&fd, &id, AT_FDCWD, path, path);
+    if (rc != ER_OK) return rc;
+    rc = er_read_open(out, len, fd, &id, path, max_bytes);
+    close(fd);
+    return rc;
+}
+
+er_status er_file_size(uint64_t *size, const char *path) {
+    int fd = -1;
+    er_status rc = er_open_regular(&fd, size, path);
+    if (fd >= 0) close(fd);
     return rc;
 }
 

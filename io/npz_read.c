@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
+#include "io/log.h"
 #include "io/npy.h"
 #include "io/os.h"
 #include "io/zip.h"
@@ -13,7 +14,8 @@ _Static_assert(
     __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are read and written without swapping bytes");
 
 #define STREAM_BUFFER ((size_t)256 << 10)
-#define DEFLATE_RATIO 1032u  // the format cannot pack more bytes than that into one
+#define STOP_CHUNK ((size_t)64 << 20)  // between two looks at whether to stop
+#define DEFLATE_RATIO 1032u            // the format cannot pack more bytes than that into one
 
 struct er_npz {
     int fd;
@@ -112,8 +114,10 @@ static er_status stream_read(stream *s, void *dst, uint64_t n) {
     if (n > s->left)
         return er_fail(ER_EFORMAT, "%s: member '%s' ends in its header", s->path, s->entry->name);
     while (n > 0) {
-        size_t part = n < (1u << 30) ? (size_t)n : 1u << 30;
+        size_t part = n < STOP_CHUNK ? (size_t)n : STOP_CHUNK;
         er_status rc;
+        if (part == STOP_CHUNK && er_stop_requested())
+            return er_fail(ER_EINTERRUPTED, "%s: stopped while it was read", s->path);
         if (s->inflating) {
             rc = inflate_some(s, p, part);
         } else {

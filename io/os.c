@@ -31,22 +31,75 @@ char *er_format(const char *fmt, ...) {
     return s;
 }
 
-er_status er_open_regular(int *out, uint64_t *size, const char *path) {
-    er_status rc = ER_OK;
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        if (errno == ENOENT || errno == ENOTDIR) return er_fail(ER_ENOENT, "%s: no such file", path);
-        if (errno == ENXIO) return er_fail(ER_EFORMAT, "%s: not a regular file", path);
+// ---- identity ----
+
+static int64_t nanoseconds(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec; }
+
+er_file_id er_file_id_of(const struct stat *st) {
+    return (er_file_id){.dev = (uint64_t)st->st_dev,
+        .ino = (uint64_t)st->st_ino,
+        .size = (uint64_t)st->st_size,
+        .mtime_ns = nanoseconds(st->st_mtim),
+        .ctime_ns = nanoseconds(st->st_ctim)};
+}
+
+const char *er_file_id_changed(const er_file_id *was, const er_file_id *now, bool strict) {
+    static _Thread_local char text[96];
+    if (was->dev != now->dev || was->ino != now->ino) return "another file stands in its place";
+    if (was->size != now->size) {
+        (void)snprintf(text, sizeof text, "has %" PRIu64 " bytes, had %" PRIu64 " when it was opened",
+            now->size, was->size);
+        return text;
+    }
+    if (was->mtime_ns != now->mtime_ns) return "was written to after it was opened";
+    return strict && was->ctime_ns != now->ctime_ns ? "was changed after it was opened" : NULL;
+}
+
+// ---- opening ----
+
+const char *er_special_kind(mode_t mode) {
+    return S_ISFIFO(mode) ? "a pipe" : S_ISSOCK(mode) ? "a socket" : "a device";
+}
+
+static er_status refused(const char *path) {
+    switch (errno) {
+    case ENOENT:
+    case ENOTDIR:
+        return er_fail(ER_ENOENT, "%s: no such file", path);
+    case EACCES:
+    case EPERM:
+        return er_fail(ER_ENOENT, "%s: may not be read: %s", path, er_errno_text(errno));
+    case ENXIO:
+        return er_fail(ER_EFORMAT, "%s: is a socket, not a regular file", path);
+    case ELOOP:
+    case ENAMETOOLONG:
+        return er_fail(
+            ER_EFORMAT, "%.200s%s: %s", path, strlen(path) > 200 ? "..." : "", er_errno_text(errno));
+    default:
         return er_fail(ER_EIO, "%s: %s", path, er_errno_text(errno));
     }
+}
+
+er_status er_open_regular_at(int *out, er_file_id *id, int dir, const char *name, const char *path) {
+    er_status rc = ER_OK;
+    struct stat st;
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return refused(path);
     if (fstat(fd, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", path, er_errno_text(errno));
     if (S_ISDIR(st.st_mode)) ER_FAIL(ER_EFORMAT, "%s: is a folder, not a file", path);
-    if (!S_ISREG(st.st_mode)) ER_FAIL(ER_EFORMAT, "%s: not a regular file", path);
+    if (!S_ISREG(st.st_mode))
+        ER_FAIL(ER_EFORMAT, "%s: is %s, not a regular file", path, er_special_kind(st.st_mode));
     *out = fd, fd = -1;
-    *size = (uint64_t)st.st_size;
+    if (id) *id = er_file_id_of(&st);
 out:
     if (fd >= 0) close(fd);
+    return rc;
+}
+
+er_status er_open_regular(int *out, uint64_t *size, const char *path) {
+    er_file_id id = {0};
+    er_status rc = er_open_regular_at(out, &id, AT_FDCWD, path, path);
+    if (rc == ER_OK) *size = id.size;
     return rc;
 }
 
@@ -89,6 +142,12 @@ er_status er_pwrite_all(int fd, const void *src, size_t n, uint64_t offset, cons
     return ER_OK;
 }
 
+er_status er_close_written(int fd, const char *path, er_status rc) {
+    // Interrupted or not, the descriptor is gone: Linux closes it first.
+    if (fd < 0 || close(fd) == 0 || errno == EINTR || rc != ER_OK) return rc;
+    return er_fail(ER_EIO, "%s: close: %s", path, er_errno_text(errno));
+}
+
 er_status er_fsync_path(const char *path) {
     er_status rc = ER_OK;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -116,10 +175,12 @@ out:
     return rc;
 }
 
+bool er_clone(int to, int from) { return ioctl(to, FICLONE, from) == 0; }
+
 er_status er_copy_all(int to, int from, uint64_t size, const char *to_path, const char *from_path) {
     struct stat st;
     uint64_t done = 0;
-    if (ioctl(to, FICLONE, from) == 0) {
+    if (er_clone(to, from)) {
         done = size;
     } else {
         off_t in = 0, at = 0;

@@ -8,10 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "io/file.h"
+#include "io/log.h"
 #include "io/os.h"
 #include "io/partial.h"
-
-#define MANIFEST "errata-manifest.json"
 
 struct er_output {
     char *dir;      // no trailing slash
@@ -47,10 +46,11 @@ static int is_empty(const char *dir) {
     int n = 0;
     DIR *d = opendir(dir);
     if (!d) return -1;
-    for (struct dirent *e; (e = readdir(d));)
+    for (struct dirent *e; (errno = 0, e = readdir(d));)
         n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    bool broken = errno != 0;
     closedir(d);
-    return n == 0;
+    return broken ? -1 : n == 0;
 }
 
 static er_status check_existing(const char *dir, bool force) {
@@ -63,10 +63,10 @@ static er_status check_existing(const char *dir, bool force) {
     }
     if (!force) ER_FAIL(ER_EOUTPUT, "%s: exists already (--force replaces it)", dir);
     if (!S_ISDIR(st.st_mode)) ER_FAIL(ER_EOUTPUT, "%s: exists and is not a folder", dir);
-    if (!(manifest = er_path_join(dir, MANIFEST))) ER_FAIL(ER_ENOMEM, "the path %s", dir);
+    if (!(manifest = er_path_join(dir, ER_MANIFEST))) ER_FAIL(ER_ENOMEM, "the path %s", dir);
     if (is_empty(dir) != 1 && !er_file_exists(manifest))
-        ER_FAIL(
-            ER_EOUTPUT, "%s: exists and has no " MANIFEST ": not an output of errata, so not replaced", dir);
+        ER_FAIL(ER_EOUTPUT, "%s: exists and has no " ER_MANIFEST ": not an output of errata, so not replaced",
+            dir);
 out:
     free(manifest);
     return rc;
@@ -91,10 +91,27 @@ out:
     return rc;
 }
 
+// What a job makes beside DIR and in it must have room in a name and in a path; found out now, not at its
+// end.
+static er_status check_length(const char *dir, const char *parent) {
+    static const char beside[] = ".replaced-4194304-1000";
+    const char *slash = strrchr(dir, '/'), *name = slash ? slash + 1 : dir;
+    long most = pathconf(parent, _PC_NAME_MAX);
+    size_t room = most > 0 ? (size_t)most : NAME_MAX;
+    if (strlen(name) + sizeof beside - 1 > room)
+        return er_fail(ER_EOUTPUT, "output '%.60s...': its name has %zu bytes; %zu are possible", name,
+            strlen(name), room - (sizeof beside - 1));
+    if (strlen(dir) + sizeof beside + room >= PATH_MAX)
+        return er_fail(ER_EOUTPUT, "output '%.60s...': its path has %zu bytes; %zu are possible", dir,
+            strlen(dir), PATH_MAX - room - sizeof beside - 1);
+    return ER_OK;
+}
+
 er_status er_output_check(const char *path, bool force, const char *model_dir) {
     er_status rc = ER_OK;
     char *dir = NULL, *parent = NULL;
     ER_TRY(split(&dir, &parent, path));
+    ER_TRY(check_length(dir, parent));
     if (!er_dir_exists(parent)) ER_FAIL(ER_EOUTPUT, "%s: its parent folder %s does not exist", dir, parent);
     if (model_dir) ER_TRY(check_outside(dir, parent, model_dir));
     ER_TRY(check_existing(dir, force));
@@ -115,6 +132,7 @@ er_status er_output_begin(er_output **out, const char *path, bool force) {
     ER_TRY(split(&o->dir, &o->parent, path));
     o->force = force;
     er_partial_sweep(o->dir);
+    er_replaced_sweep(o->dir);
     for (int i = 0;;
          i++) {  // a killed job with our process id, or a live one on another node, keeps its folder
         char *partial = i == 0 ? er_format("%s.partial-%ld", o->dir, (long)getpid())
@@ -150,15 +168,34 @@ void er_output_free(er_output *o) {
     free(o);
 }
 
-// A new file of the partial folder, open for writing, and its path.
-static er_status create(int *fd, char **path, const er_output *o, const char *name) {
-    if (!*name || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return er_fail(ER_EARG, "output file '%s': not a plain file name", name);
-    if (!(*path = er_path_join(o->partial, name)))
-        return er_fail(ER_ENOMEM, "the path %s/%s", o->partial, name);
-    *fd = open(*path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (*fd < 0) return er_fail(errno == ENOSPC ? ER_EIO : ER_EOUTPUT, "%s: %s", *path, er_errno_text(errno));
-    return ER_OK;
+// Every part of `name` is the name of a file or folder.
+static bool is_below(const char *name) {
+    for (const char *p = name;; p++) {
+        size_t n = strcspn(p, "/");
+        if (n == 0 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.')) return false;
+        p += n;
+        if (!*p) return true;
+    }
+}
+
+er_status er_output_create(int *fd, char **path, er_output *o, const char *name) {
+    er_status rc = ER_OK;
+    char *full = NULL, *slash = NULL;
+    if (!is_below(name)) return er_fail(ER_EARG, "output file '%s': not a plain file name", name);
+    if (!(full = er_path_join(o->partial, name))) ER_FAIL(ER_ENOMEM, "the path %s/%s", o->partial, name);
+    if (strchr(name, '/')) {
+        slash = strrchr(full, '/');
+        *slash = '\0';
+        rc = er_mkdirs(full);
+        *slash = '/';
+        if (rc != ER_OK) goto out;
+    }
+    *fd = open(full, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (*fd < 0) ER_FAIL(errno == ENOSPC ? ER_EIO : ER_EOUTPUT, "%s: %s", full, er_errno_text(errno));
+    *path = full, full = NULL;
+out:
+    free(full);
+    return rc;
 }
 
 static er_status finish(int fd, const char *path) {
@@ -170,27 +207,35 @@ er_status er_output_write(er_output *o, const char *name, const void *bytes, siz
     er_status rc = ER_OK;
     char *path = NULL;
     int fd = -1;
-    ER_TRY(create(&fd, &path, o, name));
+    ER_TRY(er_output_create(&fd, &path, o, name));
     ER_TRY(er_write_all(fd, bytes, len, path));
     ER_TRY(finish(fd, path));
 out:
-    if (fd >= 0) close(fd);
+    rc = er_close_written(fd, path, rc);
+    free(path);
+    return rc;
+}
+
+er_status er_output_copy_from(
+    er_output *o, const char *name, int from, uint64_t size, const char *from_path) {
+    er_status rc = ER_OK;
+    char *path = NULL;
+    int fd = -1;
+    ER_TRY(er_output_create(&fd, &path, o, name));
+    ER_TRY(er_copy_all(fd, from, size, path, from_path));
+out:
+    rc = er_close_written(fd, path, rc);
     free(path);
     return rc;
 }
 
 er_status er_output_copy(er_output *o, const char *name, const char *from_path) {
-    er_status rc = ER_OK;
-    char *path = NULL;
-    int fd = -1, from = -1;
     uint64_t size = 0;
-    ER_TRY(er_open_regular(&from, &size, from_path));
-    ER_TRY(create(&fd, &path, o, name));
-    ER_TRY(er_copy_all(fd, from, size, path, from_path));
-out:
-    if (fd >= 0) close(fd);
-    if (from >= 0) close(from);
-    free(path);
+    int from = -1;
+    er_status rc = er_open_regular(&from, &size, from_path);
+    if (rc != ER_OK) return rc;
+    rc = er_output_copy_from(o, name, from, size, from_path);
+    close(from);
     return rc;
 }
 
@@ -199,8 +244,12 @@ static er_status fsync_all(const char *dir) {
     char *path = NULL;
     DIR *d = opendir(dir);
     if (!d) ER_FAIL(ER_EIO, "%s: %s", dir, er_errno_text(errno));
-    for (struct dirent *e; (e = readdir(d));) {
+    for (;;) {
         struct stat st;
+        errno = 0;
+        struct dirent *e = readdir(d);
+        if (!e && errno) ER_FAIL(ER_EIO, "%s: %s", dir, er_errno_text(errno));
+        if (!e) break;
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
         free(path);
         if (!(path = er_path_join(dir, e->d_name))) ER_FAIL(ER_ENOMEM, "the path %s/%s", dir, e->d_name);
@@ -215,12 +264,22 @@ out:
     return rc;
 }
 
+// What stood aside is no longer needed: under a name that says so, a removal that is cut short can be taken
+// up.
+static void discard(const er_output *o, const char *aside) {
+    char *gone = er_format("%s.partial-%ld-0", o->dir, (long)getpid());
+    bool renamed = gone && rename(aside, gone) == 0;
+    (void)er_remove_tree(renamed ? gone : aside);
+    free(gone);
+}
+
 // An existing DIR gives way in one step where the file system can exchange two names. Elsewhere it is moved
 // aside first and moved back should the second rename be refused; a crash between the two leaves it whole
 // under DIR.replaced-<pid>.
 static er_status replace(er_output *o) {
     er_status rc = ER_OK;
     char *aside = NULL;
+    int lock = -1;
     if (renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->dir, RENAME_EXCHANGE) == 0) {
         o->committed = true;
         (void)er_remove_tree(
@@ -231,6 +290,7 @@ static er_status replace(er_output *o) {
         ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(errno));
     if (!(aside = er_format("%s.replaced-%ld", o->dir, (long)getpid())))
         ER_FAIL(ER_ENOMEM, "the path %s", o->dir);
+    if ((lock = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0) er_partial_lock(lock);
     if (rename(o->dir, aside) != 0)
         ER_FAIL(ER_EOUTPUT, "%s: cannot be moved aside: %s", o->dir, er_errno_text(errno));
     if (rename(o->partial, o->dir) != 0) {
@@ -239,8 +299,9 @@ static er_status replace(er_output *o) {
         ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(e));
     }
     o->committed = true;
-    (void)er_remove_tree(aside);
+    discard(o, aside);
 out:
+    if (lock >= 0) close(lock);
     free(aside);
     return rc;
 }
@@ -259,8 +320,9 @@ er_status er_output_commit(er_output *o) {
         if (failed) ER_FAIL(ER_EOUTPUT, "%s: cannot be put in place: %s", o->dir, er_errno_text(errno));
         o->committed = true;
     }
-    (void)er_fsync_path(
-        o->parent);  // the folder is in place; a power cut now could at worst show the old name
+    // The folder is in place; a power cut now could at worst show the old name.
+    if (er_fsync_path(o->parent) != ER_OK) er_warn("%s: in place, but %s", o->dir, er_last_error());
+    er_replaced_sweep(o->dir);
 out:
     return rc;
 }

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "io/file.h"
+#include "io/log.h"
 #include "io/os.h"
 
 void er_partial_lock(int fd) { (void)flock(fd, LOCK_EX | LOCK_NB); }
@@ -32,23 +33,84 @@ static bool is_stale(int *fd, const char *path) {
     return false;
 }
 
+// Behind "NAME.partial-" stands what only we put there.
+static bool is_partial_of(const char *entry, size_t name) {
+    static const char infix[] = ".partial-";
+    if (strncmp(entry + name, infix, sizeof infix - 1) != 0) return false;
+    const char *rest = entry + name + sizeof infix - 1;
+    return *rest && !rest[strspn(rest, "0123456789abcdef-")];
+}
+
+// Length of a cache file's name, "<64 hex digits>.npz" or "<64 hex digits>.tokens.npz", at the front; 0:
+// none.
+static size_t cache_name(const char *entry) {
+    static const char *const ends[] = {".npz.", ".tokens.npz."};
+    if (strspn(entry, "0123456789abcdef") != 64) return 0;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t n = strlen(ends[i]);
+        if (strncmp(entry + 64, ends[i], n) == 0) return 64 + n - 1;
+    }
+    return 0;
+}
+
+static void remove_if_stale(const char *folder, const char *entry) {
+    char *left = er_path_join(folder, entry);
+    int fd = -1;
+    if (left && is_stale(&fd, left)) {
+        (void)er_remove_tree(left);
+        close(fd);
+    }
+    free(left);
+}
+
 void er_partial_sweep(const char *path) {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     size_t n = strlen(base);
     char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
     DIR *dir = folder ? opendir(folder) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (strncmp(e->d_name, base, n) == 0 && is_partial_of(e->d_name, n))
+            remove_if_stale(folder, e->d_name);
+    if (dir) closedir(dir);
+    free(folder);
+}
+
+void er_cache_sweep(const char *folder) {
+    DIR *dir = opendir(folder);
     for (struct dirent *e; dir && (e = readdir(dir));) {
-        static const char infix[] = ".partial-";
-        const char *rest = e->d_name + n + sizeof infix - 1;
+        size_t n = cache_name(e->d_name);
+        if (n && is_partial_of(e->d_name, n)) remove_if_stale(folder, e->d_name);
+    }
+    if (dir) closedir(dir);
+}
+
+// A folder that a killed job moved aside for its own output. It is removed only when that output is in place,
+// and holds what errata replaces: nothing, or an output of errata.
+static bool may_go(const char *path) {
+    char *manifest = er_path_join(path, ER_MANIFEST);
+    bool ours = manifest && er_file_exists(manifest);
+    DIR *d = ours ? NULL : opendir(path);
+    int entries = 0;
+    for (; d && readdir(d); entries++) {}
+    if (d) closedir(d);
+    free(manifest);
+    return ours || (d && entries == 2);
+}
+
+void er_replaced_sweep(const char *path) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    size_t n = strlen(base);
+    static const char infix[] = ".replaced-";
+    if (!er_dir_exists(path)) return;
+    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    DIR *dir = folder ? opendir(folder) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));) {
         if (strncmp(e->d_name, base, n) != 0 || strncmp(e->d_name + n, infix, sizeof infix - 1) != 0)
             continue;
-        if (!*rest || rest[strspn(rest, "0123456789abcdef-")]) continue;  // not a name that we make
+        const char *rest = e->d_name + n + sizeof infix - 1;
+        if (!*rest || rest[strspn(rest, "0123456789")]) continue;
         char *left = er_path_join(folder, e->d_name);
-        int fd = -1;
-        if (left && is_stale(&fd, left)) {
-            (void)er_remove_tree(left);
-            close(fd);
-        }
+        if (left && may_go(left)) remove_if_stale(folder, e->d_name);
         free(left);
     }
     if (dir) closedir(dir);
@@ -83,9 +145,8 @@ er_status er_temp_publish(int fd, const char *temp, const char *path) {
         ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", path, er_errno_text(errno));
     slash = strrchr(folder, '/');
     if (slash) slash[slash == folder] = '\0';
-    (void)er_fsync_path(
-        slash ? folder
-              : ".");  // the bytes are safe by now; only the new name could still be lost to a power cut
+    // The bytes are safe by now; only the new name could still be lost to a power cut.
+    if (er_fsync_path(slash ? folder : ".") != ER_OK) er_warn("%s: in place, but %s", path, er_last_error());
 out:
     if (rc != ER_OK) (void)unlink(temp);
     free(folder);

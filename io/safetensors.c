@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "io/file.h"
 #include "io/json.h"
 #include "io/json_scan.h"
 #include "io/os.h"
@@ -17,8 +18,10 @@
 
 struct er_safetensors {
     char *path;
-    int fd;  // -1 when parsed from memory
-    uint64_t file_size;
+    int fd;         // -1 when parsed from memory
+    bool borrowed;  // the descriptor is not closed here
+    char head_digest[65];
+    uint64_t file_size, data_begin;
     er_tensor *tensors;
     size_t count, capacity;
     char *names;  // all names, NUL-terminated
@@ -27,15 +30,28 @@ struct er_safetensors {
     size_t dims_used;
 };
 
+static int compare_ranges(const void *a, const void *b) {
+    const er_tensor *x = a, *y = b;
+    if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;  // empty ones first, where the next begins
+    return strcmp(x->name, y->name);
+}
+
 size_t er_safetensors_count(const er_safetensors *s) { return s->count; }
 const er_tensor *er_safetensors_at(const er_safetensors *s, size_t i) { return &s->tensors[i]; }
 int er_safetensors_fd(const er_safetensors *s) { return s->fd; }
 const char *er_safetensors_path(const er_safetensors *s) { return s->path; }
 uint64_t er_safetensors_file_size(const er_safetensors *s) { return s->file_size; }
+uint64_t er_safetensors_data_begin(const er_safetensors *s) { return s->data_begin; }
+const char *er_safetensors_head_digest(const er_safetensors *s) { return s->head_digest; }
+
+const er_tensor *er_safetensors_find(const er_safetensors *s, const er_tensor *t) {
+    return s->count ? bsearch(t, s->tensors, s->count, sizeof *s->tensors, compare_ranges) : NULL;
+}
 
 void er_safetensors_free(er_safetensors *s) {
     if (!s) return;
-    if (s->fd >= 0) close(s->fd);
+    if (s->fd >= 0 && !s->borrowed) close(s->fd);
     free(s->path);
     free(s->tensors);
     free(s->names);
@@ -161,13 +177,6 @@ static er_status check_metadata(er_cursor *c, const char *path) {
 
 // ---- the header ----
 
-static int compare_ranges(const void *a, const void *b) {
-    const er_tensor *x = a, *y = b;
-    if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
-    if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;  // empty ones first, where the next begins
-    return strcmp(x->name, y->name);
-}
-
 // The data must be covered without hole, overlap or remainder. Turns offsets into positions in the file.
 static er_status check_cover(er_safetensors *s, uint64_t data_begin) {
     uint64_t at = 0, data = s->file_size - data_begin;
@@ -264,30 +273,44 @@ er_status er_safetensors_parse(
         ER_FAIL(ER_EFORMAT, "%s: its header ends at byte %" PRIu64 ", only %zu are there", name, 8 + n, len);
     ER_TRY(read_header(s, bytes + 8, (size_t)n));
     ER_TRY(check_cover(s, 8 + n));
+    s->data_begin = 8 + n;
     *out = s, s = NULL;
 out:
     er_safetensors_free(s);
     return rc;
 }
 
-er_status er_safetensors_open(er_safetensors **out, const char *path) {
+er_status er_safetensors_open_at(er_safetensors **out, int fd, uint64_t size, const char *path) {
     er_status rc = ER_OK;
     er_safetensors *s = NULL;
+    er_digest *d = NULL;
     char *head = NULL;
     unsigned char first[8] = {0};
-    uint64_t size = 0, n = 0;
-    int fd = -1;
-    ER_TRY(er_open_regular(&fd, &size, path));
+    uint64_t n = 0;
     if (size >= 8) ER_TRY(er_pread_all(fd, first, 8, 0, path));
     ER_TRY(header_length(&n, first, size, path));
     if (!(head = malloc((size_t)n + 8))) ER_FAIL(ER_ENOMEM, "%s: a header of %" PRIu64 " bytes", path, n);
     ER_TRY(er_pread_all(fd, head, (size_t)n + 8, 0, path));
     ER_TRY(er_safetensors_parse(&s, head, (size_t)n + 8, size, path));
-    s->fd = fd, fd = -1;
+    ER_TRY(er_digest_new(&d));
+    er_digest_add(d, head, (size_t)n + 8);
+    er_digest_hex(d, s->head_digest);
+    s->fd = fd;
+    s->borrowed = true;
     *out = s, s = NULL;
 out:
-    if (fd >= 0) close(fd);
+    er_digest_free(d);
     free(head);
     er_safetensors_free(s);
+    return rc;
+}
+
+er_status er_safetensors_open(er_safetensors **out, const char *path) {
+    uint64_t size = 0;
+    int fd = -1;
+    er_status rc = er_open_regular(&fd, &size, path);
+    if (rc != ER_OK) return rc;
+    if ((rc = er_safetensors_open_at(out, fd, size, path)) == ER_OK) (*out)->borrowed = false;
+    else close(fd);
     return rc;
 }

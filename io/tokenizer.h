@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "io/folder.h"
 #include "io/status.h"
 
 typedef struct er_token {
@@ -24,6 +25,7 @@ void er_tokens_free(er_tokens *t);
 
 typedef struct er_tokenizer er_tokenizer;
 er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir);
+er_status er_tokenizer_open_in(er_tokenizer **out, er_folder *folder);  // of a folder that is open; each file is read once
 er_status er_tokenizer_parse(er_tokenizer **out, const char *json, size_t len, const char *name);  // a tokenizer.json; fuzz entry
 er_status er_tokenizer_parse_legacy(er_tokenizer **out, const char *vocab, size_t vocab_len, const char *merges, size_t merges_len,
     const char *config, size_t config_len);  // vocab.json, merges.txt and, unless of no bytes, tokenizer_config.json; fuzz entry

@@ -107,19 +107,21 @@ static er_status collect(cov *c) {
     er_device *dev = NULL;
     er_model *m = NULL;
     er_arch arch;
-    char *config = NULL, *cache = NULL;
+    char *cache = NULL;
+    er_folder *folder = NULL;
     er_moment **moments = NULL;
     er_covary_report r = {0};
-    er_model_options mo = {0};
+    er_model_options mo = {.digest = true};
     ER_TRY(er_cache_dir(&cache, c->cache));
     c->o.cache_dir = cache;
     c->o.must_keep = !c->export;
     if (!cache && !c->export)
         ER_FAIL(ER_EARG, "neither HOME nor XDG_CACHE_HOME names a folder to keep the statistics in: give --cache or "
                          "--export");
-    if (!(config = er_path_join(c->model, "config.json"))) ER_FAIL(ER_ENOMEM, "a path");
-    if (!er_dir_exists(c->model)) ER_FAIL(ER_ENOENT, "%s: no such folder", c->model);
-    ER_TRY(er_arch_read(&arch, config));
+    ER_TRY(er_corpus_check(c->o.corpus, c->o.n_corpus));
+    ER_TRY(er_folder_open(&folder, c->model));
+    mo.folder = folder;
+    ER_TRY(er_arch_read_in(&arch, folder));
     ER_TRY(er_hparams_resolve(&c->h, &arch, "default"));
     if (c->layers) ER_TRY(er_hparams_set_layers(&c->h, c->layers));
     ER_TRY(er_hparams_check(&c->h, &arch));
@@ -146,7 +148,7 @@ out:
     free(moments);
     er_model_free(m);
     er_device_close(dev);
-    free(config);
+    er_folder_free(folder);
     free(cache);
     return rc;
 }

@@ -11,6 +11,7 @@ enum {
     O_FACTS,
     O_OUT,
     O_FORCE,
+    O_COPY_ALL,
     O_STRICT,
     O_LIMIT,
     O_ZSRE,
@@ -31,12 +32,13 @@ enum {
 };
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
     {"facts", required_argument, NULL, O_FACTS}, {"out", required_argument, NULL, O_OUT},
-    {"force", no_argument, NULL, O_FORCE}, {"strict", no_argument, NULL, O_STRICT},
-    {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
-    {"profile", required_argument, NULL, O_PROFILE}, {"hparams", required_argument, NULL, O_HPARAMS},
-    {"layers", required_argument, NULL, O_LAYERS}, {"lambda", required_argument, NULL, O_LAMBDA},
-    {"steps", required_argument, NULL, O_STEPS}, {"templates", required_argument, NULL, O_TEMPLATES},
-    {"seed", required_argument, NULL, O_SEED}, {"covariance-text", required_argument, NULL, O_TEXT},
+    {"force", no_argument, NULL, O_FORCE}, {"copy-all", no_argument, NULL, O_COPY_ALL},
+    {"strict", no_argument, NULL, O_STRICT}, {"limit", required_argument, NULL, O_LIMIT},
+    {"zsre-answers", no_argument, NULL, O_ZSRE}, {"profile", required_argument, NULL, O_PROFILE},
+    {"hparams", required_argument, NULL, O_HPARAMS}, {"layers", required_argument, NULL, O_LAYERS},
+    {"lambda", required_argument, NULL, O_LAMBDA}, {"steps", required_argument, NULL, O_STEPS},
+    {"templates", required_argument, NULL, O_TEMPLATES}, {"seed", required_argument, NULL, O_SEED},
+    {"covariance-text", required_argument, NULL, O_TEXT},
     {"covariance-import", required_argument, NULL, O_IMPORT},
     {"covariance-tokens", required_argument, NULL, O_TOKENS}, {"cache", required_argument, NULL, O_CACHE},
     {"no-cache", no_argument, NULL, O_NO_CACHE}, {"deterministic", no_argument, NULL, O_DETERMINISTIC},
@@ -47,9 +49,13 @@ static const char edit_help[] =
     "Edits the facts into the model and writes the edited checkpoint. After an interruption the same\n"
     "command goes on where it was.\n\n"
     "  --model DIR               Hugging Face checkpoint (config.json, *.safetensors, tokenizer)\n"
-    "  --facts FILE              JSON Lines, CounterFact, zsRE (MEND) or EasyEdit's CounterFact\n"
+    "  --facts FILE              JSON Lines, CounterFact, zsRE (MEND) or EasyEdit's CounterFact; may be a\n"
+    "                            pipe, - is standard input (at most 4 GiB)\n"
     "  --out DIR                 folder to make; it appears whole or not at all\n"
     "  --force                   replace --out when it exists\n"
+    "  --copy-all                copy files that hold unedited weights too (*.bin, *.gguf, *.onnx, ...), "
+    "and\n"
+    "                            hidden folders; else they are left behind and named\n"
     "  --strict                  refuse the job when a record is rejected (else such records are skipped)\n"
     "  --limit N                 the first N records only\n"
     "  --zsre-answers            zsRE: edit to the true answer instead of the alternative\n"
@@ -136,6 +142,9 @@ static int take_plain(parsed *p, int option, const char *value) {
         return 1;
     case O_FORCE:
         e->force = true;
+        return 1;
+    case O_COPY_ALL:
+        e->copy_all = true;
         return 1;
     case O_STRICT:
         e->strict = true;

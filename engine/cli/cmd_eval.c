@@ -35,7 +35,7 @@ static const char help[] =
     "Scores each fact's prompt, its paraphrases and its neighbours: as a comparison of the two objects'\n"
     "probabilities, and strictly, every token of the right object the most probable one.\n\n"
     "  --model DIR               checkpoint to score\n"
-    "  --facts FILE              as for errata edit\n"
+    "  --facts FILE              as for errata edit, - for standard input\n"
     "  --base DIR                the unedited checkpoint, to set beside it\n"
     "  --text FILE               held-out prose: perplexity before and after\n"
     "  --drift-tokens N          of it, at most (8192)\n"
@@ -59,6 +59,19 @@ typedef struct eval {
     cJSON *manifest;  // of the edited model, or NULL
 } eval;
 
+// The manifest of an edited model, from the folder as it was opened. One that cannot be read costs the report
+// its plots and no more.
+static er_status read_manifest(eval *e, er_folder *folder) {
+    const char *text = NULL;
+    size_t len = 0;
+    bool there = false;
+    er_status rc = er_folder_has(&there, folder, ER_MANIFEST);
+    if (rc != ER_OK || !there) return rc;
+    if (er_folder_read(&text, &len, folder, ER_MANIFEST, (size_t)256 << 20) == ER_OK)
+        (void)er_json_parse(&e->manifest, text, len, ER_MANIFEST);
+    return ER_OK;
+}
+
 static er_status score(er_eval **out, eval *e, const char *dir) {
     er_status rc = ER_OK;
     er_device *dev = NULL;
@@ -66,6 +79,7 @@ static er_status score(er_eval **out, eval *e, const char *dir) {
     er_model_options mo = {0};
     ER_TRY(er_device_open(&dev, &e->c.device));
     ER_TRY(er_model_open(&m, dev, dir, &mo));
+    if (out == &e->after) ER_TRY(read_manifest(e, er_checkpoint_folder_of(m->checkpoint)));
     ER_TRY(er_evaluate(out, m, e->facts, &e->o));
 out:
     er_model_free(m);
@@ -74,11 +88,8 @@ out:
 }
 
 // The layers of the edit and its settings, when the model was made by errata.
-static size_t read_manifest(eval *e, er_report_layer *layers, size_t most) {
-    char *path = er_path_join(e->model, "errata-manifest.json");
+static size_t edited_layers(const eval *e, er_report_layer *layers, size_t most) {
     size_t n = 0;
-    if (path && er_file_exists(path)) (void)er_json_read(&e->manifest, path, (size_t)256 << 20);
-    free(path);
     const cJSON *stages = cJSON_GetObjectItemCaseSensitive(e->manifest, "stages");
     const cJSON *solve = cJSON_GetObjectItemCaseSensitive(stages, "solve"), *l = NULL;
     cJSON_ArrayForEach(l, cJSON_GetObjectItemCaseSensitive(solve, "layers")) {
@@ -101,7 +112,7 @@ static er_status write_out(eval *e) {
     er_report_layer layers[ER_MAX_EDIT_LAYERS];
     cJSON *json = NULL;
     char *text = NULL, *html = NULL, *path = NULL, *page = NULL;
-    size_t n = read_manifest(e, layers, ER_MAX_EDIT_LAYERS);
+    size_t n = edited_layers(e, layers, ER_MAX_EDIT_LAYERS);
     er_report r = {.before = e->before,
         .after = e->after,
         .layer = layers,

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/covary.h"
+#include "engine/covary/corpus.h"
 #include "engine/covary/documents.h"
 #include "engine/generate/batch.h"
 #include "io/log.h"
@@ -56,6 +57,11 @@ static er_status add_document(er_packer *p, const char *text, size_t len) {
 
 er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *const *paths, size_t n_paths,
     size_t tokens, size_t row_tokens, uint64_t seed) {
+    return er_corpus_rows_of(out, m, paths, NULL, n_paths, tokens, row_tokens, seed);
+}
+
+er_status er_corpus_rows_of(er_token_rows **out, const er_model *m, const char *const *paths,
+    char (*digest)[65], size_t n_paths, size_t tokens, size_t row_tokens, uint64_t seed) {
     er_status rc = ER_OK;
     er_documents *docs = NULL;
     char *text = NULL;
@@ -67,6 +73,7 @@ er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *con
     ER_TRY(er_token_rows_new(&p.rows));
     // About a row of text per document: English runs at four bytes a token.
     ER_TRY(er_documents_read(&docs, paths, n_paths, 4 * row_tokens, seed));
+    for (size_t f = 0; digest && f < n_paths; f++) ER_TRY(er_documents_check(docs, f, digest[f]));
     for (size_t i = 0; i < er_documents_count(docs) && p.rows->tokens < tokens; i++) {
         size_t len = 0;
         ER_TRY(er_documents_text(&text, &len, docs, i));

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "engine/covary/corpus.h"
 #include "engine/covary/rows_file.h"
 #include "engine/generate/batch.h"
 #include "io/log.h"
@@ -28,10 +29,12 @@ static void add_number(er_digest *d, uint64_t x) { er_digest_add(d, &x, sizeof x
 
 // Of the text: weights, tokenizer, precision (the sampled text and the keys depend on it), files or sampling
 // settings, sizes.
-static er_status text_digest(char hex[65], er_model *m, const er_covary_options *o) {
+// `file` [n_corpus] gets the files' own.
+static er_status text_digest(char hex[65], char (*file)[65], er_model *m, const er_covary_options *o) {
     er_status rc = ER_OK;
     er_digest *d = NULL;
     char part[65];
+    ER_TRY(er_corpus_check(o->corpus, o->n_corpus));
     ER_TRY(er_digest_new(&d));
     er_digest_add_str(d, FORMAT_VERSION);
     ER_TRY(er_checkpoint_digest(m->checkpoint, part));
@@ -43,8 +46,8 @@ static er_status text_digest(char hex[65], er_model *m, const er_covary_options 
     add_number(d, o->seed);
     add_number(d, o->n_corpus);
     for (size_t i = 0; i < o->n_corpus; i++) {
-        ER_TRY(er_file_digest(part, o->corpus[i]));
-        er_digest_add_str(d, part);
+        ER_TRY(er_file_digest(file[i], o->corpus[i]));
+        er_digest_add_str(d, file[i]);
     }
     if (o->n_corpus == 0) {
         er_sample_options s = sampling(o, m);
@@ -109,9 +112,11 @@ er_status er_covary_lookup(er_moment **out, size_t *found, er_model *m, const si
     *found = 0;
     if (!o.cache_dir) return ER_OK;
     fill_defaults(&o, m);
-    er_status rc = text_digest(text, m, &o);
+    char(*file)[65] = calloc(o.n_corpus + 1, sizeof *file);
+    er_status rc = file ? text_digest(text, file, m, &o) : er_fail(ER_ENOMEM, "%zu texts", o.n_corpus);
     if (rc == ER_OK) rc = find_cached(out, found, m, layers, n_layers, &o, text);
     if (rc != ER_OK) er_covary_free(out, n_layers, m->dev);
+    free(file);
     return rc;
 }
 
@@ -181,19 +186,22 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
     er_covary_report said = {0};
     er_token_rows *rows = NULL;
     er_missing want = {0};
-    char text[65] = "";
+    char text[65] = "", (*file)[65] = NULL;
     double start;
     for (size_t i = 0; i < n_layers; i++) out[i] = NULL;
     fill_defaults(&o, m);
     if (o.cache_dir) {
-        ER_TRY(text_digest(text, m, &o));
+        er_cache_sweep(o.cache_dir);
+        if (!(file = calloc(o.n_corpus + 1, sizeof *file))) ER_FAIL(ER_ENOMEM, "%zu texts", o.n_corpus);
+        ER_TRY(text_digest(text, file, m, &o));
         ER_TRY(find_cached(out, &said.cached, m, layers, n_layers, &o, text));
     }
     ER_TRY(list_missing(&want, out, layers, n_layers));
     if ((said.computed = want.count) > 0) {
         start = now();
-        ER_TRY(o.n_corpus ? er_corpus_rows(&rows, m, o.corpus, o.n_corpus, o.tokens, o.row_tokens, o.seed)
-                          : sampled_rows(&rows, m, &o, text, &said.lost));
+        ER_TRY(o.n_corpus
+                   ? er_corpus_rows_of(&rows, m, o.corpus, file, o.n_corpus, o.tokens, o.row_tokens, o.seed)
+                   : sampled_rows(&rows, m, &o, text, &said.lost));
         said.text_seconds = now() - start, start = now();
         want.m = m, want.o = &o, want.text = text, want.lost = &said.lost;
         size_t own = m->arch.inner *
@@ -212,5 +220,6 @@ out:
     free(want.place);
     free(want.moment);
     free(want.layer);
+    free(file);
     return rc;
 }

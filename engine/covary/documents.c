@@ -1,3 +1,4 @@
+#include "engine/covary.h"
 #include "engine/covary/documents.h"
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@ typedef struct er_document {
 struct er_documents {
     const char *const *path;  // borrowed
     char **bytes;             // [files]
+    char (*digest)[65];       // [files] of the bytes as they were read
     size_t *len;
     size_t files;
     er_document *at;
@@ -82,6 +84,34 @@ static void shuffle(er_documents *d, uint64_t seed) {
     }
 }
 
+static er_status digest_of(char hex[65], const char *bytes, size_t len) {
+    er_digest *d = NULL;
+    er_status rc = er_digest_new(&d);
+    if (rc != ER_OK) return rc;
+    er_digest_add(d, bytes, len);
+    er_digest_hex(d, hex);
+    er_digest_free(d);
+    return ER_OK;
+}
+
+er_status er_documents_check(const er_documents *d, size_t file, const char *digest) {
+    if (strcmp(d->digest[file], digest) == 0) return ER_OK;
+    return er_fail(ER_EIO, "%s: is not what it was when the job began", d->path[file]);
+}
+
+er_status er_corpus_check(const char *const *paths, size_t n_paths) {
+    for (size_t i = 0; i < n_paths; i++) {
+        uint64_t size = 0;
+        er_status rc = er_file_size(&size, paths[i]);
+        if (rc == ER_OK && size == 0) rc = er_fail(ER_EFORMAT, "%s: is empty", paths[i]);
+        if (rc == ER_OK && size > MOST_BYTES)
+            rc = er_fail(ER_EFORMAT, "%s: %llu bytes of text, limit %zu", paths[i], (unsigned long long)size,
+                MOST_BYTES);
+        if (rc != ER_OK) return rc;
+    }
+    return ER_OK;
+}
+
 er_status er_documents_read(
     er_documents **out, const char *const *paths, size_t n_paths, size_t run_bytes, uint64_t seed) {
     er_status rc = ER_OK;
@@ -90,10 +120,12 @@ er_status er_documents_read(
     d->path = paths;
     d->bytes = calloc(n_paths + 1, sizeof *d->bytes);
     d->len = calloc(n_paths + 1, sizeof *d->len);
-    if (!d->bytes || !d->len) ER_FAIL(ER_ENOMEM, "%zu files", n_paths);
+    d->digest = calloc(n_paths + 1, sizeof *d->digest);
+    if (!d->bytes || !d->len || !d->digest) ER_FAIL(ER_ENOMEM, "%zu files", n_paths);
     for (d->files = 0; d->files < n_paths; d->files++) {
         size_t f = d->files;
         ER_TRY(er_file_read(&d->bytes[f], &d->len[f], paths[f], MOST_BYTES));
+        ER_TRY(digest_of(d->digest[f], d->bytes[f], d->len[f]));
         bool lines = d->bytes[f][strspn(d->bytes[f], " \t\r\n")] == '{';
         ER_TRY(lines ? split_lines(d, f) : split_paragraphs(d, f, run_bytes));
     }
@@ -143,6 +175,7 @@ void er_documents_free(er_documents *d) {
     for (size_t i = 0; d->bytes && i <= d->files; i++) free(d->bytes[i]);
     free(d->bytes);
     free(d->len);
+    free(d->digest);
     free(d->at);
     free(d);
 }

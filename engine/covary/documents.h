@@ -10,6 +10,8 @@ typedef struct er_documents er_documents;
 // else is plain text, cut at blank lines into runs of paragraphs of at least `run_bytes`.
 er_status er_documents_read(
     er_documents **out, const char *const *paths, size_t n_paths, size_t run_bytes, uint64_t seed);
+// EIO when the bytes that were read of a file are not those of this digest: it changed since that was taken.
+er_status er_documents_check(const er_documents *d, size_t file, const char *digest);
 size_t er_documents_count(const er_documents *d);
 er_status er_documents_text(char **out, size_t *len, const er_documents *d, size_t i);  // malloc'd
 void er_documents_free(er_documents *d);

@@ -4,6 +4,8 @@
 #include "io/file.h"
 #include "io/npz.h"
 
+enum { DIGEST = 64 };  // its hex digits, an integer each
+
 static er_status file_path(char **out, const char *dir, const char *digest) {
     char name[96];
     snprintf(name, sizeof name, "%.64s.tokens.npz", digest);
@@ -34,6 +36,38 @@ static er_status rows_from(er_token_rows *t, const er_npy *token, const er_npy *
                                              (unsigned long long)token->elements, (unsigned long long)at);
 }
 
+// Of the key and all that is in the file: the archive's own checksums neither know which text it should be
+// nor cover more than one member at a time.
+static er_status content_digest(char hex[65], const char *key, const int32_t *token, uint64_t tokens,
+    const int32_t *length, uint64_t rows) {
+    er_digest *d = NULL;
+    er_status rc = er_digest_new(&d);
+    if (rc != ER_OK) return rc;
+    er_digest_add_str(d, key);
+    er_digest_add(d, &tokens, sizeof tokens);
+    er_digest_add(d, token, (size_t)tokens * sizeof *token);
+    er_digest_add(d, &rows, sizeof rows);
+    er_digest_add(d, length, (size_t)rows * sizeof *length);
+    er_digest_hex(d, hex);
+    er_digest_free(d);
+    return ER_OK;
+}
+
+static er_status check_digest(
+    er_npz *z, const char *key, const er_npy *token, const er_npy *length, const char *path) {
+    er_npy a = {0};
+    char hex[65];
+    if (token->type != ER_NPY_I4 || length->type != ER_NPY_I4) return ER_OK;  // rows_from refuses it
+    er_status rc = content_digest(hex, key, token->data, token->elements, length->data, length->elements);
+    if (rc == ER_OK) rc = er_npz_read(&a, z, "sha256");
+    if (rc == ER_ENOENT) return er_fail(ER_EFORMAT, "%s: no member sha256", path);
+    if (rc != ER_OK) return rc;
+    bool same = a.type == ER_NPY_I4 && a.elements == DIGEST;
+    for (size_t i = 0; same && i < DIGEST; i++) same = ((const int32_t *)a.data)[i] == (int32_t)hex[i];
+    er_npy_free(&a);
+    return same ? ER_OK : er_fail(ER_EFORMAT, "%s: is not what was written, or of another text", path);
+}
+
 er_status er_rows_file_get(
     er_token_rows **out, const char *dir, const char *digest, size_t vocab, size_t row_tokens) {
     er_status rc = ER_OK;
@@ -46,6 +80,7 @@ er_status er_rows_file_get(
     if ((rc = er_npz_read(&token, z, "token")) == ER_OK) rc = er_npz_read(&length, z, "length");
     if (rc == ER_ENOENT) ER_FAIL(ER_EFORMAT, "%s: no member token or length", path);
     ER_TRY(rc);
+    ER_TRY(check_digest(z, digest, &token, &length, path));
     ER_TRY(er_token_rows_new(&t));
     ER_TRY(rows_from(t, &token, &length, vocab, row_tokens, path));
     *out = t, t = NULL;
@@ -62,7 +97,8 @@ er_status er_rows_file_put(const er_token_rows *t, const char *dir, const char *
     er_status rc = ER_OK;
     char *path = NULL;
     er_npz_writer *w = NULL;
-    int32_t *length = malloc((t->rows + 1) * sizeof *length);
+    char hex[65];
+    int32_t *length = malloc((t->rows + 1) * sizeof *length), own[DIGEST];
     if (!length) ER_FAIL(ER_ENOMEM, "%zu rows", t->rows);
     for (size_t r = 0; r < t->rows; r++) length[r] = (int32_t)er_token_rows_length(t, r);
     er_npy token = {.type = ER_NPY_I4,
@@ -77,11 +113,16 @@ er_status er_rows_file_put(const er_token_rows *t, const char *dir, const char *
         .elements = t->rows,
         .item_bytes = 4,
         .data = length};
+    ER_TRY(content_digest(hex, digest, t->token, t->tokens, length, t->rows));
+    for (size_t i = 0; i < DIGEST; i++) own[i] = (int32_t)hex[i];
+    er_npy sum = {
+        .type = ER_NPY_I4, .rank = 1, .shape = {DIGEST}, .elements = DIGEST, .item_bytes = 4, .data = own};
     ER_TRY(file_path(&path, dir, digest));
     ER_TRY(er_mkdirs(dir));
     ER_TRY(er_npz_create(&w, path));
     ER_TRY(er_npz_add(w, "token", &token));
     ER_TRY(er_npz_add(w, "length", &rows));
+    ER_TRY(er_npz_add(w, "sha256", &sum));
     ER_TRY(er_npz_finish(w));
 out:
     er_npz_writer_free(w);

@@ -178,6 +178,8 @@ er_status er_diff_run(
         set_shape(&fresh, t);
         if (!er_checkpoint_find(a, t->name)) ER_TRY(add(d, fresh, t->name));
     }
+    ER_TRY(er_folder_check(er_checkpoint_folder_of(a), true));
+    ER_TRY(er_folder_check(er_checkpoint_folder_of(b), true));
     if (d->count) qsort(d->at, d->count, sizeof *d->at, by_layer);
     *out = d;
     d = NULL;

@@ -1,9 +1,11 @@
 // A settings file over the preset: the reference's JSON, or EasyEdit's YAML with the same keys.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "engine/hparams/fields.h"
+#include "io/file.h"
 #include "io/log.h"
 #include "io/yaml.h"
 
@@ -79,7 +81,12 @@ er_status er_hparams_merge_file(er_hparams *h, const char *path) {
     cJSON *obj = NULL;
     const char *ending = strrchr(path, '.');
     bool yaml = ending && (!strcasecmp(ending, ".yaml") || !strcasecmp(ending, ".yml"));
-    er_status rc = yaml ? er_yaml_read(&obj, path) : er_json_read(&obj, path, ER_YAML_BYTES);
+    char *text = NULL;
+    size_t len = 0;
+    er_status rc = er_file_read(&text, &len, path, ER_YAML_BYTES);
+    if (rc != ER_OK) return rc;  // no settings file at all: a pipe, a folder, a name too long
+    rc = yaml ? er_yaml_parse(&obj, text, len, path) : er_json_parse(&obj, text, len, path);
+    free(text);
     if (rc == ER_OK && !cJSON_IsObject(obj)) rc = er_fail(ER_ECONFIG, "%s: not a JSON object", path);
     if (rc == ER_OK) rc = merge(h, obj, path);
     cJSON_Delete(obj);

@@ -19,6 +19,12 @@ static void debug_stop(const char *stage) {
     if (wanted && !strcmp(wanted, stage)) (void)raise(SIGTERM);
 }
 
+// A model that changed is found out as a stage begins, not hours later when it is to be copied.
+static er_status begin(const er_job *j, const char *stage) {
+    debug_stop(stage);
+    return er_folder_check(j->folder, false);
+}
+
 static void job_free(er_job *j) {
     er_warnings_end(j->warnings);
     er_output_free(j->output);
@@ -31,6 +37,8 @@ static void job_free(er_job *j) {
     er_units_free(j->units);
     er_templates_free(j->templates);
     er_model_free(j->m);
+    er_folder_free(j->folder);
+    free(j->shard_digest);
     er_facts_free(j->facts);
     er_device_close(j->dev);
     free(j->cache);
@@ -45,19 +53,19 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     er_job_print_plan(&j);
     ER_TRY(er_job_plan_memory(&j));
     if (!options->check_only) {
-        debug_stop("covary");
+        ER_TRY(begin(&j, "covary"));
         ER_TRY(er_job_covary(&j));
-        debug_stop("values");
+        ER_TRY(begin(&j, "values"));
         ER_TRY(er_job_values(&j));
-        debug_stop("solve");
+        ER_TRY(begin(&j, "solve"));
         ER_TRY(er_job_solve(&j));
-        debug_stop("write");
+        ER_TRY(begin(&j, "write"));
         ER_TRY(er_job_write(&j));
     } else {
         ER_TRY(
             er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.units, &j.report->hparams, j.batch_tokens,
                 (double)j.report->weight_bytes, j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
-        ER_TRY(er_job_manifest(&j, NULL));
+        ER_TRY(er_job_manifest(&j, false));
     }
     j.report->seconds = er_job_clock() - j.start;
     *report = j.report;

@@ -11,6 +11,8 @@ typedef struct er_job {
     er_device *dev;
     er_facts *facts;
     er_arch arch;
+    er_folder *folder;  // of the model, as it was when the job began
+    char parent_digest[65];  // of the manifest in it, "" when errata did not write it
     er_model *m;
     er_templates *templates;
     er_units *units;
@@ -23,6 +25,7 @@ typedef struct er_job {
     float *z;    // [units, hidden]
     bool *have;  // [units]
     er_output *output;
+    char (*shard_digest)[65];  // [shards] of what was written
     er_warnings *warnings;  // of this job, for the manifest
     size_t batch_tokens;  // of the values stage
     double start;  // er_job_clock() when the job began
@@ -37,7 +40,8 @@ er_status er_job_covary(er_job *j);
 er_status er_job_values(er_job *j);
 er_status er_job_solve(er_job *j);
 er_status er_job_write(er_job *j);
-er_status er_job_manifest(er_job *j, const char *out_path);  // fills report->json
+er_status er_job_parent(er_job *j);   // what the output descends from, when the model was written by errata
+er_status er_job_manifest(er_job *j, bool written);  // fills report->json; of a check, or of what was written
 void er_job_print_plan(const er_job *j);
 double er_job_clock(void);
 #endif

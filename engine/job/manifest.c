@@ -11,14 +11,20 @@ static void text(er_json_writer *w, cJSON *o, const char *key, const char *v) {
     if (v) er_json_text(w, o, key, v);
 }
 
-// What this output descends from, when the model was an output of errata itself.
-static er_status add_parent(er_json_writer *w, cJSON *model, const er_job *j) {
-    char hex[65], *path = er_path_join(j->o->model, "errata-manifest.json");
-    if (!path) return er_fail(ER_ENOMEM, "a path");
+er_status er_job_parent(er_job *j) {
     er_status rc = ER_OK;
-    if (er_file_exists(path) && (rc = er_file_digest(hex, path)) == ER_OK)
-        text(w, model, "parent_manifest_sha256", hex);
-    free(path);
+    er_digest *d = NULL;
+    const char *bytes = NULL;
+    size_t len = 0;
+    bool there = false;
+    ER_TRY(er_folder_has(&there, j->folder, ER_MANIFEST));
+    if (!there) goto out;
+    ER_TRY(er_folder_read(&bytes, &len, j->folder, ER_MANIFEST, (size_t)1 << 30));
+    ER_TRY(er_digest_new(&d));
+    er_digest_add(d, bytes, len);
+    er_digest_hex(d, j->parent_digest);
+out:
+    er_digest_free(d);
     return rc;
 }
 
@@ -103,24 +109,13 @@ static void add_stages(er_json_writer *w, cJSON *root, const er_job *j) {
     er_json_number(w, written, "seconds", r->write_seconds);
 }
 
-static er_status add_files(er_json_writer *w, cJSON *root, const er_job *j, const char *out_path) {
-    er_status rc = ER_OK;
-    char *path = NULL;
+static void add_files(er_json_writer *w, cJSON *root, const er_job *j) {
     cJSON *files = er_json_object(w, root, "output_sha256");
-    for (size_t i = 0; i < er_checkpoint_shards(j->m->checkpoint); i++) {
-        char hex[65];
-        const char *name = er_checkpoint_shard_name(j->m->checkpoint, i);
-        free(path);
-        if (!(path = er_path_join(out_path, name))) ER_FAIL(ER_ENOMEM, "a path");
-        ER_TRY(er_file_digest(hex, path));
-        text(w, files, name, hex);
-    }
-out:
-    free(path);
-    return rc;
+    for (size_t i = 0; i < er_checkpoint_shards(j->m->checkpoint); i++)
+        text(w, files, er_checkpoint_shard_name(j->m->checkpoint, i), j->shard_digest[i]);
 }
 
-er_status er_job_manifest(er_job *j, const char *out_path) {
+er_status er_job_manifest(er_job *j, bool written) {
     er_status rc = ER_OK;
     er_json_writer writer = {0}, *w = &writer;
     cJSON *root = er_json_root(w), *model = NULL, *templates = NULL;
@@ -131,7 +126,7 @@ er_status er_job_manifest(er_job *j, const char *out_path) {
     text(w, model, "family", j->arch.family);
     if (j->report->model_digest[0]) text(w, model, "sha256", j->report->model_digest);
     text(w, model, "tokenizer_sha256", er_tokenizer_digest(j->m->tokenizer));
-    ER_TRY(add_parent(w, model, j));
+    if (j->parent_digest[0]) text(w, model, "parent_manifest_sha256", j->parent_digest);
     add_run(w, root, j);
     text(w, root, "device", j->report->device);
     text(w, root, "precision", er_precision_name(j->dev->precision));
@@ -141,9 +136,9 @@ er_status er_job_manifest(er_job *j, const char *out_path) {
         er_json_item(w, templates, NULL, cJSON_CreateString(j->templates->text[i]));
     add_facts(w, root, j);
     add_prompts(w, root, j);
-    if (out_path) {
+    if (written) {
         add_stages(w, root, j);
-        ER_TRY(add_files(w, root, j, out_path));
+        add_files(w, root, j);
     }
     ER_TRY(er_warnings_add_json(j->warnings, root));
     ER_TRY(er_json_print(&printed, root, w, "the manifest"));

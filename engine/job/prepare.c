@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/covary.h"
 #include "engine/job/job.h"
 #include "engine/job/paths.h"
 #include "io/log.h"
@@ -36,19 +37,19 @@ static er_status read_facts(er_job *j) {
 
 static er_status open_model(er_job *j) {
     er_status rc = ER_OK;
-    char *config = NULL;
-    if (!er_dir_exists(j->o->model)) ER_FAIL(ER_ENOENT, "%s: no such folder", j->o->model);
-    if (!(config = er_path_join(j->o->model, "config.json"))) ER_FAIL(ER_ENOMEM, "a path");
-    ER_TRY(er_arch_read(&j->arch, config));
+    ER_TRY(er_folder_open(&j->folder, j->o->model));
+    ER_TRY(er_job_parent(j));
+    ER_TRY(er_arch_read_in(&j->arch, j->folder));
     ER_TRY(resolve_hparams(j));
     ER_TRY(er_device_open(&j->dev, &j->o->device));
     ER_TRY(er_job_check_limit(j));
     er_model_options mo = {.editable = j->report->hparams.layers,
         .n_editable = j->report->hparams.n_layers,
-        .check_only = j->o->check_only};
+        .check_only = j->o->check_only,
+        .digest = true,
+        .folder = j->folder};
     ER_TRY(er_model_open(&j->m, j->dev, j->o->model, &mo));
 out:
-    free(config);
     return rc;
 }
 
@@ -65,14 +66,14 @@ static er_status build_units(er_job *j) {
     for (size_t i = 0; i < j->facts->n_rejects; i++) {
         const er_reject *r = &j->facts->rejects[i];
         const char *what = j->facts->is_lines ? "line" : "record";
-        if (j->o->strict) ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->o->facts, what, r->line, r->reason);
+        if (j->o->strict) ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->facts->path, what, r->line, r->reason);
         if (i < 20 || j->o->check_only)
-            er_warn("%s: %s %zu skipped: %s", j->o->facts, what, r->line, r->reason);
+            er_warn("%s: %s %zu skipped: %s", j->facts->path, what, r->line, r->reason);
         else if (i == 20)
-            er_warn("%s: %zu more records skipped; the manifest lists them", j->o->facts,
+            er_warn("%s: %zu more records skipped; the manifest lists them", j->facts->path,
                 j->facts->n_rejects - i);
     }
-    if (!j->units->count) ER_FAIL(ER_EFORMAT, "%s: no usable fact", j->o->facts);
+    if (!j->units->count) ER_FAIL(ER_EFORMAT, "%s: no usable fact", j->facts->path);
     j->report->facts = j->facts->count;
     j->report->rejected = j->facts->n_rejects;
     j->report->duplicates = j->facts->n_duplicates;
@@ -94,8 +95,7 @@ er_status er_job_prepare(er_job *j) {
         if (!j->o->out) ER_FAIL(ER_EARG, "--out is needed");
         ER_TRY(er_output_check(j->o->out, j->o->force, j->o->model));
     }
-    for (size_t i = 0; i < j->o->n_text; i++)
-        if (!er_file_exists(j->o->text[i])) ER_FAIL(ER_ENOENT, "%s: no such file", j->o->text[i]);
+    ER_TRY(er_corpus_check(j->o->text, j->o->n_text));
     ER_TRY(er_cache_dir(&j->cache, j->o->cache));
     if (!j->cache && !j->o->cache && !j->o->check_only)
         er_warn("neither HOME nor XDG_CACHE_HOME names a folder for the cache: nothing is kept for later jobs, and an "

@@ -93,8 +93,8 @@ er_status er_job_values(er_job *j) {
         const er_fact *f = &j->facts->at[j->units->at[j->report->values.failed].fact[0]];
         char why[256];
         (void)snprintf(why, sizeof why, "%s", er_last_error());
-        ER_FAIL(rc, "%s: %s %zu: fact '%s': %s", j->o->facts, j->facts->is_lines ? "line" : "record", f->line,
-            f->id, why);
+        ER_FAIL(rc, "%s: %s %zu: fact '%s': %s", j->facts->path, j->facts->is_lines ? "line" : "record",
+            f->line, f->id, why);
     }
     if (rc == ER_EINTERRUPTED && !j->store)  // the stage says "done and kept"
         ER_FAIL(rc, "interrupted in values: %zu of %zu facts are kept", j->kept, n);
@@ -143,10 +143,15 @@ er_status er_job_write(er_job *j) {
         ER_TRY(j->dev->op->weight_read(j->dev, b->down, bytes[i]));
         edits[i] = (er_edited_tensor){b->down_tensor, bytes[i]};
     }
-    ER_TRY(er_checkpoint_write(j->m->checkpoint, j->output, edits, h->n_layers));
+    j->shard_digest = calloc(er_checkpoint_shards(j->m->checkpoint), sizeof *j->shard_digest);
+    if (!j->shard_digest) ER_FAIL(ER_ENOMEM, "digests of the output");
+    rc = er_checkpoint_write_with(j->m->checkpoint, j->output, edits, h->n_layers,
+        &(er_write_options){.copy_all = j->o->copy_all, .shard_digest = j->shard_digest});
+    if (rc == ER_EINTERRUPTED) ER_FAIL(rc, "interrupted in write: %s is not made", j->o->out);
+    if (rc != ER_OK) goto out;
     j->report->write_seconds = er_job_clock() - start;
-    ER_TRY(er_job_manifest(j, er_output_path(j->output)));
-    ER_TRY(er_output_write(j->output, "errata-manifest.json", j->report->json, strlen(j->report->json)));
+    ER_TRY(er_job_manifest(j, true));
+    ER_TRY(er_output_write(j->output, ER_MANIFEST, j->report->json, strlen(j->report->json)));
     if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "interrupted in write: %s is not made", j->o->out);
     ER_TRY(er_output_commit(j->output));
     j->report->write_seconds = er_job_clock() - start;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -32,6 +33,9 @@ struct er_value_store {
     size_t *slot;  // open hash of record indices + 1
     size_t slots;
     char *refusal;  // why it is read alone, or NULL
+    bool dirty;      // records were written since the last sync
+    bool sync_said;  // that they could not be brought to the disk
+    double synced;   // when, in seconds
 };
 
 static size_t hash(const char *digest) {
@@ -125,6 +129,20 @@ static er_status load(er_value_store *s) {
     return rehash(s);
 }
 
+static double seconds(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// The file's name, should it be new. No more than that is lost where the file system cannot do it.
+static void sync_name(const char *dir) {
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    if (fsync(fd) != 0 && errno != EINVAL) er_warn("%s: fsync: %s", dir, strerror(errno));
+    (void)close(fd);
+}
+
 er_status er_value_store_open(er_value_store **out, const char *dir, const char *key, size_t hidden) {
     er_status rc = ER_OK;
     char name[128];
@@ -136,6 +154,7 @@ er_status er_value_store_open(er_value_store **out, const char *dir, const char 
     (void)snprintf(name, sizeof name, "values-%.64s.bin", key);
     rc = er_mkdirs(dir);
     if (rc == ER_ENOMEM) goto out;  // any other failure is that of the open, which may yet find a file to read
+    er_cache_sweep(dir);
     if (!(s->path = er_path_join(dir, name))) ER_FAIL(ER_ENOMEM, "a path");
     if ((s->fd = open(s->path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0644)) < 0) {
         int why = errno;
@@ -144,6 +163,8 @@ er_status er_value_store_open(er_value_store **out, const char *dir, const char 
     }
     int locked = take_lock(s, s->refusal ? LOCK_SH : LOCK_EX);
     if (locked && !s->refusal) ER_TRY(refuse_puts(s, locked));
+    s->synced = seconds();
+    if (!s->refusal) sync_name(dir);
     rc = load(s);
     (void)flock(s->fd, LOCK_UN);
     if (rc != ER_OK) goto out;
@@ -184,6 +205,18 @@ static er_status append(er_value_store *s, const char *record) {
     return rc;
 }
 
+// What is written reaches the disk every few seconds, so that a machine that stops costs no more than these.
+// The values are in memory too, and the job needs the file only to go on after it was interrupted: a disk
+// that refuses is warned of.
+static void sync_records(er_value_store *s) {
+    s->synced = seconds();
+    if (!s->dirty) return;
+    s->dirty = false;
+    if (fdatasync(s->fd) == 0 || s->sync_said) return;
+    s->sync_said = true;
+    er_warn("%s: %s: values found may be lost should the machine stop", s->path, strerror(errno));
+}
+
 er_status er_value_store_put(er_value_store *s, const char *unit_digest, const er_value *v) {
     if (s->refusal) return ER_OK;
     if (s->count == s->capacity) {
@@ -201,6 +234,8 @@ er_status er_value_store_put(er_value_store *s, const char *unit_digest, const e
     memcpy(r + s->record - sizeof crc, &crc, sizeof crc);
     er_status rc = append(s, r);
     if (rc != ER_OK) return rc;
+    s->dirty = true;
+    if (seconds() - s->synced >= ER_VALUE_STORE_SYNC_S) sync_records(s);
     s->count++;  // lookups come before puts; the next opening indexes it
     return ER_OK;
 }
@@ -210,8 +245,8 @@ size_t er_value_store_count(const er_value_store *s) { return s->count; }
 void er_value_store_close(er_value_store *s) {
     if (!s) return;
     if (s->fd >= 0) {
-        (void)fsync(s->fd);
-        (void)close(s->fd);
+        sync_records(s);
+        if (close(s->fd) != 0 && !s->sync_said) er_warn("%s: close: %s", s->path, strerror(errno));
     }
     free(s->path);
     free(s->bytes);

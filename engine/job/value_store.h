@@ -6,6 +6,8 @@
 #define ER_VALUE_STORE_H
 #include "engine/values.h"
 
+#define ER_VALUE_STORE_SYNC_S 3.0  // records reach the disk this often at least while there are new ones
+
 typedef struct er_value_store er_value_store;
 // Creates or opens DIR/values-<key>.bin and reads what is there. EOUTPUT when it cannot be made, EIO when it cannot be
 // read. One that may be read and not written, or whose lock cannot be had, is opened to be read alone.

@@ -242,6 +242,19 @@ out:
     return rc;
 }
 
+er_status er_arch_read_in(er_arch *out, er_folder *folder) {
+    er_status rc = ER_OK;
+    const char *text = NULL;
+    size_t len = 0;
+    char *path = er_path_join(er_folder_dir(folder), "config.json");
+    if (!path) ER_FAIL(ER_ENOMEM, "a path in %s", er_folder_dir(folder));
+    ER_TRY(er_folder_read(&text, &len, folder, "config.json", MAX_CONFIG_BYTES));
+    ER_TRY(er_arch_parse(out, text, len, path));
+out:
+    free(path);
+    return rc;
+}
+
 size_t er_arch_longest_row(const er_arch *a) {
     const er_rope_config *r = &a->rope;
     size_t n = a->positions < MAX_ROPE_POSITIONS ? a->positions : MAX_ROPE_POSITIONS;

@@ -212,24 +212,27 @@ static er_status name_downs(er_model *m, const er_places *p) {
 static er_status open_checked(
     er_model *m, er_places *places, const char *dir, const er_model_options *options) {
     er_status rc = ER_OK;
-    char *config = er_path_join(dir, "config.json");
-    if (!config) ER_FAIL(ER_ENOMEM, "a path in %s", dir);
-    ER_TRY(er_arch_read(&m->arch, config));
+    er_folder *folder = options ? options->folder : NULL;
+    if (!folder) {
+        ER_TRY(er_folder_open(&m->folder, dir));
+        folder = m->folder;
+    }
+    ER_TRY(er_arch_read_in(&m->arch, folder));
     m->eos = m->arch.eos;
     m->rope_positions = m->arch.learned_positions ? 0 : er_arch_longest_row(&m->arch);
-    ER_TRY(er_checkpoint_open(&m->checkpoint, dir));
+    ER_TRY(er_checkpoint_open_in(&m->checkpoint, folder));
+    if (options && options->digest && !options->check_only) er_checkpoint_watch(m->checkpoint);
     ER_TRY(er_places_find(places, &m->arch, m->checkpoint));
     ER_TRY(check_editable(m, places, options));
     if (!(m->block = calloc(m->arch.layers, sizeof *m->block)))
         ER_FAIL(ER_ENOMEM, "%zu layers", m->arch.layers);
     ER_TRY(name_downs(m, places));
 out:
-    free(config);
     return rc;
 }
 
 static er_status open_tokenizer(er_model *m, const char *dir) {
-    er_status rc = er_tokenizer_open(&m->tokenizer, dir);
+    er_status rc = er_tokenizer_open_in(&m->tokenizer, er_checkpoint_folder_of(m->checkpoint));
     if (rc != ER_OK) return rc;
     // Fine-tunes add padding tokens without a row of the embedding; er_run_begin refuses such an id should it
     // ever occur.
@@ -244,12 +247,15 @@ static er_status open_model(
     er_model **out, er_device *dev, const char *dir, const er_model_options *options, bool tokenizer) {
     er_status rc = ER_OK;
     er_places places = {0};
+    char hex[65];
     er_model *m = calloc(1, sizeof *m);
     if (!m) ER_FAIL(ER_ENOMEM, "a model");
     m->dev = dev;
     ER_TRY(open_checked(m, &places, dir, options));
     if (tokenizer) ER_TRY(open_tokenizer(m, dir));
     if (!options || !options->check_only) ER_TRY(load_weights(&(er_loader){m, &places, options}));
+    if (options && options->digest && !options->check_only) ER_TRY(er_checkpoint_digest(m->checkpoint, hex));
+    ER_TRY(er_folder_check(er_checkpoint_folder_of(m->checkpoint), true));
     *out = m;
     m = NULL;
 out:
@@ -293,6 +299,7 @@ void er_model_free(er_model *m) {
     for (size_t j = 0; j < sizeof vectors / sizeof vectors[0]; j++) free_vector(d, vectors[j]);
     er_tokenizer_free(m->tokenizer);
     er_checkpoint_free(m->checkpoint);
+    er_folder_free(m->folder);
     free(m->block);
     free(m);
 }

@@ -98,6 +98,10 @@ static er_status read_all(reader *r) {
         bool end = false;
         ER_TRY(er_facts_scan_next(r->scan, &record, &end));
         if (end) break;
+        if (r->records == ER_FACTS_COUNT_MAX)
+            ER_FAIL(ER_EFORMAT, "%s: more than %zu records", f->path, r->records);
+        if (r->records == ER_FACTS_BAD_FIRST && f->count == 0)
+            break;  // the rest of an endless stream is no better
         ER_TRY(read_record(r, &record));
     }
     f->is_lines = er_facts_scan_is_lines(r->scan);
@@ -133,7 +137,7 @@ out:
 er_status er_facts_read(er_facts **out, const char *path, const er_facts_options *options) {
     er_facts_scan *scan = NULL;
     er_status rc = er_facts_scan_open(&scan, path);
-    if (rc == ER_OK) rc = collect(out, scan, path, options);
+    if (rc == ER_OK) rc = collect(out, scan, er_facts_scan_name(scan), options);
     er_facts_scan_free(scan);
     return rc;
 }

@@ -5,6 +5,9 @@
 #include "io/facts.h"
 
 #define ER_FACTS_RECORD_MAX ((size_t)16 << 20)  // bytes of one record; more is a damaged file, not a fact
+#define ER_FACTS_BYTES_MAX ((uint64_t)4 << 30)  // bytes of a file or pipe; more is no file of facts, or has no end
+#define ER_FACTS_COUNT_MAX ((size_t)8 << 20)    // records
+#define ER_FACTS_BAD_FIRST ((size_t)100000)     // records without a fact among them, after which no more are looked at
 #define ER_FACTS_REASON 320                     // bytes of a reason
 
 // ---- scan.c: a stream of bytes -> the text of one record after the other, holding one record in memory ----
@@ -15,7 +18,8 @@ typedef struct er_facts_record {
     size_t line;         // 1-based line, or record of an array
     const char *damage;  // what is wrong with the file here, or NULL; then `text` is not worth parsing
 } er_facts_record;
-er_status er_facts_scan_open(er_facts_scan **out, const char *path);
+er_status er_facts_scan_open(er_facts_scan **out, const char *path);  // a file, a pipe, or "-"
+const char *er_facts_scan_name(const er_facts_scan *s);               // what messages call it
 er_status er_facts_scan_memory(er_facts_scan **out, const char *bytes, size_t len);
 er_status er_facts_scan_next(er_facts_scan *s, er_facts_record *record, bool *end);
 bool er_facts_scan_is_lines(const er_facts_scan *s);

@@ -1,18 +1,14 @@
 // Cuts a file into records without parsing them: lines of JSON Lines, or the elements of a top-level array.
 #include "io/facts/parts.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "io/stream.h"
 
 #define CHUNK ((size_t)1 << 16)
 
 struct er_facts_scan {
-    int fd;  // -1: `bytes` is all there is
-    char *path;
+    er_stream *stream;  // NULL: `bytes` is all there is
     char *chunk;
     const char *bytes;
     size_t n, at;  // of `bytes`
@@ -27,17 +23,15 @@ struct er_facts_scan {
 // The next byte, or -1 at the end.
 static er_status next_byte(er_facts_scan *s, int *c) {
     while (s->at == s->n && !s->eof) {
-        if (s->fd < 0) {
+        if (!s->stream) {
             s->eof = true;
             break;
         }
-        ssize_t got = read(s->fd, s->chunk, CHUNK);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return er_fail(ER_EIO, "%s: %s", s->path, strerror(errno));
+        er_status rc = er_stream_read(&s->n, s->stream, s->chunk, CHUNK, ER_FACTS_BYTES_MAX);
+        if (rc != ER_OK) return rc;
         s->bytes = s->chunk;
-        s->n = (size_t)got;
         s->at = 0;
-        s->eof = got == 0;
+        s->eof = s->n == 0;
     }
     *c = s->at < s->n ? (unsigned char)s->bytes[s->at++] : -1;
     return ER_OK;
@@ -201,16 +195,10 @@ bool er_facts_scan_is_lines(const er_facts_scan *s) { return s->is_lines; }
 
 er_status er_facts_scan_open(er_facts_scan **out, const char *path) {
     er_status rc = ER_OK;
-    struct stat st;
     er_facts_scan *s = calloc(1, sizeof *s);
     if (!s) return er_fail(ER_ENOMEM, "%s: a scanner", path);
-    s->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (s->fd < 0)
-        ER_FAIL(errno == ENOENT || errno == ENOTDIR ? ER_ENOENT : ER_EIO, "%s: %s", path, strerror(errno));
-    if (fstat(s->fd, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", path, strerror(errno));
-    if (S_ISDIR(st.st_mode)) ER_FAIL(ER_EFORMAT, "%s: is a folder, not a file of facts", path);
-    if (!(s->path = strdup(path)) || !(s->chunk = malloc(CHUNK)))
-        ER_FAIL(ER_ENOMEM, "%s: %zu bytes", path, CHUNK);
+    ER_TRY(er_stream_open(&s->stream, path));
+    if (!(s->chunk = malloc(CHUNK))) ER_FAIL(ER_ENOMEM, "%s: %zu bytes", path, CHUNK);
     *out = s;
     s = NULL;
 out:
@@ -218,10 +206,11 @@ out:
     return rc;
 }
 
+const char *er_facts_scan_name(const er_facts_scan *s) { return er_stream_name(s->stream); }
+
 er_status er_facts_scan_memory(er_facts_scan **out, const char *bytes, size_t len) {
     er_facts_scan *s = calloc(1, sizeof *s);
     if (!s) return er_fail(ER_ENOMEM, "a scanner");
-    s->fd = -1;
     s->bytes = bytes;
     s->n = len;
     *out = s;
@@ -230,8 +219,7 @@ er_status er_facts_scan_memory(er_facts_scan **out, const char *bytes, size_t le
 
 void er_facts_scan_free(er_facts_scan *s) {
     if (!s) return;
-    if (s->fd >= 0) close(s->fd);
-    free(s->path);
+    er_stream_free(s->stream);
     free(s->chunk);
     free(s->text);
     free(s);

@@ -332,7 +332,7 @@ typedef struct er_added_spec {
 } er_added_spec;
 er_status er_add_token(er_tokenizer *t, const er_added_spec *spec, const char *name);
 er_status er_add_done(er_tokenizer *t, const char *name);
-er_status er_load_legacy(er_tokenizer *t, const char *dir);
+er_status er_load_legacy(er_tokenizer *t, er_folder *folder);
 er_status er_load_legacy_texts(er_tokenizer *t, const char *vocab, size_t vocab_len, const char *merges,
     size_t merges_len, const char *config, size_t config_len);
 er_status er_config_template(er_tokenizer *t, const cJSON *config, const char *name);

@@ -14,26 +14,28 @@ typedef struct er_legacy {
     cJSON *config, *specials,
         *added;  // tokenizer_config.json, special_tokens_map.json, added_tokens.json; NULL when missing
     cJSON *vocab;
-    char *merges;
+    const char *merges;  // borrowed
     size_t merges_len;
 } er_legacy;
 
-static er_status read_optional(cJSON **out, const char *dir, const char *file, er_digest *digest) {
+static er_status read_optional(cJSON **out, er_folder *folder, const char *file, er_digest *digest) {
     er_status rc = ER_OK;
-    char *path = er_path_join(dir, file), *text = NULL;
+    char *path = er_path_join(er_folder_dir(folder), file);
+    const char *text = NULL;
     size_t len = 0;
+    bool there = false;
     if (!path) ER_FAIL(ER_ENOMEM, "the path of %s", file);
     er_digest_add_str(digest, file);
-    if (!er_file_exists(path)) {
+    ER_TRY(er_folder_has(&there, folder, file));
+    if (!there) {
         er_digest_add_str(digest, NULL);
         goto out;
     }
-    ER_TRY(er_file_read(&text, &len, path, MAX_FILE));
+    ER_TRY(er_folder_read(&text, &len, folder, file, MAX_FILE));
     er_digest_add(digest, &len, sizeof len);
     er_digest_add(digest, text, len);
     ER_TRY(er_json_parse(out, text, len, path));
 out:
-    free(text);
     free(path);
     return rc;
 }
@@ -189,31 +191,26 @@ out:
 er_status er_load_legacy_texts(er_tokenizer *t, const char *vocab, size_t vocab_len, const char *merges,
     size_t merges_len, const char *config, size_t config_len) {
     er_status rc = ER_OK;
-    er_legacy f = {.merges_len = merges_len};
+    er_legacy f = {.merges = merges_len ? merges : "", .merges_len = merges_len};
     ER_TRY(er_json_parse(&f.vocab, vocab, vocab_len, "vocab.json"));
     if (config_len) ER_TRY(er_json_parse(&f.config, config, config_len, "tokenizer_config.json"));
-    if (!(f.merges = malloc(merges_len + 1))) ER_FAIL(ER_ENOMEM, "%zu bytes of merges", merges_len);
-    if (merges_len) memcpy(f.merges, merges, merges_len);
     ER_TRY(assemble(t, &f));
 out:
     cJSON_Delete(f.vocab);
     cJSON_Delete(f.config);
-    free(f.merges);
     return rc;
 }
 
-er_status er_load_legacy(er_tokenizer *t, const char *dir) {
+er_status er_load_legacy(er_tokenizer *t, er_folder *folder) {
     er_status rc = ER_OK;
     er_legacy f = {0};
     er_digest *digest = NULL;
-    char *path = er_path_join(dir, "merges.txt");
-    if (!path) ER_FAIL(ER_ENOMEM, "the path of merges.txt");
     ER_TRY(er_digest_new(&digest));
-    ER_TRY(read_optional(&f.vocab, dir, "vocab.json", digest));
-    ER_TRY(read_optional(&f.config, dir, "tokenizer_config.json", digest));
-    ER_TRY(read_optional(&f.specials, dir, "special_tokens_map.json", digest));
-    ER_TRY(read_optional(&f.added, dir, "added_tokens.json", digest));
-    ER_TRY(er_file_read(&f.merges, &f.merges_len, path, MAX_FILE));
+    ER_TRY(read_optional(&f.vocab, folder, "vocab.json", digest));
+    ER_TRY(read_optional(&f.config, folder, "tokenizer_config.json", digest));
+    ER_TRY(read_optional(&f.specials, folder, "special_tokens_map.json", digest));
+    ER_TRY(read_optional(&f.added, folder, "added_tokens.json", digest));
+    ER_TRY(er_folder_read(&f.merges, &f.merges_len, folder, "merges.txt", MAX_FILE));
     er_digest_add(digest, f.merges, f.merges_len);
     ER_TRY(assemble(t, &f));
     er_digest_hex(digest, t->digest);
@@ -222,8 +219,6 @@ out:
     cJSON_Delete(f.config);
     cJSON_Delete(f.specials);
     cJSON_Delete(f.added);
-    free(f.merges);
-    free(path);
     er_digest_free(digest);
     return rc;
 }

@@ -35,26 +35,32 @@ er_status er_tokenizer_configure(er_tokenizer *t, const char *json, size_t len, 
     return er_config_read(t, json, len, true, name);
 }
 
-static er_status config_from(er_tokenizer *t, const char *dir, const char *file, bool overrides) {
-    char *path = er_path_join(dir, file), *text = NULL;
-    size_t len = 0;
-    if (!path) return er_fail(ER_ENOMEM, "the path of %s", file);
+static er_status config_from(er_tokenizer *t, er_folder *folder, const char *file, bool overrides) {
     er_status rc = ER_OK;
-    if (er_file_exists(path)) {
-        rc = er_file_read(&text, &len, path, MAX_FILE);
-        if (rc == ER_OK) rc = er_config_read(t, text, len, overrides, path);
-    }
-    free(text);
+    char *path = er_path_join(er_folder_dir(folder), file);
+    const char *text = NULL;
+    size_t len = 0;
+    bool there = false;
+    if (!path) return er_fail(ER_ENOMEM, "the path of %s", file);
+    ER_TRY(er_folder_has(&there, folder, file));
+    if (!there) goto out;
+    ER_TRY(er_folder_read(&text, &len, folder, file, MAX_FILE));
+    ER_TRY(er_config_read(t, text, len, overrides, path));
+out:
     free(path);
     return rc;
 }
 
-static er_status open_json(er_tokenizer **out, const char *path) {
-    char *text = NULL;
+static er_status open_json(er_tokenizer **out, er_folder *folder) {
+    er_status rc = ER_OK;
+    char *path = er_path_join(er_folder_dir(folder), "tokenizer.json");
+    const char *text = NULL;
     size_t len = 0;
-    er_status rc = er_file_read(&text, &len, path, MAX_FILE);
-    if (rc == ER_OK) rc = er_tokenizer_parse(out, text, len, path);
-    free(text);
+    if (!path) ER_FAIL(ER_ENOMEM, "the path of a tokenizer");
+    ER_TRY(er_folder_read(&text, &len, folder, "tokenizer.json", MAX_FILE));
+    ER_TRY(er_tokenizer_parse(out, text, len, path));
+out:
+    free(path);
     return rc;
 }
 
@@ -68,35 +74,42 @@ er_status er_tokenizer_parse_legacy(er_tokenizer **out, const char *vocab, size_
     return rc;
 }
 
-static er_status open_legacy(er_tokenizer **out, const char *dir) {
+static er_status open_legacy(er_tokenizer **out, er_folder *folder) {
     er_tokenizer *t = NULL;
     er_status rc = er_tokenizer_new(&t);
-    if (rc == ER_OK) rc = er_load_legacy(t, dir);
+    if (rc == ER_OK) rc = er_load_legacy(t, folder);
     if (rc == ER_OK) *out = t;
     else er_tokenizer_free(t);
     return rc;
 }
 
-er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
+er_status er_tokenizer_open_in(er_tokenizer **out, er_folder *folder) {
     er_status rc = ER_OK;
     er_tokenizer *t = NULL;
-    char *json = er_path_join(model_dir, "tokenizer.json"), *vocab = er_path_join(model_dir, "vocab.json");
-    if (!json || !vocab) ER_FAIL(ER_ENOMEM, "the path of a tokenizer");
-    if (er_file_exists(json)) {
-        ER_TRY(open_json(&t, json));
-        ER_TRY(config_from(t, model_dir, "tokenizer_config.json", true));
-        if (t->eos < 0) ER_TRY(config_from(t, model_dir, "special_tokens_map.json", false));
-    } else if (er_file_exists(vocab)) {
-        ER_TRY(open_legacy(&t, model_dir));
+    bool json = false, vocab = false;
+    ER_TRY(er_folder_has(&json, folder, "tokenizer.json"));
+    if (!json) ER_TRY(er_folder_has(&vocab, folder, "vocab.json"));
+    if (json) {
+        ER_TRY(open_json(&t, folder));
+        ER_TRY(config_from(t, folder, "tokenizer_config.json", true));
+        if (t->eos < 0) ER_TRY(config_from(t, folder, "special_tokens_map.json", false));
+    } else if (vocab) {
+        ER_TRY(open_legacy(&t, folder));
     } else {
-        ER_FAIL(ER_ENOENT, "%s: no tokenizer.json, and no vocab.json", model_dir);
+        ER_FAIL(ER_ENOENT, "%s: no tokenizer.json, and no vocab.json", er_folder_dir(folder));
     }
     *out = t;
     t = NULL;
 out:
-    free(json);
-    free(vocab);
     er_tokenizer_free(t);
+    return rc;
+}
+
+er_status er_tokenizer_open(er_tokenizer **out, const char *model_dir) {
+    er_folder *folder = NULL;
+    er_status rc = er_folder_open(&folder, model_dir);
+    if (rc == ER_OK) rc = er_tokenizer_open_in(out, folder);
+    er_folder_free(folder);
     return rc;
 }
 

@@ -61,6 +61,7 @@ er_cpu_room er_cpu_room_now(void);
 
 // The threads to compute with: `asked`, or where that is 0 one a processor; fewer, with a warning, where no more can
 // be started. EARG above er_cpu_threads_most(): four times the processors, or 16.
+#define ER_BLAS_BUFFER ((size_t)129 << 20)
 er_status er_cpu_threads(int *out, int asked);
 int er_cpu_threads_most(void);
 

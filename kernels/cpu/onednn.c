@@ -3,6 +3,7 @@
 #include "kernels/cpu/cpu.h"
 
 #include <dlfcn.h>
+#include <execinfo.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +15,28 @@ struct er_onednn {
     char name[32];
 };
 
+// The library writes its machine code at the first product of a kind, and throws where there is no memory for it: now
+// rather than in one of its threads in the middle of a job.
+static er_status warm_up(void) {
+    enum { N = 32 };
+    float a[N * N] = {0}, b[N * N] = {0}, out[N * N];
+    static const char kind[] = {'N', 'T'};
+    for (int i = 0; i < 4; i++) {
+        dnnl_status_t got = dnnl_sgemm(kind[i & 1], kind[i >> 1], N, N, N, 1, a, N, b, N, 0, out, N);
+        if (got != dnnl_success)
+            return er_fail(got == dnnl_out_of_memory ? ER_ENOMEM : ER_EDEVICE, "oneDNN: status %d", (int)got);
+    }
+    return ER_OK;
+}
+
 er_status er_onednn_open(er_onednn **out) {
     er_onednn *o = calloc(1, sizeof *o);
     if (!o) return er_fail(ER_ENOMEM, "the oneDNN handle");
+    er_status rc = warm_up();
+    if (rc != ER_OK) {
+        free(o);
+        return rc;
+    }
     const dnnl_version_t *v = dnnl_version();
     (void)snprintf(o->name, sizeof o->name, "onednn %d.%d.%d", v->major, v->minor, v->patch);
     *out = o;
@@ -64,6 +84,9 @@ bool er_cpu_on_exception(void (*handler)(void)) {
     void (*(*set)(void (*)(void)))(void) = NULL;
     void *found = dlsym(RTLD_DEFAULT, "_ZSt13set_terminatePFvvE");
     if (!found) return false;
+    // libc looks for its unwinder when it first needs one, which is a poor time to load a library.
+    void *frame[1];
+    (void)backtrace(frame, 1);
     memcpy(&set, &found, sizeof set);  // ISO C knows no cast from an object to a function
     (void)set(handler);
     return true;

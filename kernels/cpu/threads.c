@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "io/log.h"
 
@@ -29,6 +30,17 @@ static er_status startable(int *out, int *why, int n) {
     free(thread);
     *out = started + 1;
     return ER_OK;
+}
+
+// OpenBLAS maps a buffer for each thread and tries for ever where it cannot (ulimit -v). How many of n there is room for.
+static int buffers_of(int n) {
+    void *at[64];
+    int got = 0, wanted = n < 64 ? n : 64;
+    while (got < wanted && (at[got] = mmap(NULL, ER_BLAS_BUFFER, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) != MAP_FAILED)
+        got++;
+    for (int i = 0; i < got; i++) (void)munmap(at[i], ER_BLAS_BUFFER);
+    return got < wanted ? got : n;
 }
 
 static int team_of(int n) {
@@ -57,6 +69,10 @@ er_status er_cpu_threads(int *out, int asked) {
     if (rc != ER_OK) return rc;
     if (can < wanted)
         er_warn("only %d of %d threads can be started: %s; computing with %d", can, wanted, strerror(why), can);
+    int room = buffers_of(can);
+    if (room < 1) return er_fail(ER_ENOMEM, "no address space for OpenBLAS's buffer of %zu bytes", ER_BLAS_BUFFER);
+    if (room < can) er_warn("there is address space for the buffers of %d of %d threads; computing with %d", room, can, room);
+    if (room < can) can = room;
     int team = team_of(can);
     if (team < can && asked > 0) er_warn("OpenMP gives %d of %d threads; computing with %d", team, can, team);
     *out = team;
