@@ -26,24 +26,23 @@ def digest(path):
 
 class Job:
     def __init__(self, name, root, binary, model):
-        world = root + "/examples/world"
-        model = model or world
-        short = ["--facts", world + "/facts_80.jsonl", "--limit", "3"]
-        edit = ["edit", "--model", model, *short, "--steps", "2", "--covariance-tokens", "2000", "--deterministic", "--out", "out",
-                "--cache", "cache"]
+        small = root + "/tests/golden/memit/gpt2"
+        model = model or small + "/model"
+        short = ["--facts", small + "/facts.jsonl", "--limit", "3"]
+        edit = ["edit", "--model", model, *short, "--layers", "1,2", "--steps", "2", "--covariance-tokens", "400", "--deterministic",
+                "--out", "out", "--cache", "cache"]
+        cov = ["cov", "--model", model, "--tokens", "400", "--layers", "1,2", "--cache", "cache"]
         self.name, self.binary = name, binary
         self.args = {
             "edit": edit, "force": edit + ["--force"], "warm": edit,
-            "cov": ["cov", "--model", model, "--sample", "--tokens", "2000", "--layers", "0", "--cache", "cache", "--export", "out"],
-            "text": ["cov", "--model", model, "--corpus", root + "/examples/prose.txt", "--tokens", "2000", "--layers", "0", "--cache",
-                     "cache"],
+            "cov": cov + ["--sample", "--export", "out"], "text": cov + ["--corpus", root + "/examples/prose.txt"],
             "eval": ["eval", "--model", model, *short, "--answers", "1", "--text", root + "/examples/heldout.txt", "--drift-tokens",
                      "200", "--out", "out"],
             "evaljson": ["eval", "--model", model, *short, "--answers", "1", "--json", "--details"],
             "ask": ["ask", "--model", model, "--json", "--max-tokens", "3", "Hello", "Ann Lee lives in"],
             "asktext": ["ask", "--model", model, "--base", model, "--max-tokens", "3", "Hello"],
             "check": ["check", "--model", model, *short, "--json"],
-            "diff": ["diff", world, "edited", "--json", "--rank"],
+            "diff": ["diff", model, "edited", "--json", "--rank"],
             "version": ["--version"],
         }[name] + ([] if name in ("version",) else ["-q"])
         if name not in ("version", "diff"):
@@ -148,7 +147,7 @@ def main():
     binary, root, a.preload = os.path.realpath(a.binary), os.path.realpath(a.root), os.path.realpath(a.preload)
     folder = tempfile.mkdtemp(prefix="inject-")
     os.chdir(folder)
-    env = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", OMP_WAIT_POLICY="passive", HOME=folder, LC_ALL="C")
+    env = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="100", HOME=folder, LC_ALL="C")
     env.pop("LD_PRELOAD", None)
     first = Job("edit", root, binary, a.model)
     failed = 0
