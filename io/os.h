@@ -31,6 +31,10 @@ const char *er_special_kind(mode_t mode);
 // The whole of an open file, NUL-terminated; EFORMAT above `most` bytes, EIO when it changed meanwhile,
 // EINTERRUPTED when a long one was asked to stop.
 er_status er_read_open(char **out, size_t *len, int fd, const er_file_id *id, const char *path, size_t most);
+// open(2), again where a signal interrupted it (network file systems, pipes); `dir` AT_FDCWD or a folder.
+int er_open_at(int dir, const char *path, int flags, unsigned mode);
+// fsync(2) likewise.
+int er_fsync(int fd);
 // All n bytes or an error: a file that ends early (it shrank after it was opened) is EIO.
 er_status er_pread_all(int fd, void *dst, size_t n, uint64_t offset, const char *path);
 er_status er_write_all(int fd, const void *src, size_t n, const char *path);

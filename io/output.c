@@ -190,7 +190,7 @@ er_status er_output_create(int *fd, char **path, er_output *o, const char *name)
         *slash = '/';
         if (rc != ER_OK) goto out;
     }
-    *fd = open(full, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    *fd = er_open_at(AT_FDCWD, full, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (*fd < 0) ER_FAIL(errno == ENOSPC ? ER_EIO : ER_EOUTPUT, "%s: %s", full, er_errno_text(errno));
     *path = full, full = NULL;
 out:
@@ -199,7 +199,7 @@ out:
 }
 
 static er_status finish(int fd, const char *path) {
-    if (fsync(fd) != 0) return er_fail(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
+    if (er_fsync(fd) != 0) return er_fail(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
     return ER_OK;
 }
 
@@ -243,7 +243,7 @@ static er_status fsync_all(const char *dir) {
     er_status rc = ER_OK;
     char *path = NULL;
     DIR *d = opendir(dir);
-    if (!d) ER_FAIL(ER_EIO, "%s: %s", dir, er_errno_text(errno));
+    if (!d) ER_FAIL(errno == ENOMEM ? ER_ENOMEM : ER_EIO, "%s: %s", dir, er_errno_text(errno));
     for (;;) {
         struct stat st;
         errno = 0;

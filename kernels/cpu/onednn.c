@@ -4,9 +4,12 @@
 
 #include <dlfcn.h>
 #include <execinfo.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include "io/log.h"
 
 #ifdef ERRATA_WITH_ONEDNN
 #include <oneapi/dnnl/dnnl.h>
@@ -15,21 +18,52 @@ struct er_onednn {
     char name[32];
 };
 
-// The library writes its machine code at the first product of a kind, and throws where there is no memory for it: now
-// rather than in one of its threads in the middle of a job.
+static void (*on_exception)(void);  // of main(), or NULL
+
+// oneDNN 2.6 looks at no result when it maps memory for machine code, and writes to it. That is a crash of which the
+// cause is known, and main() can say it.
+static void on_segv(int sig) {
+    (void)sig;
+    on_exception();
+}
+
+// May this process have memory that it writes and then executes, and so much of it?
+static bool may_generate_code(void) {
+    const size_t bytes = (size_t)16 << 20;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return false;
+    bool may = mprotect(p, bytes, PROT_READ | PROT_WRITE | PROT_EXEC) == 0;
+    (void)munmap(p, bytes);
+    return may;
+}
+
+// The library writes its machine code at the first product of a kind, and throws or crashes where there is no memory
+// for it: now rather than in one of its threads in the middle of a job.
 static er_status warm_up(void) {
-    enum { N = 32 };
-    float a[N * N] = {0}, b[N * N] = {0}, out[N * N];
+    enum { N = 48 };
     static const char kind[] = {'N', 'T'};
-    for (int i = 0; i < 4; i++) {
-        dnnl_status_t got = dnnl_sgemm(kind[i & 1], kind[i >> 1], N, N, N, 1, a, N, b, N, 0, out, N);
-        if (got != dnnl_success)
-            return er_fail(got == dnnl_out_of_memory ? ER_ENOMEM : ER_EDEVICE, "oneDNN: status %d", (int)got);
-    }
-    return ER_OK;
+    static const dnnl_dim_t size[] = {1, 5, N};  // vectors, narrow and wide products have code of their own
+    float a[N * N] = {0}, b[N * N] = {0}, out[N * N] = {0};
+    struct sigaction act, before;
+    memset(&act, 0, sizeof act);
+    act.sa_handler = on_segv;
+    if (on_exception) (void)sigaction(SIGSEGV, &act, &before);
+    dnnl_status_t got = dnnl_success;
+    for (int i = 0; i < 8 * 9 && got == dnnl_success; i++)
+        got = dnnl_sgemm(kind[i & 1], kind[i >> 1 & 1], size[i / 8 % 3], size[i / 24], N, 1, a, N, b, N,
+            (float)(i >> 2 & 1), out, N);
+    if (on_exception) (void)sigaction(SIGSEGV, &before, NULL);
+    if (got == dnnl_success) return ER_OK;
+    return er_fail(
+        got == dnnl_out_of_memory ? ER_ENOMEM : ER_EDEVICE, "oneDNN: its first products: status %d", (int)got);
 }
 
 er_status er_onednn_open(er_onednn **out) {
+    if (!may_generate_code()) {
+        er_warn("oneDNN may not generate code in this process; products are OpenBLAS's");
+        *out = NULL;
+        return ER_OK;
+    }
     er_onednn *o = calloc(1, sizeof *o);
     if (!o) return er_fail(ER_ENOMEM, "the oneDNN handle");
     er_status rc = warm_up();
@@ -89,6 +123,9 @@ bool er_cpu_on_exception(void (*handler)(void)) {
     (void)backtrace(frame, 1);
     memcpy(&set, &found, sizeof set);  // ISO C knows no cast from an object to a function
     (void)set(handler);
+#ifdef ERRATA_WITH_ONEDNN
+    on_exception = handler;
+#endif
     return true;
 }
 
