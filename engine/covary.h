@@ -25,7 +25,7 @@ typedef struct er_covary_report {
     size_t cached, computed;            // layers
     size_t tokens, rows;                // run in this call; 0 when all was cached
     double text_seconds, pass_seconds;  // sampling or tokenising; the pass itself
-    bool lost;     // something could not be kept in the cache, and that has been said
+    bool lost;                          // something could not be kept in the cache, and that has been said
     double flops;  // of the pass: GEMMs of the layers plus d_in^2 multiply-adds per token and layer
 } er_covary_report;
 
@@ -33,8 +33,8 @@ typedef struct er_covary_report {
 bool er_cache_failure(er_status rc);
 
 // out [n_layers], freed with er_covary_free. The weights must be the checkpoint's own, as loaded: the cache
-// is keyed by its digest. A cache file that is damaged or cannot be read is warned about and computed anew. EINTERRUPTED leaves nothing
-// half-written. `report` may be NULL.
+// is keyed by its digest. A cache file that is damaged or cannot be read is warned about and computed anew.
+// EINTERRUPTED leaves nothing half-written. `report` may be NULL.
 er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n_layers,
     const er_covary_options *o, er_covary_report *report);
 // The cached ones alone, NULL where there is none; needs no loaded weights (check_only is enough). Counts

@@ -165,7 +165,8 @@ er_status er_fsync_path(const char *path) {
     int fd = er_open_at(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0) return er_fail(ER_EIO, "%s: %s", path, er_errno_text(errno));
     // Some file systems know no fsync of a folder and say EINVAL; there is nothing more to be done there.
-    if (er_fsync(fd) != 0 && errno != EINVAL) rc = er_fail(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
+    if (er_fsync(fd) != 0 && errno != EINVAL)
+        rc = er_fail(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
     close(fd);
     return rc;
 }

@@ -39,8 +39,8 @@ int er_fsync(int fd);
 er_status er_pread_all(int fd, void *dst, size_t n, uint64_t offset, const char *path);
 er_status er_write_all(int fd, const void *src, size_t n, const char *path);
 er_status er_pwrite_all(int fd, const void *src, size_t n, uint64_t offset, const char *path);
-// Closes what was written (-1: nothing): network file systems and quotas report here what write() took. `rc` when that is a
-// failure already.
+// Closes what was written (-1: nothing): network file systems and quotas report here what write() took. `rc`
+// when that is a failure already.
 er_status er_close_written(int fd, const char *path, er_status rc);
 er_status er_fsync_path(const char *path);  // a file or a folder
 // Makes the empty file `to` share the blocks of `from`, as they are at this instant; false where the file

@@ -282,8 +282,9 @@ static er_status replace(er_output *o) {
     int lock = -1;
     if (renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->dir, RENAME_EXCHANGE) == 0) {
         o->committed = true;
-        (void)er_remove_tree(
-            o->partial);  // now the old folder; the new one is in place whatever happens here
+        // Now the old folder; the new one is in place whatever happens here, and the next output sweeps.
+        if (er_remove_tree(o->partial) != ER_OK)
+            er_warn("what was replaced is still there: %s", er_last_error());
         goto out;
     }
     if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP && errno != ENOTTY)

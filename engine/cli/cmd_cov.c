@@ -116,8 +116,9 @@ static er_status collect(cov *c) {
     c->o.cache_dir = cache;
     c->o.must_keep = !c->export;
     if (!cache && !c->export)
-        ER_FAIL(ER_EARG, "neither HOME nor XDG_CACHE_HOME names a folder to keep the statistics in: give --cache or "
-                         "--export");
+        ER_FAIL(ER_EARG,
+            "neither HOME nor XDG_CACHE_HOME names a folder to keep the statistics in: give --cache or "
+            "--export");
     ER_TRY(er_corpus_check(c->o.corpus, c->o.n_corpus));
     ER_TRY(er_folder_open(&folder, c->model));
     mo.folder = folder;

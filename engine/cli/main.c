@@ -125,12 +125,13 @@ static void wait_politely(char **argv) {
         (void)execv("/proc/self/exe", argv);  // comes back only on failure
 }
 
-// Nothing is half made at this point: products are computed before outputs begin, and the value store is written
-// record by record.
+// Nothing is half made at this point: products are computed before outputs begin, and the value store is
+// written record by record.
 static void exception_nobody_catches(void) {
     const char *name = er_cpu_exception_name();
     bool memory = strcmp(name, "St9bad_alloc") == 0 || !*name;
-    (void)fprintf(stderr, "errata: oneDNN: %s%s\n", memory ? "out of memory" : "exception ", memory ? "" : name);
+    (void)fprintf(
+        stderr, "errata: oneDNN: %s%s\n", memory ? "out of memory" : "exception ", memory ? "" : name);
     _exit(er_exit_code(ER_ENOMEM));
 }
 

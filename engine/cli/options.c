@@ -17,7 +17,8 @@ static bool listed(const int *codes, int code) {
     return false;
 }
 
-// "--out --force" would make a folder called --force. Numbers below zero are left to whoever reads the number.
+// "--out --force" would make a folder called --force. Numbers below zero are left to whoever reads the
+// number.
 static bool looks_like_option(const char *value) {
     return value[0] == '-' && value[1] != 0 && !strchr("0123456789.", value[1]);
 }
@@ -39,16 +40,16 @@ static int check_value(
     if (!*optarg) return er_cli_usage(command, "--%s: the value is empty", name);
     if (optarg == argv[optind - 1] && looks_like_option(optarg))
         return er_cli_usage(command,
-            "--%s needs a value, and '%s' looks like an option; what begins with a dash is given as --%s=%s", name,
-            optarg, name, optarg);
+            "--%s needs a value, and '%s' looks like an option; what begins with a dash is given as --%s=%s",
+            name, optarg, name, optarg);
     if (at < 0 || at >= (int)(sizeof seen / sizeof *seen) || listed(repeated, code)) return 0;
     if (seen[at]) er_warn("--%s is given more than once; the last, %s, counts", name, optarg);
     seen[at] = true;
     return 0;
 }
 
-int er_cli_next(int *code, const char *command, const char *help, const struct option *options, const int *repeated,
-    int argc, char **argv) {
+int er_cli_next(int *code, const char *command, const char *help, const struct option *options,
+    const int *repeated, int argc, char **argv) {
     optopt = 0;
     int o = getopt_long(argc, argv, ":qv", options, NULL);
     if (o == CLI_HELP) {

@@ -20,8 +20,8 @@ void er_cli_hold_standard_files(void) {
 }
 
 void er_cli_outlive_readers(void) {
-    // A terminal or a log that goes away must not end a job of hours, nor a limit on file sizes end it without a
-    // word: both come back as errors of the write.
+    // A terminal or a log that goes away must not end a job of hours, nor a limit on file sizes end it
+    // without a word: both come back as errors of the write.
     struct sigaction ignore, before;
     memset(&ignore, 0, sizeof ignore);
     ignore.sa_handler = SIG_IGN;

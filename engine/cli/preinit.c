@@ -1,5 +1,5 @@
-// Before any library begins: OpenBLAS maps a buffer of 128 MiB for each thread as it is loaded, and tries for ever where
-// the address space is limited (ulimit -v). A program that cannot start says so.
+// Before any library begins: OpenBLAS maps a buffer of 128 MiB for each thread as it is loaded, and tries for
+// ever where the address space is limited (ulimit -v). A program that cannot start says so.
 #include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -13,7 +13,8 @@
 #define SANITIZED
 #endif
 #endif
-#if !defined(SANITIZED) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && defined(__linux__)
+#if !defined(SANITIZED) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&                \
+    defined(__linux__)
 
 #define BUFFER ((size_t)129 << 20)
 
@@ -32,7 +33,8 @@ static size_t threads(char **environment) {
 }
 
 static void look_for_room(int argc, char **argv, char **environment) {
-    static const char message[] = "errata: no address space for OpenBLAS's buffers, 128 MiB a thread: see ulimit -v\n";
+    static const char message[] =
+        "errata: no address space for OpenBLAS's buffers, 128 MiB a thread: see ulimit -v\n";
     (void)argc, (void)argv;
     size_t bytes = threads(environment) * BUFFER;
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -43,7 +45,8 @@ static void look_for_room(int argc, char **argv, char **environment) {
     (void)munmap(p, bytes);
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*const first)(int, char **, char **) = look_for_room;
+__attribute__((section(".preinit_array"), used)) static void (*const first)(
+    int, char **, char **) = look_for_room;
 #endif
 
 typedef int er_preinit_is_never_empty;

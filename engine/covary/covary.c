@@ -98,7 +98,8 @@ static er_status find_cached(er_moment **out, size_t *found, er_model *m, const 
             rc = er_moment_make_room(m->dev, out, i, m->arch.inner * m->arch.inner * sizeof(double));
         if (rc == ER_OK) rc = er_moment_cache_get(&out[i], m->dev, o->cache_dir, hex, m->arch.inner);
         if (rc == ER_OK) (*found)++;
-        if (rc == ER_EFORMAT || rc == ER_EIO) er_warn("%s; layer %zu is computed anew", er_last_error(), layers[i]);
+        if (rc == ER_EFORMAT || rc == ER_EIO)
+            er_warn("%s; layer %zu is computed anew", er_last_error(), layers[i]);
         else if (rc != ER_OK && rc != ER_ENOENT) return rc;
     }
     return ER_OK;

@@ -34,7 +34,8 @@ typedef struct er_job {
 er_status er_job_prepare(er_job *j);  // read and check everything; no compute
 // Chooses the batch of the values stage and says where memory goes. ENOMEM when not even the smallest batch has room.
 er_status er_job_plan_memory(er_job *j);
-// With --memory-limit on a CPU: ENOMEM naming what the job needs at least, before the weights are read. Wants the device.
+// With --memory-limit on a CPU: ENOMEM naming what the job needs at least, before the weights are read. Wants
+// the device.
 er_status er_job_check_limit(er_job *j);
 er_status er_job_covary(er_job *j);
 er_status er_job_values(er_job *j);

@@ -45,8 +45,7 @@ static void add_run(er_json_writer *w, cJSON *root, const er_job *j) {
 }
 
 static void add_facts(er_json_writer *w, cJSON *root, const er_job *j) {
-    cJSON *f = er_json_object(w, root, "facts"),
-          *rejects = er_json_array(w, f, "rejected_records");
+    cJSON *f = er_json_object(w, root, "facts"), *rejects = er_json_array(w, f, "rejected_records");
     text(w, f, "file", j->facts->path);
     text(w, f, "format", j->facts->format);
     text(w, f, "sha256", j->facts->digest);

@@ -1,6 +1,6 @@
-// The memory plan of a job: how large a batch there is room for, and what goes where. On a CPU that is asked for only
-// with --memory-limit, which counts what the device gives out: weights and their copies, batches, statistics, the solve.
-// Facts and prompts come on top.
+// The memory plan of a job: how large a batch there is room for, and what goes where. On a CPU that is asked
+// for only with --memory-limit, which counts what the device gives out: weights and their copies, batches,
+// statistics, the solve. Facts and prompts come on top.
 #include <math.h>
 
 #include "engine/job/job.h"
@@ -16,7 +16,8 @@ static double larger(double a, double b) { return a > b ? a : b; }
 
 static er_status refuse(const er_job *j, double weights, double sums, double work) {
     return er_fail(ER_ENOMEM,
-        "a memory limit of %zu bytes: this job takes %.0f at least (weights %.0f, statistics %.0f, work on them %.0f)",
+        "a memory limit of %zu bytes: this job takes %.0f at least (weights %.0f, statistics %.0f, work on "
+        "them %.0f)",
         j->dev->memory_limit, ceil(weights + sums + work), weights, sums, work);
 }
 
@@ -42,7 +43,8 @@ static er_status plan_limited_cpu(er_job *j) {
     const er_hparams *h = &j->report->hparams;
     er_dtype stored = j->m->block[h->layers[0]].down_tensor->dtype;
     double weights = er_estimate_weights(j->dev, &j->arch, h, (double)j->report->weight_bytes, stored),
-           sums = sums_of(j), solve = er_estimate_solve(&j->arch, h) - sums, limit = (double)j->dev->memory_limit;
+           sums = sums_of(j), solve = er_estimate_solve(&j->arch, h) - sums,
+           limit = (double)j->dev->memory_limit;
     size_t batch = j->o->batch_tokens ? j->o->batch_tokens : USUAL_BATCH;
     double values = (double)er_values_bytes(&j->arch, j->units, h, batch);
     while (weights + sums + values > limit && !j->o->batch_tokens && batch / 2 >= LEAST_BATCH)
@@ -50,21 +52,23 @@ static er_status plan_limited_cpu(er_job *j) {
     double work = larger(values, solve);
     if (weights + sums + work > limit) return refuse(j, weights, sums, work);
     j->batch_tokens = batch;
-    er_info("memory      %.2f GB may be used: weights %.2f, values %.2f (%zu tokens a step), statistics %.2f, solve %.2f",
+    er_info("memory      %.2f GB may be used: weights %.2f, values %.2f (%zu tokens a step), statistics "
+            "%.2f, solve %.2f",
         limit * 1e-9, weights * 1e-9, values * 1e-9, batch, sums * 1e-9, solve * 1e-9);
     return ER_OK;
 }
 
-// What the machine, a control group or ulimit -v leaves is only warned about: the count is an estimate, and what is
-// taken beyond it is the kernel's to judge.
+// What the machine, a control group or ulimit -v leaves is only warned about: the count is an estimate, and
+// what is taken beyond it is the kernel's to judge.
 static void warn_if_short(const er_job *j, size_t total, size_t values) {
     const er_hparams *h = &j->report->hparams;
     er_dtype stored = j->m->block[h->layers[0]].down_tensor->dtype;
-    double sums = sums_of(j), need = er_estimate_weights(j->dev, &j->arch, h, (double)j->report->weight_bytes, stored) +
-                                     sums + larger((double)values, er_estimate_solve(&j->arch, h) - sums);
+    double sums = sums_of(j),
+           need = er_estimate_weights(j->dev, &j->arch, h, (double)j->report->weight_bytes, stored) + sums +
+                  larger((double)values, er_estimate_solve(&j->arch, h) - sums);
     if (need > (double)total)
-        er_warn("this job takes about %.2f GB; the machine, its control group and ulimit -v allow %.2f", need * 1e-9,
-            gb(total));
+        er_warn("this job takes about %.2f GB; the machine, its control group and ulimit -v allow %.2f",
+            need * 1e-9, gb(total));
 }
 
 er_status er_job_plan_memory(er_job *j) {

@@ -98,7 +98,8 @@ er_status er_job_prepare(er_job *j) {
     ER_TRY(er_corpus_check(j->o->text, j->o->n_text));
     ER_TRY(er_cache_dir(&j->cache, j->o->cache));
     if (!j->cache && !j->o->cache && !j->o->check_only)
-        er_warn("neither HOME nor XDG_CACHE_HOME names a folder for the cache: nothing is kept for later jobs, and an "
+        er_warn("neither HOME nor XDG_CACHE_HOME names a folder for the cache: nothing is kept for later "
+                "jobs, and an "
                 "interrupted one begins anew");
     ER_TRY(read_facts(j));
     ER_TRY(open_model(j));

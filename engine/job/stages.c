@@ -66,7 +66,8 @@ static er_status take_known(er_job *j) {
     if (j->report->values_cached)
         er_info("values      %zu of %zu from the cache", j->report->values_cached, j->units->count);
     if (er_value_store_refusal(j->store) && j->report->values_cached < j->units->count && !j->cache_lost) {
-        er_warn("%s; target values are not kept: an interrupted job finds them anew", er_value_store_refusal(j->store));
+        er_warn("%s; target values are not kept: an interrupted job finds them anew",
+            er_value_store_refusal(j->store));
         j->cache_lost = true;
     }
     if (er_value_store_refusal(j->store)) {

@@ -32,7 +32,7 @@ struct er_value_store {
     size_t count, capacity;
     size_t *slot;  // open hash of record indices + 1
     size_t slots;
-    char *refusal;  // why it is read alone, or NULL
+    char *refusal;   // why it is read alone, or NULL
     bool dirty;      // records were written since the last sync
     bool sync_said;  // that they could not be brought to the disk
     double synced;   // when, in seconds
@@ -78,8 +78,8 @@ static er_status fail_on(const er_value_store *s) {
     return er_fail(ER_EIO, "%s: %s", s->path, strerror(errno));
 }
 
-// Others hold the lock for the length of a record; who holds it longer is stopped or gone astray, and a job does not
-// wait for that. 0 or an errno.
+// Others hold the lock for the length of a record; who holds it longer is stopped or gone astray, and a job
+// does not wait for that. 0 or an errno.
 static int take_lock(const er_value_store *s, int how) {
     for (int tries = 0; flock(s->fd, how | LOCK_NB) != 0; tries++) {
         if (errno == EINTR) continue;
@@ -91,7 +91,8 @@ static int take_lock(const er_value_store *s, int how) {
 
 static er_status refuse_puts(er_value_store *s, int why) {
     free(s->refusal);
-    if (asprintf(&s->refusal, "%s: %s", s->path, why == EWOULDBLOCK ? "locked by another process" : strerror(why)) < 0)
+    if (asprintf(&s->refusal, "%s: %s", s->path,
+            why == EWOULDBLOCK ? "locked by another process" : strerror(why)) < 0)
         return s->refusal = NULL, er_fail(ER_ENOMEM, "value store");
     return ER_OK;
 }
@@ -153,12 +154,14 @@ er_status er_value_store_open(er_value_store **out, const char *dir, const char 
     s->record = sizeof(head) + hidden * sizeof(float) + sizeof(uint32_t);
     (void)snprintf(name, sizeof name, "values-%.64s.bin", key);
     rc = er_mkdirs(dir);
-    if (rc == ER_ENOMEM) goto out;  // any other failure is that of the open, which may yet find a file to read
+    if (rc == ER_ENOMEM)
+        goto out;  // any other failure is that of the open, which may yet find a file to read
     er_cache_sweep(dir);
     if (!(s->path = er_path_join(dir, name))) ER_FAIL(ER_ENOMEM, "a path");
     if ((s->fd = open(s->path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0644)) < 0) {
         int why = errno;
-        if ((s->fd = open(s->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)) < 0) ER_FAIL(ER_EOUTPUT, "%s: %s", s->path, strerror(why));
+        if ((s->fd = open(s->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)) < 0)
+            ER_FAIL(ER_EOUTPUT, "%s: %s", s->path, strerror(why));
         ER_TRY(refuse_puts(s, why));
     }
     int locked = take_lock(s, s->refusal ? LOCK_SH : LOCK_EX);

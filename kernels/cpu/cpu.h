@@ -59,8 +59,8 @@ typedef struct er_cpu_room {
 } er_cpu_room;
 er_cpu_room er_cpu_room_now(void);
 
-// The threads to compute with: `asked`, or where that is 0 one a processor; fewer, with a warning, where no more can
-// be started. EARG above er_cpu_threads_most(): four times the processors, or 16.
+// The threads to compute with: `asked`, or where that is 0 one a processor; fewer, with a warning, where no
+// more can be started. EARG above er_cpu_threads_most(): four times the processors, or 16.
 #define ER_BLAS_BUFFER ((size_t)129 << 20)
 er_status er_cpu_threads(int *out, int asked);
 int er_cpu_threads_most(void);
@@ -84,10 +84,10 @@ er_status er_cpu_weight_pack(er_device *d, er_weight *w, bool backward, const ui
 // oneDNN, kernels/cpu/onednn.c. open gives NULL when it is not built in.
 er_status er_onednn_open(er_onednn **out);
 void er_onednn_close(er_onednn *o);
-// fp32 GEMM as er_cpu_sgemm; *done stays false where it is not built in or does not know this product: `out` is then
-// untouched.
-er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
-    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo);
+// fp32 GEMM as er_cpu_sgemm; *done stays false where it is not built in or does not know this product: `out`
+// is then untouched.
+er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+    const float *a, size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo);
 const char *er_onednn_name(const er_onednn *o);  // "onednn 2.6.3"
 
 // Every op of er_device_ops, one family a file.

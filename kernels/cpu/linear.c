@@ -12,8 +12,8 @@ er_status er_cpu_sgemm(er_device *d, bool trans_a, bool trans_b, size_t m, size_
     bool done = false;
     omp_set_dynamic(0);               // of the calling thread, as the next: both libraries ask for it, and
     omp_set_num_threads(d->threads);  // take for granted that they get as many
-    er_status rc = er_onednn_sgemm(
-        &done, ((er_cpu *)d)->dnn, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, out, ldo);
+    er_status rc =
+        er_onednn_sgemm(&done, ((er_cpu *)d)->dnn, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, out, ldo);
     if (rc != ER_OK || done) return rc;
     cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
         (int)m, (int)n, (int)k, 1.0f, a, (int)lda, b, (int)ldb, beta, out, (int)ldo);
@@ -64,8 +64,8 @@ er_status er_cpu_linear(er_device *d, er_stream *s, float *y, const float *x, co
     }
     ER_TRY(er_cpu_weight_f32(d, (er_weight *)w, &f32));
     if (bias) spread_bias(d, y, bias, m, w->d_out, beta), beta = 1.0f;
-    ER_TRY(er_cpu_sgemm(d, false, !w->conv1d, m, w->d_out, w->d_in, x, w->d_in, f32, w->conv1d ? w->d_out : w->d_in,
-        beta, y, w->d_out));
+    ER_TRY(er_cpu_sgemm(d, false, !w->conv1d, m, w->d_out, w->d_in, x, w->d_in, f32,
+        w->conv1d ? w->d_out : w->d_in, beta, y, w->d_out));
 out:
     return rc;
 }
@@ -84,8 +84,8 @@ er_status er_cpu_linear_backward(
         return er_tiles_product(d, dx, dy, pack, NULL, m, w->d_in, w->d_out, beta, terms);
     }
     ER_TRY(er_cpu_weight_f32(d, (er_weight *)w, &f32));
-    ER_TRY(er_cpu_sgemm(d, false, w->conv1d, m, w->d_in, w->d_out, dy, w->d_out, f32, w->conv1d ? w->d_out : w->d_in,
-        beta, dx, w->d_in));
+    ER_TRY(er_cpu_sgemm(d, false, w->conv1d, m, w->d_in, w->d_out, dy, w->d_out, f32,
+        w->conv1d ? w->d_out : w->d_in, beta, dx, w->d_in));
 out:
     return rc;
 }

@@ -20,8 +20,8 @@ struct er_onednn {
 
 static void (*on_exception)(void);  // of main(), or NULL
 
-// oneDNN 2.6 looks at no result when it maps memory for machine code, and writes to it. That is a crash of which the
-// cause is known, and main() can say it.
+// oneDNN 2.6 looks at no result when it maps memory for machine code, and writes to it. That is a crash of
+// which the cause is known, and main() can say it.
 static void on_segv(int sig) {
     (void)sig;
     on_exception();
@@ -37,8 +37,8 @@ static bool may_generate_code(void) {
     return may;
 }
 
-// The library writes its machine code at the first product of a kind, and throws or crashes where there is no memory
-// for it: now rather than in one of its threads in the middle of a job.
+// The library writes its machine code at the first product of a kind, and throws or crashes where there is no
+// memory for it: now rather than in one of its threads in the middle of a job.
 static er_status warm_up(void) {
     enum { N = 48 };
     static const char kind[] = {'N', 'T'};
@@ -54,8 +54,8 @@ static er_status warm_up(void) {
             (float)(i >> 2 & 1), out, N);
     if (on_exception) (void)sigaction(SIGSEGV, &before, NULL);
     if (got == dnnl_success) return ER_OK;
-    return er_fail(
-        got == dnnl_out_of_memory ? ER_ENOMEM : ER_EDEVICE, "oneDNN: its first products: status %d", (int)got);
+    return er_fail(got == dnnl_out_of_memory ? ER_ENOMEM : ER_EDEVICE,
+        "oneDNN: its first products: status %d", (int)got);
 }
 
 er_status er_onednn_open(er_onednn **out) {
@@ -80,14 +80,13 @@ er_status er_onednn_open(er_onednn **out) {
 void er_onednn_close(er_onednn *o) { free(o); }
 const char *er_onednn_name(const er_onednn *o) { return o->name; }
 
-// A product that broke off may have added part of itself to `out`: only what was refused before it began may be left
-// to somebody else.
+// A product that broke off may have added part of itself to `out`: only what was refused before it began may
+// be left to somebody else.
 er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
     const float *a, size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
     if (!o) return ER_OK;
-    dnnl_status_t got =
-        dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', (dnnl_dim_t)m, (dnnl_dim_t)n, (dnnl_dim_t)k, 1.0f,
-            a, (dnnl_dim_t)lda, b, (dnnl_dim_t)ldb, beta, out, (dnnl_dim_t)ldo);
+    dnnl_status_t got = dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', (dnnl_dim_t)m, (dnnl_dim_t)n,
+        (dnnl_dim_t)k, 1.0f, a, (dnnl_dim_t)lda, b, (dnnl_dim_t)ldb, beta, out, (dnnl_dim_t)ldo);
     *done = got == dnnl_success;
     if (got == dnnl_success || got == dnnl_unimplemented || got == dnnl_invalid_arguments) return ER_OK;
     return er_fail(got == dnnl_out_of_memory ? ER_ENOMEM : ER_EDEVICE,
@@ -112,8 +111,8 @@ er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, 
 }
 #endif
 
-// std::set_terminate and the type of the exception in flight, by the names that the C++ ABI gives them. Looked up,
-// because a program without oneDNN has no C++ library.
+// std::set_terminate and the type of the exception in flight, by the names that the C++ ABI gives them.
+// Looked up, because a program without oneDNN has no C++ library.
 bool er_cpu_on_exception(void (*handler)(void)) {
     void (*(*set)(void (*)(void)))(void) = NULL;
     void *found = dlsym(RTLD_DEFAULT, "_ZSt13set_terminatePFvvE");

@@ -24,7 +24,8 @@ static er_status startable(int *out, int *why, int n) {
     int started = 0;
     *why = 0;
     (void)pthread_mutex_lock(&gate);  // none may end before the last has begun
-    while (started < n - 1 && !(*why = pthread_create(&thread[started], NULL, wait_for_gate, &gate))) started++;
+    while (started < n - 1 && !(*why = pthread_create(&thread[started], NULL, wait_for_gate, &gate)))
+        started++;
     (void)pthread_mutex_unlock(&gate);
     for (int i = 0; i < started; i++) (void)pthread_join(thread[i], NULL);
     free(thread);
@@ -32,7 +33,8 @@ static er_status startable(int *out, int *why, int n) {
     return ER_OK;
 }
 
-// OpenBLAS maps a buffer for each thread and tries for ever where it cannot (ulimit -v). How many of n there is room for.
+// OpenBLAS maps a buffer for each thread and tries for ever where it cannot (ulimit -v). How many of n there
+// is room for.
 static int buffers_of(int n) {
     void *at[64];
     int got = 0, wanted = n < 64 ? n : 64;
@@ -62,16 +64,20 @@ int er_cpu_threads_most(void) {
 er_status er_cpu_threads(int *out, int asked) {
     int processors = omp_get_num_procs(), most = er_cpu_threads_most(), can = 1, why = 0;
     if (asked > most)
-        return er_fail(ER_EARG, "%d threads: this process may use %d processor%s, so %d at most", asked, processors,
-            processors == 1 ? "" : "s", most);
+        return er_fail(ER_EARG, "%d threads: this process may use %d processor%s, so %d at most", asked,
+            processors, processors == 1 ? "" : "s", most);
     int wanted = asked > 0 ? asked : processors;
     er_status rc = startable(&can, &why, wanted);
     if (rc != ER_OK) return rc;
     if (can < wanted)
-        er_warn("only %d of %d threads can be started: %s; computing with %d", can, wanted, strerror(why), can);
+        er_warn(
+            "only %d of %d threads can be started: %s; computing with %d", can, wanted, strerror(why), can);
     int room = buffers_of(can);
-    if (room < 1) return er_fail(ER_ENOMEM, "no address space for OpenBLAS's buffer of %zu bytes", ER_BLAS_BUFFER);
-    if (room < can) er_warn("there is address space for the buffers of %d of %d threads; computing with %d", room, can, room);
+    if (room < 1)
+        return er_fail(ER_ENOMEM, "no address space for OpenBLAS's buffer of %zu bytes", ER_BLAS_BUFFER);
+    if (room < can)
+        er_warn(
+            "there is address space for the buffers of %d of %d threads; computing with %d", room, can, room);
     if (room < can) can = room;
     int team = team_of(can);
     if (team < can && asked > 0) er_warn("OpenMP gives %d of %d threads; computing with %d", team, can, team);

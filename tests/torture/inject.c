@@ -1,13 +1,13 @@
 // A library to preload: the n-th call of a kind fails. For tests/torture/inject.py.
 //
-//     INJECT_CALL  own, lib: a malloc, calloc, realloc, posix_memalign, aligned_alloc or strdup on a call path not seen before,
-//                  asked for by the program or by one of its libraries; else write, fsync, rename, open, read, mkdir, close,
-//                  ftruncate, unlink, stat, clone, copy, flock, dir, mmap, thread
+//     INJECT_CALL  own, lib: a malloc, calloc, realloc, posix_memalign, aligned_alloc or strdup on a call
+//     path not seen before,
+//                  asked for by the program or by one of its libraries; else write, fsync, rename, open,
+//                  read, mkdir, close, ftruncate, unlink, stat, clone, copy, flock, dir, mmap, thread
 //     INJECT_AT    n from 1 on; 0: only count
-//     INJECT_WITH  an errno; "short": a write or read of half the bytes. EINTR is tried once, as a signal would
-//     INJECT_ON    all from the n-th on
-//     INJECT_COUNT a file that gets the number of calls
-//     INJECT_TRACE the call path of the failure to stderr
+//     INJECT_WITH  an errno; "short": a write or read of half the bytes. EINTR is tried once, as a signal
+//     would INJECT_ON    all from the n-th on INJECT_COUNT a file that gets the number of calls INJECT_TRACE
+//     the call path of the failure to stderr
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -52,7 +52,8 @@ static int range_of(struct dl_phdr_info *info, size_t size, void *ctx) {
         if (from < low) low = from;
         if (from + p->p_memsz > high) high = from + p->p_memsz;
     }
-    if (s->of ? (s->of < low || s->of >= high) : info->dlpi_name[0] != 0) return 0;  // 0: the program has no name
+    if (s->of ? (s->of < low || s->of >= high) : info->dlpi_name[0] != 0)
+        return 0;  // 0: the program has no name
     s->range[0] = low, s->range[1] = high;
     return 1;
 }
@@ -143,7 +144,9 @@ static void *no_memory(void) {
 void *malloc(size_t n) { return allocation_fails() ? no_memory() : __libc_malloc(n); }
 void *calloc(size_t n, size_t size) { return allocation_fails() ? no_memory() : __libc_calloc(n, size); }
 void *realloc(void *p, size_t n) { return allocation_fails() ? no_memory() : __libc_realloc(p, n); }
-void *aligned_alloc(size_t align, size_t n) { return allocation_fails() ? no_memory() : __libc_memalign(align, n); }
+void *aligned_alloc(size_t align, size_t n) {
+    return allocation_fails() ? no_memory() : __libc_memalign(align, n);
+}
 int posix_memalign(void **out, size_t align, size_t n) {
     void *p = allocation_fails() ? NULL : __libc_memalign(align, n);
     if (!p) return ENOMEM;
@@ -153,42 +156,42 @@ int posix_memalign(void **out, size_t align, size_t n) {
 
 // ---- files ----
 
-#define NEXT(type, name, ...)                                                                                          \
-    static type (*next)(__VA_ARGS__);                                                                                  \
+#define NEXT(type, name, ...)                                                                                \
+    static type (*next)(__VA_ARGS__);                                                                        \
     if (!next) *(void **)&next = dlsym(RTLD_NEXT, #name)
 #define FAIL_WITH(value) return errno = (int)error, (value)
 
-#define WRITES(name, more, pass)                                                                                       \
-    ssize_t name more {                                                                                                \
-        NEXT(ssize_t, name, int, const void *, size_t, off_t);                                                         \
-        if (fd > 2 && fails("write")) {                                                                                \
-            if (!half) FAIL_WITH(-1);                                                                                  \
-            n = n > 1 ? n / 2 : n;                                                                                     \
-        }                                                                                                              \
-        return pass;                                                                                                   \
+#define WRITES(name, more, pass)                                                                             \
+    ssize_t name more {                                                                                      \
+        NEXT(ssize_t, name, int, const void *, size_t, off_t);                                               \
+        if (fd > 2 && fails("write")) {                                                                      \
+            if (!half) FAIL_WITH(-1);                                                                        \
+            n = n > 1 ? n / 2 : n;                                                                           \
+        }                                                                                                    \
+        return pass;                                                                                         \
     }
 WRITES(write, (int fd, const void *p, size_t n), next(fd, p, n, 0))
 WRITES(pwrite, (int fd, const void *p, size_t n, off_t o), next(fd, p, n, o))
 WRITES(pwrite64, (int fd, const void *p, size_t n, off_t o), next(fd, p, n, o))
 
-#define READS(name, more, pass)                                                                                        \
-    ssize_t name more {                                                                                                \
-        NEXT(ssize_t, name, int, void *, size_t, off_t);                                                               \
-        if (fd > 2 && fails("read")) {                                                                                 \
-            if (!half) FAIL_WITH(-1);                                                                                  \
-            n = n > 1 ? n / 2 : n;                                                                                     \
-        }                                                                                                              \
-        return pass;                                                                                                   \
+#define READS(name, more, pass)                                                                              \
+    ssize_t name more {                                                                                      \
+        NEXT(ssize_t, name, int, void *, size_t, off_t);                                                     \
+        if (fd > 2 && fails("read")) {                                                                       \
+            if (!half) FAIL_WITH(-1);                                                                        \
+            n = n > 1 ? n / 2 : n;                                                                           \
+        }                                                                                                    \
+        return pass;                                                                                         \
     }
 READS(read, (int fd, void *p, size_t n), next(fd, p, n, 0))
 READS(pread, (int fd, void *p, size_t n, off_t o), next(fd, p, n, o))
 READS(pread64, (int fd, void *p, size_t n, off_t o), next(fd, p, n, o))
 
-#define SIMPLE(kind, type, name, more, types, pass)                                                                    \
-    type name more {                                                                                                   \
-        NEXT(type, name, types);                                                                                       \
-        if (fails(kind)) FAIL_WITH(-1);                                                                                \
-        return next pass;                                                                                              \
+#define SIMPLE(kind, type, name, more, types, pass)                                                          \
+    type name more {                                                                                         \
+        NEXT(type, name, types);                                                                             \
+        if (fails(kind)) FAIL_WITH(-1);                                                                      \
+        return next pass;                                                                                    \
     }
 #define LIST(...) __VA_ARGS__
 SIMPLE("fsync", int, fsync, (int fd), int, (fd))
@@ -216,18 +219,18 @@ int close(int fd) {
 }
 
 static int has_mode(int flags) { return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE; }
-#define OPENS(name, first, types, pass)                                                                                \
-    int name(first const char *path, int flags, ...) {                                                                 \
-        NEXT(int, name, types);                                                                                        \
-        mode_t mode = 0;                                                                                               \
-        if (has_mode(flags)) {                                                                                         \
-            va_list ap;                                                                                                \
-            va_start(ap, flags);                                                                                       \
-            mode = va_arg(ap, mode_t);                                                                                 \
-            va_end(ap);                                                                                                \
-        }                                                                                                              \
-        if (fails("open")) FAIL_WITH(-1);                                                                              \
-        return next pass;                                                                                              \
+#define OPENS(name, first, types, pass)                                                                      \
+    int name(first const char *path, int flags, ...) {                                                       \
+        NEXT(int, name, types);                                                                              \
+        mode_t mode = 0;                                                                                     \
+        if (has_mode(flags)) {                                                                               \
+            va_list ap;                                                                                      \
+            va_start(ap, flags);                                                                             \
+            mode = va_arg(ap, mode_t);                                                                       \
+            va_end(ap);                                                                                      \
+        }                                                                                                    \
+        if (fails("open")) FAIL_WITH(-1);                                                                    \
+        return next pass;                                                                                    \
     }
 #define COMMA ,
 OPENS(open, , LIST(const char *, int, ...), (path, flags, mode))
@@ -251,11 +254,11 @@ DIR *opendir(const char *path) {
     return next(path);
 }
 
-#define READDIR(name, entry)                                                                                           \
-    struct entry *name(DIR *d) {                                                                                       \
-        NEXT(struct entry *, name, DIR *);                                                                             \
-        if (fails("dir")) FAIL_WITH(NULL);                                                                             \
-        return next(d);                                                                                                \
+#define READDIR(name, entry)                                                                                 \
+    struct entry *name(DIR *d) {                                                                             \
+        NEXT(struct entry *, name, DIR *);                                                                   \
+        if (fails("dir")) FAIL_WITH(NULL);                                                                   \
+        return next(d);                                                                                      \
     }
 READDIR(readdir, dirent)
 READDIR(readdir64, dirent64)
