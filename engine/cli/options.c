@@ -43,7 +43,7 @@ static int check_value(
             "--%s needs a value, and '%s' looks like an option; what begins with a dash is given as --%s=%s",
             name, optarg, name, optarg);
     if (at < 0 || at >= (int)(sizeof seen / sizeof *seen) || listed(repeated, code)) return 0;
-    if (seen[at]) er_warn("--%s is given more than once; the last, %s, counts", name, optarg);
+    if (seen[at]) er_info("--%s is given more than once; the last, %s, counts", name, optarg);
     seen[at] = true;
     return 0;
 }

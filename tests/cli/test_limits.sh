@@ -87,7 +87,7 @@ for real in nan inf -inf 1e999 x '1 ' ' 1' 1,5; do
     usage ask "--temperature '$real' is not a number" "--temperature=$real"
     usage ask "--top-p '$real' is not a number" "--top-p=$real"
 done
-expect 0 '^warning: --limit is given more than once; the last, 3, counts$' "$errata" check "${job[@]}" --limit 2 --limit 3
+expect 0 '^--limit is given more than once; the last, 3, counts$' "$errata" check --limit 2 --limit 3 "${job[@]}"
 grep -q '^usable   3 facts' "$T/stdout" || fail "the last --limit does not count: $(head -1 "$T/stdout")"
 expect 0 '' "$errata" cov "${model[@]}" --quiet --layers 1 --tokens 400 --corpus "$root/examples/prose.txt" --corpus "$root/examples/heldout.txt"
 for batch in 1 16777216; do
