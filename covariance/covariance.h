@@ -36,6 +36,7 @@ er_status er_moment_make_room(er_device *dev, er_moment *const *moments, size_t 
 er_status er_moment_export(
     const er_moment *m, er_device *dev, const char *path, int64_t sample_size, int as_f64);
 er_status er_moment_import(er_moment **out, er_device *dev, const char *path, size_t dim);
+er_status er_moment_count(uint64_t *out, const char *path);  // rows of such a file, without its sums
 
 // The cache: DIR/<digest>.npz (fp64 sums, written whole). `digest` covers all the sum depends on: weights,
 // tokenizer, layer, text, token budget, row length, precision. get: ENOENT when absent; a damaged file is

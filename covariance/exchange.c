@@ -129,6 +129,14 @@ out:
     return rc;
 }
 
+er_status er_moment_count(uint64_t *out, const char *path) {
+    er_npz *z = NULL;
+    er_status rc = er_npz_open(&z, path);
+    if (rc == ER_OK) rc = read_count(out, z, path);
+    er_npz_close(z);
+    return rc;
+}
+
 er_status er_moment_import(er_moment **out, er_device *dev, const char *path, size_t dim) {
     er_npz *z = NULL;
     er_status rc = er_npz_open(&z, path);

@@ -19,6 +19,7 @@ typedef struct er_covary_options {
     const char *cache_dir;  // NULL: nothing is read from or kept on disk
     bool must_keep;         // what cannot be kept there is a failure; else it is warned about, once
     size_t batch_tokens;    // 0: 2,048
+    bool counted;           // er_covary_count has been asked, and what is short has been said
 } er_covary_options;
 
 typedef struct er_covary_report {
@@ -41,6 +42,9 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
 // them in *found.
 er_status er_covary_lookup(er_moment **out, size_t *found, er_model *m, const size_t *layers, size_t n_layers,
     const er_covary_options *o);
+// Tokens that a pass over the corpus of `o` would take, tokenised as it would be, no more than the budget: what
+// is no text is refused here, before any work. Needs no loaded weights.
+er_status er_covary_count(size_t *tokens, er_model *m, const er_covary_options *o);
 void er_covary_free(
     er_moment **moments, size_t n_layers, er_device *dev);  // each and leaves NULLs; not the array
 
@@ -48,8 +52,7 @@ void er_covary_free(
 
 // Documents (records of JSON Lines with a "text" field; runs of paragraphs of a plain text) in an order drawn
 // from `seed`, tokenised and packed paragraph by paragraph into rows of at most row_tokens, BOS first where
-// the template has one. A paragraph that is longer than a row is cut. Stops at `tokens`, the last row cut;
-// warns when the text is shorter.
+// the template has one. A paragraph that is longer than a row is cut. Stops at `tokens`, the last row cut.
 er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *const *paths, size_t n_paths,
     size_t tokens, size_t row_tokens, uint64_t seed);
 // Texts are read twice, digested and later tokenised, so only files will do: EFORMAT for a pipe, a device, a folder, an empty file
@@ -70,6 +73,9 @@ er_status er_covary_rows(er_moment *const *moments, er_model *m, const size_t *l
 // `from` is a file pattern in which "{}" stands for the module name (shell wildcards allowed), or a folder,
 // in which <module>_float*_mom2*.npz is looked for, then in its *_stats/ and */*_stats/. ENOENT names the
 // layer's module; EARG names two files when more than one fits.
+// The file of layers[i] alone, malloc'd.
+er_status er_covary_find_import(
+    char **path, er_model *m, const size_t *layers, size_t n_layers, size_t i, const char *from);
 er_status er_covary_import(
     er_moment **out, er_model *m, const size_t *layers, size_t n_layers, const char *from);
 // DIR/<model>/<dataset>_stats/<module>_float32_mom2_<sample_size>.npz (float64 when as_f64). <model>: the

@@ -43,6 +43,7 @@ typedef struct er_edit_options {
     const char *layers;       // "3-8" or "3,4,5", or NULL
     double lambda;            // 0: as the preset says
     size_t steps;             // 0: likewise
+    const char *space;        // between prompt and target: "auto", "always", "never"; NULL: as the profile has it
     const char *templates;    // JSON array of context templates, or NULL
     unsigned long long seed;  // 0: 1
 

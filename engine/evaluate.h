@@ -82,6 +82,7 @@ typedef struct er_eval_options {
     size_t answers;          // how many facts to ask in words: the first ones, and as many that did not take
     size_t answer_tokens;    // of each; 0: 8
     size_t neighbors;        // of each fact, at most; 0: all
+    er_space space;          // between prompts and objects: as the edit has it
     bool all_paraphrases;    // score EasyEdit's rephrase_prompt too, although most are no paraphrases
     const char *drift_text;  // UTF-8 (bad bytes are read as U+FFFD), not NUL-terminated; NULL: no drift
     size_t drift_bytes;

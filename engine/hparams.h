@@ -5,10 +5,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "engine/model.h"
+#include "io/facts.h"
 #include "io/json.h"
 
 #define ER_MAX_EDIT_LAYERS 64
 #define ER_RULE_OF_THUMB "rule of thumb"
+#define ER_HPARAM_PATH 256
+#define ER_HPARAM_KEYS 24
+
+typedef enum er_hparam_from { ER_FROM_PRESET, ER_FROM_FILE, ER_FROM_FLAG } er_hparam_from;
 
 typedef struct er_hparams {
     char profile[16];  // "default" or "reference"
@@ -36,17 +41,28 @@ typedef struct er_hparams {
     size_t loss_layer;    // v_loss_layer of a file, counted from 1; 0: not given
     bool layers_guessed;  // no preset and nobody said which layers
     bool lambda_guessed;  // no preset and nobody said which lambda: it stands for room, not for a weight
+    er_space space;       // between prompt and target: by the text, but always one in the reference profile
     unsigned long long seed;
+    unsigned char from[ER_HPARAM_KEYS];  // er_hparam_from of each key, for refusals
+    char file[ER_HPARAM_PATH];           // the settings file, "" without one
+    // What the file says of its model, checked against the model by er_hparams_check. "": nothing
+    char model_name[128], rewrite_module[128], layer_module[128];
 } er_hparams;
 
 // The preset of the model's family and size under `profile`; a rule of thumb, marked as a guess, when there
 // is none.
 er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *profile);
 // YAML by the ending .yaml or .yml, else JSON. A mom2_update_weight switches the trace ratio off, and the
-// other way round. ECONFIG names file, key and reason: also for settings of another method than MEMIT, or of
-// what is not computed here.
+// other way round. ECONFIG names file, key and reason: also for settings of another method than MEMIT, of
+// what is not computed here, and for a file in which nothing applies. A key that is not known is warned of.
 er_status er_hparams_merge_file(er_hparams *h, const char *path);
-er_status er_hparams_set_layers(er_hparams *h, const char *text);  // "3-8" or "3,4,5"; EARG
+er_status er_hparams_set_layers(er_hparams *h, const char *text);           // "3-8" or "3,4,5"; EARG
+void er_hparams_mark(er_hparams *h, const char *key, er_hparam_from from);  // whoever sets a value says so
+// ECONFIG with the flag, file or preset that the value of `key` came from in front.
+er_status er_hparams_refuse(const er_hparams *h, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+// ECONFIG names the flag, file or preset that a value came from: also when the file's module names are
+// another model's. A model_name that seems to mean another model is warned of.
 er_status er_hparams_check(const er_hparams *h, const er_arch *arch);
 cJSON *er_hparams_json(const er_hparams *h);  // NULL when memory is out
 #endif

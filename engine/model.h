@@ -87,6 +87,12 @@ void er_model_free(er_model *m);
 er_status er_arch_read(er_arch *out, const char *config_path);  // config.json alone
 er_status er_arch_read_in(er_arch *out, er_folder *folder);     // of a folder that is open
 er_status er_arch_parse(er_arch *out, const char *json, size_t len, const char *name);  // its text
+// The edited module as the peers' settings say it, "model.layers.{}.mlp.down_proj"; needs a->row.
+void er_arch_down_module(char *out, size_t size, const er_arch *a);
+// Does `module`, with "{}" for the number, name that one (`down`), or else a layer of this architecture or a part of one?
+bool er_arch_has_module(const er_arch *a, const char *module, bool down);
+// EFORMAT names folder and token when the embedding has no row for one of them; needs the tokenizer.
+er_status er_model_check_tokens(const er_model *m, const int32_t *token, size_t n);
 // Rotary cosines and sines as er_device_ops.rope reads them: table [positions, rope.dims].
 void er_rope_table(float *table, const er_rope_config *rope, size_t positions);
 // Positions that a row may have: all of them, of rotary ones at most 32,768, and the original context under longrope.

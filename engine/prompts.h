@@ -32,6 +32,7 @@ typedef struct er_unit {  // one subject's edit: one z, one key. Usually one fac
     size_t n_facts;
     er_row *row;  // bare row of fact[0] first; KL row last
     size_t n_rows;
+    size_t seam[ER_SEAM_KINDS];  // of its facts' own prompts
     char digest[65];  // of all tokens, positions, labels and weights: z caches are keyed by it
 } er_unit;
 
@@ -40,6 +41,7 @@ typedef struct er_units {
     size_t count;
     size_t max_row_tokens, max_suffix_tokens, max_prefix_tokens, max_labels;  // per unit: sums over its rows
     size_t max_rows;
+    size_t seam[ER_SEAM_KINDS];  // of the facts' own prompts: how many have which
     size_t n_rows, n_target_alone, n_prefix_differs;  // over all units, the KL rows among them
 } er_units;
 
@@ -48,11 +50,14 @@ typedef struct er_templates {  // context templates, each with one "{}", the bar
     size_t count;
 } er_templates;
 
-// Builds all units. Facts whose subject is not found, or that do not fit the model's positions, are rejected
+// Builds all units. Facts that are one text to the tokenizer are merged, or rejected where they contradict each other. Facts whose subject is not found, or that do not fit the model's positions, are rejected
 // in `facts` with the reason. Templates: the built-in ones (engine/presets/templates.json) unless given.
 er_status er_units_build(
     er_units **out, er_facts *facts, const er_model *m, const er_hparams *h, const er_templates *templates);
 void er_units_free(er_units *u);
+// Takes out of `facts` what is a duplicate or a contradiction to the tokenizer: equal tokens in front of the target are one text,
+// whatever their bytes (composed and decomposed letters, a blank that joins the target).
+er_status er_prompts_agree(er_facts *facts, const er_tokenizer *t, er_space job);
 er_status er_templates_read(
     er_templates **out, const char *path);  // JSON array of strings with one "{}" each
 er_status er_templates_builtin(er_templates **out, size_t count);

@@ -24,6 +24,7 @@ typedef struct er_solve_info {
 er_status er_solve_update(double *dw, double *work, er_solve_info *info, er_device *dev, er_stream *s,
     const double *keys, const double *residuals, size_t n, size_t d_in, size_t d_out, const er_moment *c,
     double lambda);
+bool er_solve_is_dual(size_t n, size_t d_in, size_t d_out, double lambda);  // then C alone must have a factor
 size_t er_solve_room(size_t n, size_t d_in, size_t d_out, double lambda);  // doubles
 
 // The same from sums that were accumulated elsewhere: kk [d_in, d_in] = K K^T, of which only the part on and

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "io/file_kind.h"
 #include "io/json_scan.h"
 #include "io/os.h"
 #include "io/safetensors.h"
@@ -37,6 +38,9 @@ size_t er_checkpoint_count(const er_checkpoint *c) { return c->count; }
 const er_tensor *er_checkpoint_at(const er_checkpoint *c, size_t i) { return &c->tensors[i]; }
 size_t er_checkpoint_shards(const er_checkpoint *c) { return c->n_shards; }
 const char *er_checkpoint_shard_name(const er_checkpoint *c, size_t i) { return c->shards[i].name; }
+const char *er_checkpoint_shard_path(const er_checkpoint *c, size_t i) {
+    return er_safetensors_path(c->shards[i].file);
+}
 
 static int compare_name(const void *name, const void *tensor) {
     return strcmp(name, ((const er_tensor *)tensor)->name);
@@ -145,7 +149,7 @@ static er_status read_index(mapping **map, size_t *n, er_checkpoint *checkpoint,
     er_cursor c;
     ER_TRY(er_folder_read(&text, &len, checkpoint->folder, INDEX, MAX_INDEX));
     ER_TRY(er_json_check(text, len, path));
-    c = (er_cursor){text, text + len};
+    c = er_cursor_over(text, len);
     if (!er_cursor_enter(&c, '{')) ER_FAIL(ER_EFORMAT, "%s: not an object", path);
     while (er_cursor_next(&c, '}')) {
         key[0] = '\0';
@@ -209,7 +213,7 @@ out:
 // There are no safetensors: says what there is instead.
 static er_status no_weights(const char *dir) {
     DIR *d = opendir(dir);
-    char found[256] = "";
+    char found[256] = "", broken[256] = "", part[256] = "";
     if (!d) return er_fail(ER_ENOENT, "%s: no such folder", dir);
     for (struct dirent *e; (e = readdir(d));) {
         const char *dot = strrchr(e->d_name, '.');
@@ -218,8 +222,16 @@ static er_status no_weights(const char *dir) {
                        strcmp(dot, ".pt") == 0 || strcmp(dot, ".h5") == 0 || strcmp(dot, ".msgpack") == 0);
         bool first = strncmp(e->d_name, "pytorch_model", 13) == 0;  // the likeliest is the one to name
         if (other && (!found[0] || first)) (void)snprintf(found, sizeof found, "%s", e->d_name);
+        if (dot && strstr(e->d_name, ".safetensors.")) (void)snprintf(broken, sizeof broken, "%s", e->d_name);
+        if (dot && strcmp(dot, ".safetensors") == 0) (void)snprintf(part, sizeof part, "%s", e->d_name);
     }
     closedir(d);
+    if (broken[0] && strcmp(broken, INDEX) != 0)
+        return er_fail(
+            ER_ENOENT, "%s: has %s but no " SINGLE ": a download that did not finish", dir, broken);
+    if (part[0])
+        return er_fail(
+            ER_ENOENT, "%s: has %s but no " INDEX ", which says what is in each of several files", dir, part);
     if (found[0])
         return er_fail(
             ER_EUNSUPPORTED, "%s: has %s but no " SINGLE "; convert it to safetensors first", dir, found);

@@ -44,6 +44,7 @@ const er_tensor *er_checkpoint_at(const er_checkpoint *c, size_t i);
 const er_tensor *er_checkpoint_find(const er_checkpoint *c, const char *name);  // NULL when absent
 size_t er_checkpoint_shards(const er_checkpoint *c);
 const char *er_checkpoint_shard_name(const er_checkpoint *c, size_t shard);     // file name, no folder
+const char *er_checkpoint_shard_path(const er_checkpoint *c, size_t shard);     // with its folder, for messages
 er_status er_checkpoint_read(const er_checkpoint *c, const er_tensor *t, void *dst);          // t->bytes, as stored
 er_status er_checkpoint_read_f32(const er_checkpoint *c, const er_tensor *t, float *dst);     // t->elements
 // From here on the bytes of every tensor that is read are digested as they come by (1.8 GB/s a core), so that

@@ -1,11 +1,15 @@
-// A file of facts. The format is detected by the keys of its records, never by the file's name; every format may come as JSON Lines
-// or as one top-level array, and is read record by record:
+// A file of facts. The format is detected by the keys of its records, never by the file's name; every format may come as JSON Lines,
+// as one top-level array, or as objects one behind the other over as many lines as they like (pretty-printed), and is read record by
+// record. UTF-8, with or without a byte order mark:
 //
 //     errata        {"subject", "prompt" with one "{}", "target"} and optionally "id", "old", "relation", "paraphrases" [string],
-//                   "neighbors" and "portability" [{"prompt", "target"} or string]. A "{}" in a paraphrase is the subject
+//                   "neighbors" and "portability" [{"prompt", "target", "space"} or string], "space". A "{}" in a paraphrase is the subject
 //     counterfact   CounterFact and multi-CounterFact as published: "requested_rewrite", "paraphrase_prompts", "neighborhood_prompts"
+//     memit         requests of MEMIT's and ROME's notebooks: "subject", "prompt", "target_new" {"str"}, "target_true" {"str"}
 //     easyedit      EasyEdit's CounterFact: "subject", "prompt" with the subject in it, "target_new", "ground_truth",
 //                   "rephrase_prompt" (often about something else: do not score generality on it), "locality_prompt"
+//     knowedit      KnowEdit: as easyedit, with "locality" (read as neighbours) and "portability" as objects of lists of
+//                   {"prompt", "ground_truth"}; also with its other names "concept", "text", "labels"
 //     zsre          MEND's zsRE: "subject", "src", "alt", "answers", "rephrase", "loc", "loc_ans"
 //
 // `path` may name a regular file, a pipe (a named one, /dev/stdin, a shell's <(...)) or be "-", standard input; what it gives is
@@ -13,7 +17,13 @@
 // than 16 MiB is rejected and read past. When none of the first 100,000 records is a fact, no more are read. A pipe that nobody
 // has opened for writing is waited for, 30 seconds long. ER_EINTERRUPTED within a fifth of a second after a stop was asked for.
 //
-// Unknown keys are ignored. White space around subject, prompt and target is dropped.
+// Unknown keys are ignored. What only evaluation reads ("old", paraphrases, neighbours, portability) never costs a fact its edit: an
+// entry that cannot be read is left out, with a warning.
+//
+// White space means something: prompts, paraphrases and neighbours are taken as given, to the last line break. White space and invisible
+// characters around a subject, and behind a target, are dropped with a warning; one plain space in front of a target is its seam (see
+// er_space). Other characters that cannot be told by looking (no-break and zero width spaces, direction marks, curly quotes, decomposed
+// letters ...) stay and are warned of, once for each with its code point, count and first place.
 #ifndef ER_FACTS_H
 #define ER_FACTS_H
 #include <stdbool.h>
@@ -21,17 +31,37 @@
 #include <stdint.h>
 #include "io/status.h"
 
+// Whether a space stands between a prompt and its target: as the scripts and signs at the seam want it, or as somebody said.
+typedef enum er_space { ER_SPACE_AUTO, ER_SPACE_ALWAYS, ER_SPACE_NEVER } er_space;
+typedef enum er_seam {
+    ER_SEAM_SPACE,   // a space is put
+    ER_SEAM_BLANK,   // none: the prompt ends in white space of its own
+    ER_SEAM_SCRIPT,  // none: the scripts there are written without (Chinese, Japanese, Thai, Lao, Khmer, Burmese ...)
+    ER_SEAM_OPEN,    // none: the prompt ends in an opening quote or bracket, a currency sign, a hyphen, a tag ...
+    ER_SEAM_TARGET,  // none: the target begins with what is written against the word before it (a comma, "%", "-based")
+    ER_SEAM_OWN,     // none: the target begins with white space of its own
+    ER_SEAM_ASKED,   // none: the record or the job says so
+    ER_SEAM_KINDS
+} er_seam;
+// `prompt` is the whole text in front, of len bytes; `fact` what the record says ("space"), which goes before what the job says.
+// ER_SPACE_ALWAYS is the reference's rule. docs/facts.md has the rule for each sign.
+er_seam er_seam_of(const char *prompt, size_t len, const char *target, er_space fact, er_space job);
+er_status er_space_parse(er_space *out, const char *word);  // "auto", "always", "never"; EARG
+const char *er_space_name(er_space s);
+
 typedef struct er_probe {  // a prompt and what should (or used to) follow it
     char *prompt;          // complete text, no placeholder
     char *target;          // NULL when the file gives none
+    er_space space;
 } er_probe;
 
 typedef struct er_fact {
     char *id;        // the file's, or 16 hex digits of a digest of subject and prompt when it gives none. Unique among `at`
     char *subject;
     char *prompt;    // exactly one "{}" where the subject stands
-    char *target;    // the new object, without leading space
+    char *target;    // the new object, as it continues the prompt behind its seam
     char *old;       // the object it replaces, or NULL; never equal to target
+    er_space space;  // of the prompt and the paraphrases, before target and old
     char *relation;  // or NULL
     char **paraphrases;  // complete prompts (subject filled in)
     size_t n_paraphrases;
@@ -50,13 +80,13 @@ typedef struct er_reject {
 
 typedef struct er_facts {
     char *path;
-    const char *format;  // "errata", "counterfact", "easyedit", "zsre"
-    bool is_lines;       // JSON Lines: `line` is a line number, else a record number
+    const char *format;  // "errata", "counterfact", "memit", "easyedit", "knowedit", "zsre"
+    bool is_lines;       // not an array: `line` is the line where the record begins, else a record number
     er_fact *at;         // accepted, in file order
     size_t count;
     er_reject *rejects;   // in file order when reading is done
     size_t n_rejects;
-    size_t n_duplicates;  // same subject, prompt and target as an earlier one; dropped
+    size_t n_duplicates;  // same text and target as an earlier one; dropped
     char digest[65];      // of the content of the facts that the reader accepted (a later er_facts_reject leaves it alone)
 } er_facts;
 
@@ -66,7 +96,8 @@ typedef struct er_facts_options {
 } er_facts_options;
 
 // EFORMAT only when nothing in the file can be read as records of a known format; a bad record goes to `rejects` with its reason.
-// Two targets for one (subject, prompt): neither is accepted, since only the author knows which one was meant.
+// Two targets behind one text (the prompt with its subject in place): neither is accepted, since only the author knows which one was
+// meant.
 er_status er_facts_read(er_facts **out, const char *path, const er_facts_options *options);
 // The same from memory; `name` is the file name of messages. The fuzz target's entry point.
 er_status er_facts_parse(er_facts **out, const char *bytes, size_t len, const char *name, const er_facts_options *options);
@@ -74,5 +105,11 @@ void er_facts_free(er_facts *f);
 // Moves fact i out of `at` into `rejects` (later checks, e.g. subject not found at token level); the facts behind it move up by
 // one. The reason is copied.
 er_status er_facts_reject(er_facts *f, size_t i, const char *reason);
+// Facts that are one to somebody who reads closer than the bytes, the tokenizer: at[i] gives fact i's classes, equal numbers meaning equal.
+// Equal prompt and target: a duplicate, all but the first are dropped. Equal prompt, two targets: all go to `rejects`.
+typedef struct er_fact_class {
+    size_t prompt, target;  // prompt SIZE_MAX: equal to no other
+} er_fact_class;
+er_status er_facts_settle(er_facts *f, const er_fact_class *at);
 char *er_fact_filled(const er_fact *f);  // the prompt with the subject in place, malloc'd; NULL when memory is out
 #endif

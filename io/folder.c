@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "io/file.h"
+#include "io/file_kind.h"
 #include "io/os.h"
 
 typedef struct entry {
@@ -43,6 +45,15 @@ void er_folder_free(er_folder *f) {
 const char *er_folder_dir(const er_folder *f) { return f->dir; }
 int er_folder_fd(const er_folder *f) { return f->fd; }
 
+// What it is instead.
+static er_status is_a_file(const char *dir) {
+    char said[512];
+    (void)er_fail(ER_EFORMAT, "%s: is a file", dir);
+    (void)er_file_kind_refuse(ER_EFORMAT, dir);
+    (void)snprintf(said, sizeof said, "%s", er_last_error());
+    return er_fail(ER_ENOENT, "%s; not a model folder", said);
+}
+
 er_status er_folder_open(er_folder **out, const char *dir) {
     er_status rc = ER_OK;
     struct stat st;
@@ -51,7 +62,7 @@ er_status er_folder_open(er_folder **out, const char *dir) {
     f->fd = er_open_at(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (f->fd < 0) {
         int e = errno;
-        if (e == ENOTDIR && stat(dir, &st) == 0) ER_FAIL(ER_ENOENT, "%s: is a file, not a model folder", dir);
+        if (e == ENOTDIR && stat(dir, &st) == 0) ER_TRY(is_a_file(dir));
         if (e == ENOENT || e == ENOTDIR) ER_FAIL(ER_ENOENT, "%s: no such folder", dir);
         if (e == EMFILE || e == ENFILE || e == ENOMEM || e == EIO)
             ER_FAIL(ER_EIO, "%s: %s", dir, er_errno_text(e));

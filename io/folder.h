@@ -18,8 +18,7 @@ const char *er_folder_dir(const er_folder *f);
 // remembered: the folder has changed when it appears later.
 er_status er_folder_has(bool *there, er_folder *f, const char *name);
 // The bytes of a file, NUL-terminated, read at the first call and owned by the folder. ENOENT when it is
-// missing, EFORMAT when it is above `max_bytes` or no regular file, EIO when it changed since the folder was
-// opened.
+// missing, EFORMAT when it is above `max_bytes` or no regular file, EIO when it changed while it was read.
 er_status er_folder_read(const char **bytes, size_t *len, er_folder *f, const char *name, size_t max_bytes);
 // The same file as a descriptor that stays open as long as the folder; borrowed.
 er_status er_folder_hold(int *fd, uint64_t *size, er_folder *f, const char *name);
@@ -28,7 +27,7 @@ er_status er_folder_hold(int *fd, uint64_t *size, er_folder *f, const char *name
 // caller that compares the bytes themselves need not ask for.
 er_status er_folder_check(const er_folder *f, bool strict);
 
-// For the copy of a folder. The bytes kept of `name`, or NULL when it was not read; `fd` [-1 or held].
+// For the copy of a folder: the bytes kept of `name`, or NULL when it was not read.
 const char *er_folder_kept(size_t *len, const er_folder *f, const char *name);
 int er_folder_fd(const er_folder *f);  // of the folder itself; borrowed
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/file.h"
+#include "io/file_kind.h"
 #include "io/json_scan.h"
 
 bool er_utf8_valid(const char *text, size_t len, size_t *bad_at) {
@@ -42,7 +43,8 @@ bad:
 er_status er_json_parse(cJSON **out, const char *text, size_t len, const char *name) {
     er_status rc = er_json_check(text, len, name);
     if (rc != ER_OK) return rc;
-    cJSON *tree = cJSON_ParseWithLength(text, len);
+    size_t mark = er_utf8_mark(text, len);  // cJSON skips one too, but not in front of a single character
+    cJSON *tree = cJSON_ParseWithLength(text + mark, len - mark);
     if (!tree)
         return er_fail(ER_ENOMEM, "%s: a tree of %zu bytes of JSON", name, len);  // the text itself is proven
     *out = tree;

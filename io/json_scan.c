@@ -1,8 +1,10 @@
 #include "io/json_scan.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "io/file_kind.h"
 #include "io/json.h"
 
 typedef struct key {
@@ -14,7 +16,7 @@ typedef struct key {
 
 typedef struct scan {
     const char *text, *name;
-    size_t len, at;
+    size_t begin, len, at;  // begin: behind a byte order mark
     int depth;
     key *keys;  // of every object still open, innermost last
     size_t n_keys, cap_keys;
@@ -22,9 +24,24 @@ typedef struct scan {
     size_t used, cap_arena;
 } scan;
 
+// "byte 17", or where the text has more lines than one "line 3, column 5 (byte 17)"; columns are characters.
+static const char *place(char out[96], const scan *s, size_t at) {
+    size_t line = 1, column = 1, n = at < s->len ? at : s->len;
+    for (size_t i = s->begin; i < n; i++) {
+        if (s->text[i] == '\n') line++, column = 0;
+        if (((unsigned char)s->text[i] & 0xc0) != 0x80) column++;
+    }
+    const char *more = memchr(s->text, '\n', s->len);
+    if (more && (size_t)(more - s->text) + 1 < s->len)
+        (void)snprintf(out, 96, "line %zu, column %zu (byte %zu)", line, column, n);
+    else (void)snprintf(out, 96, "byte %zu", n);
+    return out;
+}
+
 static er_status bad(const scan *s, size_t at, const char *reason) {
-    if (at >= s->len) return er_fail(ER_EFORMAT, "%s: byte %zu: ends here: %s", s->name, s->len, reason);
-    return er_fail(ER_EFORMAT, "%s: byte %zu: %s", s->name, at, reason);
+    char where[96];
+    return er_fail(
+        ER_EFORMAT, "%s: %s: %s%s", s->name, place(where, s, at), at >= s->len ? "ends here: " : "", reason);
 }
 
 static void skip_space(scan *s) {
@@ -134,7 +151,7 @@ static er_status check_string(scan *s) {
             if (c < 0x20 || c == '"' || c == '\\') break;
             s->at++;
         }
-        if (s->at >= s->len) return er_fail(ER_EFORMAT, "%s: byte %zu: string is not closed", s->name, begin);
+        if (s->at >= s->len) return bad(s, begin, "string is not closed");
         if (s->text[s->at] == '"') return s->at++, ER_OK;
         if (s->text[s->at] != '\\') return bad(s, s->at, "control character in a string");
         er_status rc = check_escape(s);
@@ -216,8 +233,9 @@ static bool same_key(const scan *s, const key *x, const key *y) {
 
 static er_status duplicate(const scan *s, const key *k) {
     int shown = k->length > 60 ? 60 : (int)k->length;
-    return er_fail(ER_EFORMAT, "%s: byte %zu: key \"%.*s\" stands twice in its object", s->name, k->at, shown,
-        s->arena + k->offset);
+    char where[96];
+    return er_fail(ER_EFORMAT, "%s: %s: key \"%.*s\" stands twice in its object", s->name,
+        place(where, s, k->at), shown, s->arena + k->offset);
 }
 
 // At the end of an object: no key of its own, keys[first] on, may repeat. Sorting keeps a hundred thousand of
@@ -241,6 +259,14 @@ static er_status check_keys(scan *s, size_t first, size_t arena_first) {
 
 static er_status check_value(scan *s);
 
+static const char no_comments[] = "comments are not JSON";
+
+static bool is_comment(const scan *s) {
+    if (s->at >= s->len) return false;
+    return s->text[s->at] == '#' ||
+           (s->text[s->at] == '/' && s->len - s->at > 1 && strchr("/*", s->text[s->at + 1]));
+}
+
 static er_status check_object(scan *s) {
     size_t first = s->n_keys, arena_first = s->used;
     er_status rc;
@@ -249,6 +275,9 @@ static er_status check_object(scan *s) {
     if (s->at < s->len && s->text[s->at] == '}') return s->at++, ER_OK;
     for (;;) {
         skip_space(s);
+        if (s->at < s->len && s->text[s->at] == '}' && s->n_keys > first)
+            return bad(s, s->at, "a comma stands before this '}'");
+        if (is_comment(s)) return bad(s, s->at, no_comments);
         if (s->at >= s->len || s->text[s->at] != '"') return bad(s, s->at, "expected a key in quotes");
         size_t at = s->at;
         if ((rc = check_string(s)) != ER_OK || (rc = push_key(s, at)) != ER_OK) return rc;
@@ -258,7 +287,7 @@ static er_status check_object(scan *s) {
         if ((rc = check_value(s)) != ER_OK) return rc;
         skip_space(s);
         if (s->at >= s->len || (s->text[s->at] != ',' && s->text[s->at] != '}'))
-            return bad(s, s->at, "expected ',' or '}'");
+            return bad(s, s->at, is_comment(s) ? no_comments : "expected ',' or '}'");
         if (s->text[s->at++] == '}') return check_keys(s, first, arena_first);
     }
 }
@@ -268,11 +297,14 @@ static er_status check_array(scan *s) {
     s->at++;
     skip_space(s);
     if (s->at < s->len && s->text[s->at] == ']') return s->at++, ER_OK;
-    for (;;) {
+    for (bool first = true;; first = false) {
+        skip_space(s);
+        if (!first && s->at < s->len && s->text[s->at] == ']')
+            return bad(s, s->at, "a comma stands before this ']'");
         if ((rc = check_value(s)) != ER_OK) return rc;
         skip_space(s);
         if (s->at >= s->len || (s->text[s->at] != ',' && s->text[s->at] != ']'))
-            return bad(s, s->at, "expected ',' or ']'");
+            return bad(s, s->at, is_comment(s) ? no_comments : "expected ',' or ']'");
         if (s->text[s->at++] == ']') return ER_OK;
     }
 }
@@ -288,6 +320,7 @@ static er_status check_value(scan *s) {
     er_status rc;
     skip_space(s);
     if (s->at >= s->len) return bad(s, s->at, "a value is missing");
+    if (is_comment(s)) return bad(s, s->at, no_comments);
     switch (s->text[s->at]) {
     case '"':
         return check_string(s);
@@ -314,21 +347,27 @@ static er_status check_value(scan *s) {
 er_status er_json_check(const char *text, size_t len, const char *name) {
     er_status rc = ER_OK;
     size_t bad_at = 0;
-    scan s = {.text = text, .name = name, .len = len};
-    if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
-        ER_FAIL(ER_EFORMAT, "%s: byte 0: byte order mark", name);
-    if (!er_utf8_valid(text, len, &bad_at))
-        ER_FAIL(ER_EFORMAT, "%s: byte %zu: not valid UTF-8", name, bad_at);
+    size_t mark = er_utf8_mark(text, len);
+    scan s = {.text = text, .name = name, .begin = mark, .len = len, .at = mark};
+    if (!er_utf8_valid(text, len, &bad_at)) ER_TRY(bad(&s, bad_at, "not valid UTF-8"));
     ER_TRY(check_value(&s));
     skip_space(&s);
-    if (s.at < len) ER_TRY(bad(&s, s.at, "something follows the value"));
+    if (s.at < len) ER_TRY(bad(&s, s.at, is_comment(&s) ? no_comments : "something follows the value"));
 out:
+    if (rc == ER_EFORMAT) {
+        const er_file_kind *kind = er_file_kind_of(text, len);
+        if (kind) rc = er_fail(ER_EFORMAT, "%s: %s", name, kind->words);
+    }
     free(s.keys);
     free(s.arena);
     return rc;
 }
 
 // ---- cursor over a checked text ----
+
+er_cursor er_cursor_over(const char *text, size_t len) {
+    return (er_cursor){text + er_utf8_mark(text, len), text + len};
+}
 
 char er_cursor_peek(er_cursor *c) {
     while (c->at < c->end &&

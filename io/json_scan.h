@@ -10,14 +10,16 @@
 
 #define ER_JSON_DEPTH 128
 
-// EFORMAT "NAME: byte N: reason" unless the whole text is one value: valid UTF-8 without a byte order mark,
-// no raw control character, \u0000 or lone surrogate in a string, no key twice in an object, finite numbers
-// of at most 63 characters.
+// EFORMAT "NAME: byte N: reason", with line and column where there are several lines, or what the text is
+// instead (er_file_kind_of), unless the whole of it is one value: valid UTF-8, with or without a byte order
+// mark, no raw control character, \u0000 or lone surrogate in a string, no key twice in an object, finite
+// numbers of at most 63 characters.
 er_status er_json_check(const char *text, size_t len, const char *name);
 
 typedef struct er_cursor {
     const char *at, *end;
 } er_cursor;
+er_cursor er_cursor_over(const char *text, size_t len);  // a checked text, behind its byte order mark
 char er_cursor_peek(
     er_cursor *c);  // first character of the next key, value, ',' or end, after white space and ':'
 void er_cursor_skip(er_cursor *c);              // over one value

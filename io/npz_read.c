@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
+#include "io/file_kind.h"
 #include "io/log.h"
 #include "io/npy.h"
 #include "io/os.h"
@@ -22,6 +23,14 @@ struct er_npz {
     er_zip zip;
 };
 
+// What the file is, unless it is a zip archive of any kind: then the archive's own words say more.
+static er_status refuse(er_status rc, int fd, uint64_t size, const char *path) {
+    char two[2] = "";
+    if (fd < 0 || (size >= 2 && er_pread_all(fd, two, 2, 0, path) != ER_OK) || !memcmp(two, "PK", 2))
+        return rc;
+    return er_file_kind_refuse(rc, path);
+}
+
 er_status er_npz_open(er_npz **out, const char *path) {
     er_status rc = ER_OK;
     uint64_t size = 0;
@@ -33,10 +42,13 @@ er_status er_npz_open(er_npz **out, const char *path) {
     for (size_t i = 0; i < z->zip.count; i++) {
         char *name = z->zip.entries[i].name;
         size_t n = strlen(name);
+        if (n >= 8 && strcmp(name + n - 8, "data.pkl") == 0)
+            ER_FAIL(ER_EFORMAT, "%s: is a PyTorch checkpoint (it has a %s), not a NumPy archive", path, name);
         if (n > 4 && strcmp(name + n - 4, ".npy") == 0) name[n - 4] = '\0';
     }
     *out = z, z = NULL;
 out:
+    if (rc != ER_OK && z) rc = refuse(rc, z->fd, size, path);
     er_npz_close(z);
     return rc;
 }
@@ -153,7 +165,7 @@ static void to_c_order(char *dst, const char *src, const er_npy *a) {
 
 static er_status read_header(er_npy *a, bool *fortran, stream *s) {
     unsigned char head[12];
-    char *text = NULL;
+    char *text = NULL, *name = NULL;
     er_status rc = ER_OK;
     size_t len;
     ER_TRY(stream_read(s, head, ER_NPY_PREAMBLE));
@@ -171,8 +183,10 @@ static er_status read_header(er_npy *a, bool *fortran, stream *s) {
         ER_FAIL(ER_EFORMAT, "%s: member '%s': npy header of %zu bytes", s->path, s->entry->name, len);
     if (!(text = malloc(len + 1))) ER_FAIL(ER_ENOMEM, "%zu bytes of npy header", len);
     ER_TRY(stream_read(s, text, len));
-    ER_TRY(er_npy_parse_header(a, fortran, text, len, s->entry->name));
+    if (!(name = er_format("%s: member '%s'", s->path, s->entry->name))) ER_FAIL(ER_ENOMEM, "a name");
+    ER_TRY(er_npy_parse_header(a, fortran, text, len, name));
 out:
+    free(name);
     free(text);
     return rc;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "io/file.h"
+#include "io/file_kind.h"
 #include "io/json.h"
 #include "io/json_scan.h"
 #include "io/os.h"
@@ -188,8 +189,9 @@ static er_status check_cover(er_safetensors *s, uint64_t data_begin) {
                 s->path, t->name, t->offset, i == 0 ? "the first belongs" : "the one before it ends", at);
         if (t->bytes > data - at)
             return er_fail(ER_EFORMAT,
-                "%s: tensor '%s' ends at %" PRIu64 " of the data, the file at %" PRIu64, s->path, t->name,
-                at + t->bytes, data);
+                "%s: tensor '%s' ends at %" PRIu64 " of the data, the file at %" PRIu64
+                ": it is cut short, as by a download that broke off",
+                s->path, t->name, at + t->bytes, data);
         t->offset += data_begin;
         at += t->bytes;
     }
@@ -233,17 +235,29 @@ static er_status read_header(er_safetensors *s, const char *json, size_t len) {
     return ER_OK;
 }
 
+static bool is_print(const unsigned char first[8]) {
+    for (int i = 0; i < 8; i++)
+        if (first[i] < ' ' || first[i] > '~') return false;
+    return true;
+}
+
 static er_status header_length(
     uint64_t *n, const unsigned char first[8], uint64_t file_size, const char *path) {
     uint64_t v = 0;
     if (file_size < 8)
         return er_fail(ER_EFORMAT, "%s: %" PRIu64 " bytes are no safetensors file", path, file_size);
     for (int i = 0; i < 8; i++) v |= (uint64_t)first[i] << (8 * i);
+    // Eight printable bytes are no length that could occur.
+    if (v > MAX_HEADER && is_print(first))
+        return er_fail(
+            ER_EFORMAT, "%s: begins with the text '%.8s': no safetensors file", path, (const char *)first);
     if (v > MAX_HEADER)
         return er_fail(ER_EFORMAT, "%s: a header of %" PRIu64 " bytes, limit %u", path, v, MAX_HEADER);
     if (v > file_size - 8)
-        return er_fail(ER_EFORMAT, "%s: its header ends at byte %" PRIu64 ", the file at %" PRIu64, path,
-            8 + v, file_size);
+        return er_fail(ER_EFORMAT,
+            "%s: its header ends at byte %" PRIu64 ", the file at %" PRIu64
+            ": it is cut short, as by a download that broke off",
+            path, 8 + v, file_size);
     *n = v;
     return ER_OK;
 }
@@ -302,7 +316,7 @@ out:
     er_digest_free(d);
     free(head);
     er_safetensors_free(s);
-    return rc;
+    return er_file_kind_refuse(rc, path);
 }
 
 er_status er_safetensors_open(er_safetensors **out, const char *path) {

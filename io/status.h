@@ -19,7 +19,7 @@ extern "C" {
 typedef enum er_status {
     ER_OK = 0,
     ER_ENOMEM,        // host or device memory exhausted                                   exit 1
-    ER_EIO,           // the operating system refused to read or write                     exit 74
+    ER_EIO,           // the system refused to read or write, or an input changed in use   exit 74
     ER_ENOENT,        // an input file or folder does not exist                            exit 66
     ER_EFORMAT,       // input bytes are not what they claim to be                         exit 65
     ER_EUNSUPPORTED,  // well-formed input that this program does not handle               exit 65

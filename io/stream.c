@@ -119,6 +119,8 @@ static er_status try_read(ssize_t *n, er_stream *s, void *dst, size_t size) {
 
 er_status er_stream_read(size_t *got, er_stream *s, void *dst, size_t size, uint64_t most) {
     ssize_t n = -1;
+    if (s->is_file && s->id.size > most)  // known before a byte is read
+        return er_fail(ER_EFORMAT, "%s: more than %" PRIu64 " bytes", s->name, most);
     while (n < 0) {
         er_status rc = try_read(&n, s, dst, size);
         if (rc != ER_OK) return rc;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <yaml.h>
 #include "io/file.h"
+#include "io/file_kind.h"
 #include "io/json.h"
 #include "io/yaml_private.h"
 
@@ -161,14 +162,17 @@ out:
 
 er_status er_yaml_parse(cJSON **out, const char *text, size_t len, const char *name) {
     er_status rc = ER_OK;
-    reader r = {.text = text, .name = name, .len = len};
+    // The parser would count a byte order mark as a column, and take the second key for another indentation.
+    size_t mark = er_utf8_mark(text, len), bad = 0;
+    reader r = {.text = text + mark, .name = name, .len = len - mark};
     cJSON *object = NULL;
-    size_t bad = 0;
+    const er_file_kind *kind = er_file_kind_of(text, len);
+    if (kind) return er_fail(ER_EFORMAT, "%s: %s", name, kind->words);
     if (len > ER_YAML_BYTES) return er_fail(ER_EFORMAT, "%s: %zu bytes, limit %zu", name, len, ER_YAML_BYTES);
-    if (!er_utf8_valid(text, len, &bad)) return refuse(&r, line_at(&r, bad), "not UTF-8");
+    if (!er_utf8_valid(r.text, r.len, &bad)) return refuse(&r, line_at(&r, bad), "not UTF-8");
     if (!yaml_parser_initialize(&r.parser)) return er_fail(ER_ENOMEM, "%s: YAML", name);
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, len);
+    yaml_parser_set_input_string(&r.parser, (const unsigned char *)r.text, r.len);
     if (!(object = cJSON_CreateObject())) ER_FAIL(ER_ENOMEM, "%s: an object", name);
     ER_TRY(read_document(object, &r));
     *out = object, object = NULL;

@@ -60,7 +60,9 @@ static er_status find_directory(directory *d, int fd, uint64_t size, const char 
         p = tail + n - i;
         if (memcmp(p, "PK\5\6", 4) == 0 && le16(p + 20) == i - END_SIZE) break;
     }
-    if (i > n) ER_FAIL(ER_EFORMAT, "%s: is no zip archive, or its end is missing", path);
+    if (i > n && size >= 4 && er_pread_all(fd, tail, 4, 0, path) == ER_OK && !memcmp(tail, "PK\3\4", 4))
+        ER_FAIL(ER_EFORMAT, "%s: its end is missing: it is cut short, as by a download that broke off", path);
+    if (i > n) ER_FAIL(ER_EFORMAT, "%s: is no zip archive", path);
     p = tail + n - i;
     if (le16(p + 4) != 0 || le16(p + 6) != 0 || le16(p + 8) != le16(p + 10))
         ER_FAIL(ER_EUNSUPPORTED, "%s: is one of several disks", path);

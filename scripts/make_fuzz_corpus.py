@@ -51,6 +51,8 @@ put("json", "deep", "[" * 130 + "]" * 130)
 put("json", "word", " true ")
 put("json", "string", '"\\"\\\\\\/\\b\\f\\n\\r\\t"')
 put("json", "empty", "")
+put("json", "marked", b"\xef\xbb\xbf" + b'{"a": [1, "b"]}\n')
+put("json", "marked_digit", b"\xef\xbb\xbf7")
 
 put("yaml", "settings", 'alg_name: "MEMIT"\nmodel_name: "./models/tiny"\ndevice: 0\nlayers: [1, 2]\nv_lr: 5e-1\nkl_factor: 0.0625\nmom2_adjustment: true\n'
     'rewrite_module_tmp: "h.{}.mlp"\nmodel_parallel: false\n')
@@ -124,6 +126,7 @@ put("tokenizer", "configured", pieces(LLAMA, None, AROUND, CHAIN) + "\0" + json.
                                                                                       "bos_token": {"content": "<s>"}, "eos_token": "</s>"}))
 OLD = json.dumps({"</s>": 0, "Ġ": 1, "a": 2, "b": 3, "ab": 4, "t": 5, "h": 6, "th": 7}, ensure_ascii=False)
 put("merges", "opt", OLD + "\0#version: 0.2\na b\nt h\n\0" + json.dumps({"add_bos_token": True, "bos_token": {"content": "</s>", "lstrip": True}, "eos_token": "</s>"}))
+put("merges", "no_bos", OLD + "\0#version: 0.2\na b\nt h\n\0" + json.dumps({"add_bos_token": True, "bos_token": {"content": "", "lstrip": True}, "eos_token": "</s>"}))
 put("merges", "no_config", OLD + "\0a b\r\nt h")
 put("merges", "listed", OLD + "\0\0" + json.dumps({"added_tokens_decoder": {"9": {"content": "<y>", "lstrip": True}, "8": {"content": "ab", "special": False}}, "add_prefix_space": True}))
 put("merges", "three", OLD + "\0a b h\n")

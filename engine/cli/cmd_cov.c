@@ -7,6 +7,7 @@
 #include "engine/cli/cli.h"
 #include "engine/covary.h"
 #include "engine/job/paths.h"
+#include "io/log.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -126,6 +127,10 @@ static er_status collect(cov *c) {
     ER_TRY(er_hparams_resolve(&c->h, &arch, "default"));
     if (c->layers) ER_TRY(er_hparams_set_layers(&c->h, c->layers));
     ER_TRY(er_hparams_check(&c->h, &arch));
+    if (c->o.tokens && c->o.tokens < arch.inner)
+        er_warn("%zu tokens for statistics of keys %zu wide: fewer tokens than that give a matrix without an "
+                "inverse (%zu are usual)",
+            c->o.tokens, arch.inner, 10 * arch.inner);
     ER_TRY(er_device_open(&dev, &c->c.device));
     ER_TRY(er_model_open(&m, dev, c->model, &mo));
     if (!(moments = calloc(c->h.n_layers, sizeof *moments))) ER_FAIL(ER_ENOMEM, "moments");

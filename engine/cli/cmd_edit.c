@@ -21,6 +21,7 @@ enum {
     O_LAMBDA,
     O_STEPS,
     O_TEMPLATES,
+    O_SPACE,
     O_SEED,
     O_TEXT,
     O_IMPORT,
@@ -32,12 +33,12 @@ enum {
 };
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
     {"facts", required_argument, NULL, O_FACTS}, {"out", required_argument, NULL, O_OUT},
-    {"force", no_argument, NULL, O_FORCE}, {"copy-all", no_argument, NULL, O_COPY_ALL},
-    {"strict", no_argument, NULL, O_STRICT}, {"limit", required_argument, NULL, O_LIMIT},
-    {"zsre-answers", no_argument, NULL, O_ZSRE}, {"profile", required_argument, NULL, O_PROFILE},
-    {"hparams", required_argument, NULL, O_HPARAMS}, {"layers", required_argument, NULL, O_LAYERS},
-    {"lambda", required_argument, NULL, O_LAMBDA}, {"steps", required_argument, NULL, O_STEPS},
-    {"templates", required_argument, NULL, O_TEMPLATES}, {"seed", required_argument, NULL, O_SEED},
+    {"force", no_argument, NULL, O_FORCE}, {"copy-all", no_argument, NULL, O_COPY_ALL}, {"strict", no_argument, NULL, O_STRICT},
+    {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
+    {"profile", required_argument, NULL, O_PROFILE}, {"hparams", required_argument, NULL, O_HPARAMS},
+    {"layers", required_argument, NULL, O_LAYERS}, {"lambda", required_argument, NULL, O_LAMBDA},
+    {"steps", required_argument, NULL, O_STEPS}, {"templates", required_argument, NULL, O_TEMPLATES},
+    {"space", required_argument, NULL, O_SPACE}, {"seed", required_argument, NULL, O_SEED},
     {"covariance-text", required_argument, NULL, O_TEXT},
     {"covariance-import", required_argument, NULL, O_IMPORT},
     {"covariance-tokens", required_argument, NULL, O_TOKENS}, {"cache", required_argument, NULL, O_CACHE},
@@ -49,8 +50,9 @@ static const char edit_help[] =
     "Edits the facts into the model and writes the edited checkpoint. After an interruption the same\n"
     "command goes on where it was.\n\n"
     "  --model DIR               Hugging Face checkpoint (config.json, *.safetensors, tokenizer)\n"
-    "  --facts FILE              JSON Lines, CounterFact, zsRE (MEND) or EasyEdit's CounterFact; may be a\n"
-    "                            pipe, - is standard input (at most 4 GiB)\n"
+    "  --facts FILE              JSON Lines, CounterFact, zsRE (MEND), EasyEdit, KnowEdit or MEMIT's "
+    "requests;\n"
+    "                            may be a pipe, - is standard input (at most 4 GiB)\n"
     "  --out DIR                 folder to make; it appears whole or not at all\n"
     "  --force                   replace --out when it exists\n"
     "  --copy-all                copy files that hold unedited weights too (*.bin, *.gguf, *.onnx, ...), "
@@ -68,6 +70,8 @@ static const char edit_help[] =
     "  --lambda X                weight of the covariance (mom2_update_weight)\n"
     "  --steps N                 optimisation steps per value (v_num_grad_steps)\n"
     "  --templates FILE          JSON array of context templates, each with one {}\n"
+    "  --space auto|always|never space between prompt and target: by the scripts and signs there (auto),\n"
+    "                            or the same for all whose record does not say (reference profile: always)\n"
     "  --seed N                  sampling and document order (1)\n"
     "  --covariance-text FILE    text to take key statistics from; may be repeated (else the model's own)\n"
     "  --covariance-import DIR   the reference's .npz statistics\n"
@@ -90,6 +94,13 @@ typedef struct parsed {
     const char *command, *help;
     bool no_cache;
 } parsed;
+
+static bool is_space_rule(const char *command, const char *value) {
+    er_space s;
+    if (er_space_parse(&s, value) == ER_OK) return true;
+    (void)er_cli_usage(command, "--space %s", er_last_error());
+    return false;
+}
 
 // Options with a value that must be checked. 1 taken, 0 not one of them, -1 misuse.
 static int take_checked(parsed *p, int option, const char *value) {
@@ -116,6 +127,9 @@ static int take_checked(parsed *p, int option, const char *value) {
         if (e->lambda > 0) return 1;
         (void)er_cli_usage(p->command, "--lambda %s is not above 0", value);
         return -1;
+    case O_SPACE:
+        e->space = value;
+        return is_space_rule(p->command, value) ? 1 : -1;
     case O_TEXT:
         if (e->n_text < MAX_TEXTS) {
             p->texts[e->n_text++] = value;

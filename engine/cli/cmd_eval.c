@@ -7,7 +7,10 @@
 
 #include "engine/cli/cli.h"
 #include "engine/evaluate.h"
+#include "engine/prompts.h"
 #include "engine/report.h"
+#include "io/file_kind.h"
+#include "io/log.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -20,6 +23,7 @@ enum {
     O_ANSWERS,
     O_PARAPHRASES,
     O_NEIGHBORS,
+    O_SPACE,
     O_DRIFT,
     O_DETAILS
 };
@@ -27,7 +31,8 @@ static const struct option options[] = {{"model", required_argument, NULL, O_MOD
     {"facts", required_argument, NULL, O_FACTS}, {"base", required_argument, NULL, O_BASE},
     {"text", required_argument, NULL, O_TEXT}, {"out", required_argument, NULL, O_OUT},
     {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
-    {"answers", required_argument, NULL, O_ANSWERS}, {"all-paraphrases", no_argument, NULL, O_PARAPHRASES},
+    {"space", required_argument, NULL, O_SPACE}, {"answers", required_argument, NULL, O_ANSWERS},
+    {"all-paraphrases", no_argument, NULL, O_PARAPHRASES},
     {"neighbors", required_argument, NULL, O_NEIGHBORS}, {"drift-tokens", required_argument, NULL, O_DRIFT},
     {"details", no_argument, NULL, O_DETAILS}, ER_CLI_COMMON_OPTIONS, {0}};
 static const char help[] =
@@ -45,18 +50,20 @@ static const char help[] =
     "  --neighbors N             score the first N neighbours of each fact (all)\n"
     "  --all-paraphrases         score EasyEdit's rephrase_prompt too, although few are paraphrases\n"
     "  --zsre-answers            zsRE: the true answer is the target\n"
+    "  --space auto|always|never between prompts and objects (as the model's edit had it, else auto)\n"
     "  --details                 every prompt's scores in metrics.json\n" ER_CLI_COMMON_HELP;
 
 typedef struct eval {
     er_cli_common c;
-    const char *model, *facts_path, *base, *text_path, *out;
+    const char *model, *space, *facts_path, *base, *text_path, *out;
     er_facts_options fo;
     er_eval_options o;
     bool details;
     er_facts *facts;
     char *text;
     er_eval *before, *after;
-    cJSON *manifest;  // of the edited model, or NULL
+    er_folder *folder;  // of the edited model
+    cJSON *manifest;    // its own, or NULL
 } eval;
 
 // The manifest of an edited model, from the folder as it was opened. One that cannot be read costs the report
@@ -67,8 +74,9 @@ static er_status read_manifest(eval *e, er_folder *folder) {
     bool there = false;
     er_status rc = er_folder_has(&there, folder, ER_MANIFEST);
     if (rc != ER_OK || !there) return rc;
-    if (er_folder_read(&text, &len, folder, ER_MANIFEST, (size_t)256 << 20) == ER_OK)
-        (void)er_json_parse(&e->manifest, text, len, ER_MANIFEST);
+    rc = er_folder_read(&text, &len, folder, ER_MANIFEST, (size_t)256 << 20);
+    if (rc == ER_OK) rc = er_json_parse(&e->manifest, text, len, ER_MANIFEST);
+    if (rc != ER_OK) er_warn("%s: %s; the report goes without it", e->model, er_last_error());
     return ER_OK;
 }
 
@@ -76,10 +84,9 @@ static er_status score(er_eval **out, eval *e, const char *dir) {
     er_status rc = ER_OK;
     er_device *dev = NULL;
     er_model *m = NULL;
-    er_model_options mo = {0};
+    er_model_options mo = {.folder = out == &e->after ? e->folder : NULL};
     ER_TRY(er_device_open(&dev, &e->c.device));
     ER_TRY(er_model_open(&m, dev, dir, &mo));
-    if (out == &e->after) ER_TRY(read_manifest(e, er_checkpoint_folder_of(m->checkpoint)));
     ER_TRY(er_evaluate(out, m, e->facts, &e->o));
 out:
     er_model_free(m);
@@ -87,8 +94,26 @@ out:
     return rc;
 }
 
-// The layers of the edit and its settings, when the model was made by errata.
-static size_t edited_layers(const eval *e, er_report_layer *layers, size_t most) {
+// The facts, less what the model's tokenizer cannot tell apart, and the rule for the space before an object:
+// the edit's own, unless one is given.
+static er_status read_facts(eval *e) {
+    er_status rc = ER_OK;
+    er_tokenizer *t = NULL;
+    const char *rule = NULL;
+    ER_TRY(er_facts_read(&e->facts, e->facts_path, &e->fo));
+    const cJSON *prompts = cJSON_GetObjectItemCaseSensitive(e->manifest, "prompts");
+    if (!e->space && prompts && er_json_get_str(&rule, prompts, "space", "manifest") == ER_OK && rule)
+        if (er_space_parse(&e->o.space, rule) == ER_OK && e->o.space != ER_SPACE_AUTO)
+            er_info("prompts     space before objects: %s, as the edit had it", rule);
+    ER_TRY(er_tokenizer_open_in(&t, e->folder));
+    ER_TRY(er_prompts_agree(e->facts, t, e->o.space));
+out:
+    er_tokenizer_free(t);
+    return rc;
+}
+
+// The layers of the edit, as far as they are told.
+static size_t read_layers(eval *e, er_report_layer *layers, size_t most) {
     size_t n = 0;
     const cJSON *stages = cJSON_GetObjectItemCaseSensitive(e->manifest, "stages");
     const cJSON *solve = cJSON_GetObjectItemCaseSensitive(stages, "solve"), *l = NULL;
@@ -112,7 +137,7 @@ static er_status write_out(eval *e) {
     er_report_layer layers[ER_MAX_EDIT_LAYERS];
     cJSON *json = NULL;
     char *text = NULL, *html = NULL, *path = NULL, *page = NULL;
-    size_t n = edited_layers(e, layers, ER_MAX_EDIT_LAYERS);
+    size_t n = read_layers(e, layers, ER_MAX_EDIT_LAYERS);
     er_report r = {.before = e->before,
         .after = e->after,
         .layer = layers,
@@ -145,9 +170,15 @@ static er_status run(eval *e) {
     er_status rc = ER_OK;
     if (e->text_path) {
         ER_TRY(er_file_read(&e->text, &e->o.drift_bytes, e->text_path, (size_t)1 << 30));
-        e->o.drift_text = e->text;
+        ER_TRY(er_text_check(e->text, e->o.drift_bytes, e->text_path));
+        er_text_warn(e->text_path);
+        size_t mark = er_utf8_mark(e->text, e->o.drift_bytes);
+        e->o.drift_text = e->text + mark;
+        e->o.drift_bytes -= mark;
     }
-    ER_TRY(er_facts_read(&e->facts, e->facts_path, &e->fo));
+    ER_TRY(er_folder_open(&e->folder, e->model));
+    ER_TRY(read_manifest(e, e->folder));
+    ER_TRY(read_facts(e));
     if (e->base) ER_TRY(score(&e->before, e, e->base));
     ER_TRY(score(&e->after, e, e->model));
     if (!e->c.json) er_eval_print_table(stdout, e->before, e->after);
@@ -156,6 +187,7 @@ out:
     er_eval_free(e->before);
     er_eval_free(e->after);
     er_facts_free(e->facts);
+    er_folder_free(e->folder);
     cJSON_Delete(e->manifest);
     free(e->text);
     return rc;
@@ -186,6 +218,11 @@ static int take(eval *e, int o, const char *value) {
         return er_cli_count(&e->o.neighbors, "eval", "--neighbors", value, 1, SIZE_MAX) ? 1 : -1;
     case O_DRIFT:
         return er_cli_count(&e->o.drift_tokens, "eval", "--drift-tokens", value, 1, INT_MAX) ? 1 : -1;
+    case O_SPACE:
+        e->space = value;
+        if (er_space_parse(&e->o.space, value) == ER_OK) return 1;
+        (void)er_cli_usage("eval", "--space %s", er_last_error());
+        return -1;
     case O_ZSRE:
         e->fo.zsre_answers = true;
         return 1;

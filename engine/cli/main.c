@@ -112,7 +112,8 @@ static void help(FILE *to) {
     (void)fprintf(to,
         "\nerrata COMMAND --help lists a command's options.\n"
         "exit codes: 0 done, 1 failed, 2 usage, 65 bad input, 66 missing input, 69 no device,\n"
-        "            70 numerical refusal, 73 output in the way or not to be made, 74 input/output error,\n"
+        "            70 numerical refusal, 73 output in the way or not to be made, 74 input/output error\n"
+        "            or an input that changed during the job,\n"
         "            75 interrupted (run it again to go on), 78 bad configuration\n");
 }
 

@@ -1,4 +1,5 @@
 // A corpus as rows of tokens.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "engine/covary.h"
@@ -39,7 +40,8 @@ static er_status add_paragraph(er_packer *p, const char *text, size_t len) {
     for (size_t i = 0; rc == ER_OK && i < n; i++) {
         open_row(p);
         p->row[p->filled++] = p->tokens.at[i].id;
-        if (p->filled == p->row_tokens) rc = close_row(p);
+        rc = er_model_check_tokens(p->model, &p->tokens.at[i].id, 1);
+        if (rc == ER_OK && p->filled == p->row_tokens) rc = close_row(p);
     }
     return rc;
 }
@@ -53,6 +55,14 @@ static er_status add_document(er_packer *p, const char *text, size_t len) {
         at += n;
     }
     return rc == ER_OK ? close_row(p) : rc;
+}
+
+// A refusal of what stands in a text names the text too.
+static er_status in_text(er_status rc, const char *const *paths, size_t n_paths) {
+    char said[640];
+    if (rc != ER_EFORMAT && rc != ER_EUNSUPPORTED) return rc;
+    (void)snprintf(said, sizeof said, "%s", er_last_error());
+    return er_fail(rc, "%s%s: %s", paths[0], n_paths > 1 ? " or others" : "", said);
 }
 
 er_status er_corpus_rows(er_token_rows **out, const er_model *m, const char *const *paths, size_t n_paths,
@@ -77,15 +87,12 @@ er_status er_corpus_rows_of(er_token_rows **out, const er_model *m, const char *
     for (size_t i = 0; i < er_documents_count(docs) && p.rows->tokens < tokens; i++) {
         size_t len = 0;
         ER_TRY(er_documents_text(&text, &len, docs, i));
-        ER_TRY(add_document(&p, text, len));
+        ER_TRY(in_text(add_document(&p, text, len), paths, n_paths));
         free(text);
         text = NULL;
     }
     er_token_rows_cut(p.rows, tokens);
     if (p.rows->tokens == 0) ER_FAIL(ER_EFORMAT, "%s: no text in it", paths[0]);
-    if (p.rows->tokens < tokens)
-        er_warn("%s%s: %zu tokens, the budget is %zu", paths[0], n_paths > 1 ? " and others" : "",
-            p.rows->tokens, tokens);
     *out = p.rows, p.rows = NULL;
 out:
     free(text);

@@ -6,6 +6,7 @@
 #include "engine/covary/corpus.h"
 #include "engine/covary/rows_file.h"
 #include "engine/generate/batch.h"
+#include "io/file_kind.h"
 #include "io/log.h"
 
 #define FORMAT_VERSION "errata-covariance-1"
@@ -143,6 +144,17 @@ static er_status sampled_rows(
     return rc;
 }
 
+er_status er_covary_count(size_t *tokens, er_model *m, const er_covary_options *options) {
+    er_covary_options o = *options;
+    er_token_rows *rows = NULL;
+    fill_defaults(&o, m);
+    er_status rc = er_corpus_rows(&rows, m, o.corpus, o.n_corpus, o.tokens, o.row_tokens, o.seed);
+    for (size_t i = 0; rc == ER_OK && i < o.n_corpus; i++) er_text_warn(o.corpus[i]);
+    if (rc == ER_OK) *tokens = rows->tokens;
+    er_token_rows_free(rows);
+    return rc;
+}
+
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -203,6 +215,10 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
         ER_TRY(o.n_corpus
                    ? er_corpus_rows_of(&rows, m, o.corpus, file, o.n_corpus, o.tokens, o.row_tokens, o.seed)
                    : sampled_rows(&rows, m, &o, text, &said.lost));
+        for (size_t i = 0; i < o.n_corpus && !o.counted; i++) er_text_warn(o.corpus[i]);
+        if (o.n_corpus && rows->tokens < o.tokens && !o.counted)
+            er_warn("%s%s: %zu tokens, the budget is %zu", o.corpus[0], o.n_corpus > 1 ? " and others" : "",
+                rows->tokens, o.tokens);
         said.text_seconds = now() - start, start = now();
         want.m = m, want.o = &o, want.text = text, want.lost = &said.lost;
         size_t own = m->arch.inner *

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "engine/generate/choose.h"
 #include "io/file.h"
+#include "io/file_kind.h"
 #include "io/json.h"
 
 #define MOST_BYTES ((size_t)8 << 30)
@@ -84,6 +85,11 @@ static void shuffle(er_documents *d, uint64_t seed) {
     }
 }
 
+static void drop_mark(char *text, size_t *len) {
+    size_t n = er_utf8_mark(text, *len);
+    if (n) memmove(text, text + n, (*len -= n) + 1);
+}
+
 static er_status digest_of(char hex[65], const char *bytes, size_t len) {
     er_digest *d = NULL;
     er_status rc = er_digest_new(&d);
@@ -103,7 +109,7 @@ er_status er_corpus_check(const char *const *paths, size_t n_paths) {
     for (size_t i = 0; i < n_paths; i++) {
         uint64_t size = 0;
         er_status rc = er_file_size(&size, paths[i]);
-        if (rc == ER_OK && size == 0) rc = er_fail(ER_EFORMAT, "%s: is empty", paths[i]);
+        if (rc == ER_OK && size == 0) rc = er_fail(ER_EFORMAT, "%s: is empty: a download that broke off, perhaps", paths[i]);
         if (rc == ER_OK && size > MOST_BYTES)
             rc = er_fail(ER_EFORMAT, "%s: %llu bytes of text, limit %zu", paths[i], (unsigned long long)size,
                 MOST_BYTES);
@@ -126,6 +132,8 @@ er_status er_documents_read(
         size_t f = d->files;
         ER_TRY(er_file_read(&d->bytes[f], &d->len[f], paths[f], MOST_BYTES));
         ER_TRY(digest_of(d->digest[f], d->bytes[f], d->len[f]));
+        ER_TRY(er_text_check(d->bytes[f], d->len[f], paths[f]));
+        drop_mark(d->bytes[f], &d->len[f]);
         bool lines = d->bytes[f][strspn(d->bytes[f], " \t\r\n")] == '{';
         ER_TRY(lines ? split_lines(d, f) : split_paragraphs(d, f, run_bytes));
     }

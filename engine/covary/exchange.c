@@ -29,7 +29,8 @@ static char *module_name(const er_model *m, size_t layer) {
 static er_status check_layers(const er_model *m, const size_t *layers, size_t n_layers) {
     for (size_t i = 0; i < n_layers; i++)
         if (layers[i] >= m->arch.layers)
-            return er_fail(ER_EARG, "layer %zu: the model has %zu", layers[i], m->arch.layers);
+            return er_fail(ER_EARG, "%s: layer %zu: the model has layers 0 to %zu",
+                er_checkpoint_dir(m->checkpoint), layers[i], m->arch.layers - 1);
     return ER_OK;
 }
 
@@ -95,26 +96,35 @@ static er_status find_file(char **out, const char *from, const char *module) {
     return rc;
 }
 
-er_status er_covary_import(
-    er_moment **out, er_model *m, const size_t *layers, size_t n_layers, const char *from) {
+er_status er_covary_find_import(
+    char **path, er_model *m, const size_t *layers, size_t n_layers, size_t i, const char *from) {
     er_status rc = ER_OK;
-    char *module = NULL, *path = NULL;
-    for (size_t i = 0; i < n_layers; i++) out[i] = NULL;
+    char *module = NULL;
     ER_TRY(check_layers(m, layers, n_layers));
     // Without a hole every layer would get the same sums.
     if (n_layers > 1 && !er_dir_exists(from) && !strstr(from, "{}"))
         ER_FAIL(ER_EARG, "%s: neither a folder nor a pattern with {} for the module's name", from);
+    if (!(module = module_name(m, layers[i]))) ER_FAIL(ER_ENOMEM, "name of layer %zu", layers[i]);
+    ER_TRY(find_file(path, from, module));
+out:
+    free(module);
+    return rc;
+}
+
+er_status er_covary_import(
+    er_moment **out, er_model *m, const size_t *layers, size_t n_layers, const char *from) {
+    er_status rc = ER_OK;
+    char *path = NULL;
+    for (size_t i = 0; i < n_layers; i++) out[i] = NULL;
     for (size_t i = 0; i < n_layers; i++) {
-        if (!(module = module_name(m, layers[i]))) ER_FAIL(ER_ENOMEM, "name of layer %zu", layers[i]);
-        ER_TRY(find_file(&path, from, module));
+        ER_TRY(er_covary_find_import(&path, m, layers, n_layers, i, from));
         ER_TRY(er_moment_make_room(m->dev, out, i, m->arch.inner * m->arch.inner * sizeof(double)));
         ER_TRY(er_moment_import(&out[i], m->dev, path, m->arch.inner));
-        free(module), free(path);
-        module = path = NULL;
+        free(path);
+        path = NULL;
     }
 out:
     if (rc != ER_OK) er_covary_free(out, n_layers, m->dev);
-    free(module);
     free(path);
     return rc;
 }

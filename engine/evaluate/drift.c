@@ -1,6 +1,7 @@
 // Perplexity of a held-out text: what an edit did to everything it was not about.
 #include "engine/evaluate/parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include "io/log.h"
 
@@ -22,9 +23,14 @@ static er_status encode_text(text *t, const er_model *m, const er_eval_options *
     t->bos = er_tokenizer_bos(m->tokenizer);
     ER_TRY(er_tokenizer_encode_lossy(m->tokenizer, &tokens, o->drift_text, bytes, false));
     t->count = tokens.count < wanted ? tokens.count : wanted;
-    if (t->count == 0) ER_FAIL(ER_EFORMAT, "the drift text has no tokens");
+    if (t->count == 0) ER_FAIL(ER_EFORMAT, "the held-out text has no tokens");
     if (!(t->token = malloc(t->count * sizeof *t->token))) ER_FAIL(ER_ENOMEM, "%zu tokens", t->count);
     for (size_t i = 0; i < t->count; i++) t->token[i] = tokens.at[i].id;
+    if ((rc = er_model_check_tokens(m, t->token, t->count)) != ER_OK) {
+        char said[640];
+        (void)snprintf(said, sizeof said, "%s", er_last_error());
+        ER_FAIL(rc, "the held-out text: %s", said);
+    }
 out:
     er_tokens_free(&tokens);
     return rc;

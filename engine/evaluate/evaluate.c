@@ -29,6 +29,12 @@ static void objects(const er_fact *f, const er_eval_item *i, const char **right,
     }
 }
 
+static er_space space_of(const er_fact *f, const er_eval_item *i) {
+    return i->kind == ER_NEIGHBOR      ? f->neighbors[i->index].space
+           : i->kind == ER_PORTABILITY ? f->portability[i->index].space
+                                       : f->space;
+}
+
 // How many prompts of each kind a fact is asked.
 static void how_many(
     size_t many[ER_EVAL_KINDS], const er_fact *f, bool paraphrases, const er_eval_options *o) {
@@ -78,12 +84,13 @@ static er_status ask_items(er_eval *e, er_model *m, const er_eval_options *o) {
         if (!right) continue;
         if (!(a[i].prompt = er_eval_prompt(e->facts, &e->item[i]))) ER_FAIL(ER_ENOMEM, "a prompt");
         a[i].right = n;
-        q[n++] = (er_query){.prompt = a[i].prompt, .target = right};
+        er_space space = space_of(&e->facts->at[e->item[i].fact], &e->item[i]);
+        q[n++] = (er_query){.prompt = a[i].prompt, .target = right, .space = space};
         if (!wrong) continue;
         a[i].wrong = n;
-        q[n++] = (er_query){.prompt = a[i].prompt, .target = wrong};
+        q[n++] = (er_query){.prompt = a[i].prompt, .target = wrong, .space = space};
     }
-    ER_TRY(er_queries_run(q, n, m, o->batch_tokens, &stats));
+    ER_TRY(er_queries_run(q, n, m, o->space, o->batch_tokens, &stats));
     for (size_t i = 0; i < e->count; i++) {
         er_eval_item *item = &e->item[i];
         item->scored = a[i].right != SIZE_MAX && q[a[i].right].fits;

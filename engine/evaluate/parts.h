@@ -7,16 +7,20 @@
 // How likely is `target` behind `prompt`? Strings are borrowed.
 typedef struct er_query {
     const char *prompt, *target;
+    er_space space;  // between them, if the record says so
     float logprob;  // out: mean per token
     bool strict;    // out: every token is the argmax
-    bool fits;      // out: false when it is longer than the model's positions, then nothing else is set
+    bool fits;  // out: false when it has no tokens or more than the model's positions, then nothing else is
+                // set
 } er_query;
 typedef struct er_query_stats {
     size_t prompts, tokens;
     double flops;
 } er_query_stats;
-// Equal prompts are run once, whatever they are asked, and equal questions answered once.
-er_status er_queries_run(er_query *q, size_t n, er_model *m, size_t batch_tokens, er_query_stats *stats);
+// Equal prompts are run once, whatever they are asked, and equal questions answered once. `space`: the job's
+// rule.
+er_status er_queries_run(
+    er_query *q, size_t n, er_model *m, er_space space, size_t batch_tokens, er_query_stats *stats);
 
 // ---- runner.c: packed batches through all layers, then losses at chosen positions ----
 typedef struct er_scorer {

@@ -7,6 +7,7 @@
 //     run)
 #include "engine/evaluate/parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "engine/prompts/prompts_internal.h"
@@ -20,7 +21,6 @@ typedef struct object {    // one distinct question
 } object;
 
 typedef struct prompt {
-    const char *text;
     int32_t *token;  // [n]
     size_t n;
     size_t first, last;  // objects first .. last-1
@@ -39,7 +39,8 @@ typedef struct plan {
 static int by_question(const void *x, const void *y) {
     const er_query *a = *(er_query *const *)x, *b = *(er_query *const *)y;
     int c = strcmp(a->prompt, b->prompt);
-    return c ? c : strcmp(a->target, b->target);
+    if (!c) c = strcmp(a->target, b->target);
+    return c ? c : (a->space > b->space) - (a->space < b->space);
 }
 
 static void plan_clear(plan *p) {
@@ -52,21 +53,61 @@ static void plan_clear(plan *p) {
     free(p->ids);
 }
 
-static er_status encode_prompt_ids(prompt *p, const er_model *m, er_tokens *scratch) {
-    er_status rc = er_tokenizer_encode_open(m->tokenizer, scratch, p->text, strlen(p->text));
-    if (rc != ER_OK) return rc;
-    if (scratch->count == 0) return er_fail(ER_EFORMAT, "prompt '%s' has no tokens", p->text);
-    if (!(p->token = malloc(scratch->count * sizeof *p->token)))
-        return er_fail(ER_ENOMEM, "%zu tokens", scratch->count);
-    for (size_t i = 0; i < scratch->count; i++) p->token[i] = scratch->at[i].id;
-    p->n = scratch->count;
+// A refusal of a text names the question that has it.
+static er_status at_question(er_status rc, const er_query *q) {
+    char said[640];
+    if (rc != ER_EFORMAT && rc != ER_EUNSUPPORTED) return rc;
+    (void)snprintf(said, sizeof said, "%s", er_last_error());
+    return er_fail(rc, "prompt '%.100s', target '%.60s': %s", q->prompt, q->target, said);
+}
+
+// The prompt whose ids are in front of `j`'s target: the last one, or a new one. What the ids of a prompt are
+// may depend on the target, where white space between them goes into the target.
+static er_status prompt_of(prompt **out, plan *p, const er_joint *j) {
+    prompt *last = p->prompts ? &p->prompt[p->prompts - 1] : NULL;
+    if (last && last->n == j->n_context && !memcmp(last->token, j->token, last->n * sizeof *last->token)) {
+        *out = last;
+        return ER_OK;
+    }
+    int32_t *token = malloc(j->n_context * sizeof *token);
+    if (!token) return er_fail(ER_ENOMEM, "%zu tokens", j->n_context);
+    memcpy(token, j->token, j->n_context * sizeof *token);
+    *out = &p->prompt[p->prompts++];
+    **out = (prompt){.token = token, .n = j->n_context, .first = p->objects, .last = p->objects};
     return ER_OK;
 }
 
-static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m) {
+static er_status add_object(plan *p, const er_query *q, const er_model *m, er_tokens *scratch, er_space job) {
+    er_status rc = ER_OK;
+    er_joint j = {0};
+    prompt *at = NULL;
+    size_t positions = er_eval_positions(m);
+    rc = er_encode_joint(&j, m->tokenizer, scratch, q->prompt, q->target, q->space, job);
+    if (rc ==
+        ER_EFORMAT) {  // a question without tokens is one that does not fit, and no reason to ask nothing
+        p->object[p->objects++] = (object){.fits = false};
+        return ER_OK;
+    }
+    ER_TRY(at_question(rc, q));
+    ER_TRY(at_question(er_model_check_tokens(m, j.token, j.n_context + j.n_labels), q));
+    ER_TRY(prompt_of(&at, p, &j));
+    object *o = &p->object[p->objects];
+    *o = (object){.token = j.token + j.n_context, .n = j.n_labels, .strict = true};
+    o->fits = at->n + o->n - 1 <= positions;
+    p->ids[p->objects++] = j.token;
+    j.token = NULL;
+    at->last = p->objects;
+    if (o->fits && o->n > 1) at->continues = true;
+    if (o->fits && at->n > p->longest) p->longest = at->n;
+    if (o->fits && o->n - 1 > p->longest) p->longest = o->n - 1;
+out:
+    free(j.token);
+    return rc;
+}
+
+static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m, er_space job) {
     er_status rc = ER_OK;
     er_tokens scratch = {0};
-    size_t positions = er_eval_positions(m);
     p->order = calloc(n + 1, sizeof(er_query *));
     p->object_of = calloc(n + 1, sizeof *p->object_of);
     p->prompt = calloc(n + 1, sizeof *p->prompt);
@@ -77,28 +118,8 @@ static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m) {
     for (size_t i = 0; i < n; i++) p->order[i] = &q[i];
     qsort(p->order, n, sizeof(er_query *), by_question);
     for (size_t i = 0; i < n; i++) {
-        const er_query *now = p->order[i], *past = i ? p->order[i - 1] : NULL;
-        bool new_prompt = !past || strcmp(past->prompt, now->prompt) != 0;
-        if (new_prompt) {
-            prompt *fresh = &p->prompt[p->prompts++];
-            *fresh = (prompt){.text = now->prompt, .first = p->objects, .last = p->objects};
-            ER_TRY(encode_prompt_ids(fresh, m, &scratch));
-        }
-        if (new_prompt || strcmp(past->target, now->target) != 0) {
-            prompt *at = &p->prompt[p->prompts - 1];
-            object *o = &p->object[p->objects];
-            bool alone;
-            ER_TRY(er_encode_target(
-                &p->ids[p->objects], &o->n, &alone, m->tokenizer, &scratch, now->prompt, now->target));
-            o->token = p->ids[p->objects];
-            o->fits = at->n + o->n - 1 <= positions;
-            o->strict = true;
-            p->objects++;
-            at->last = p->objects;
-            if (o->fits && o->n > 1) at->continues = true;
-            if (o->fits && at->n > p->longest) p->longest = at->n;
-            if (o->fits && o->n - 1 > p->longest) p->longest = o->n - 1;
-        }
+        if (i == 0 || by_question(&p->order[i - 1], &p->order[i]) != 0)
+            ER_TRY(add_object(p, p->order[i], m, &scratch, job));
         p->object_of[i] = p->objects - 1;
     }
     p->queries = n;
@@ -257,13 +278,14 @@ out:
     return rc;
 }
 
-er_status er_queries_run(er_query *q, size_t n, er_model *m, size_t batch_tokens, er_query_stats *stats) {
+er_status er_queries_run(
+    er_query *q, size_t n, er_model *m, er_space space, size_t batch_tokens, er_query_stats *stats) {
     er_status rc = ER_OK;
     plan p = {0};
     er_scorer *s = NULL;
     size_t tokens = er_eval_batch_tokens(m, batch_tokens), total = 0;
     if (n == 0) return ER_OK;
-    ER_TRY(plan_make(&p, q, n, m));
+    ER_TRY(plan_make(&p, q, n, m, space));
     for (size_t i = 0; i < p.prompts && total < tokens; i++) total += p.prompt[i].n + 1;
     if (total < tokens) tokens = total;  // small jobs need no large buffers
     if (p.longest > tokens) tokens = p.longest;

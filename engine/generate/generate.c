@@ -92,7 +92,13 @@ static er_status take_token(er_generation *g, size_t at) {
                 (o->restart_at_eos && (s->n_new == 0 || is_end(g, s->chosen[s->n_new - 1])));
     for (int i = 0; held && i < 2; i++)
         if (g->ends[i] >= 0) logits[g->ends[i]] = -INFINITY;
+    const uint8_t *first = o->first && s->n_new == 0 ? o->first[s->row] : NULL;
+    for (size_t i = 0; first && i < b->model->arch.vocab; i++)
+        if (!first[i]) logits[i] = -INFINITY;
     er_status rc = er_choose(&id, &g->chooser, logits, er_uniform(o->seed, o->first_row + s->row, s->n_new));
+    if (rc == ER_ENUMERIC && b->model->checkpoint)
+        return er_fail(rc, "%s: none of its %zu logits is finite behind prompt %zu",
+            er_checkpoint_dir(b->model->checkpoint), b->model->arch.vocab, s->row + 1);
     if (rc != ER_OK) return rc;
     bool end = is_end(g, id);
     if (!end || o->restart_at_eos || !o->stop_at_eos) s->chosen[s->n_new++] = id;

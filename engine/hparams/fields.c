@@ -71,6 +71,17 @@ er_status er_hparams_read_layers(er_hparams *h, const cJSON *obj, const char *na
     return ER_OK;
 }
 
+_Static_assert(N_FIELDS + 2 <= ER_HPARAM_KEYS, "er_hparams.from has a place for every key");
+
+size_t er_hparams_index(const char *key) {
+    size_t i = 0;
+    if (!strcmp(key, "layers")) return N_FIELDS;
+    while (i < N_FIELDS && strcmp(key, fields[i].key) != 0) i++;
+    return i < N_FIELDS ? i : N_FIELDS + 1;  // v_loss_layer, which only a file gives
+}
+
+const char *er_hparams_key(size_t i) { return i < N_FIELDS ? fields[i].key : NULL; }
+
 bool er_hparams_has_field(const char *key) {
     for (size_t i = 0; i < N_FIELDS; i++)
         if (!strcmp(key, fields[i].key)) return true;

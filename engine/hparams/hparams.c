@@ -58,7 +58,7 @@ static er_status resolve(er_hparams *h, const cJSON *all, const er_arch *a, cons
     }
     const cJSON *chosen = cJSON_GetObjectItemCaseSensitive(profiles, profile);
     if (rc == ER_OK && !chosen)
-        rc = er_fail(ER_EARG, "profile '%s' is not one of default, reference", profile);
+        rc = er_fail(ER_EARG, "--profile '%s' is not one of default, reference", profile);
     if (rc == ER_OK) rc = er_hparams_read_fields(h, chosen, profile);
     // A preset may say what its own model likes under the default profile; the reference profile stays the
     // reference's.
@@ -76,7 +76,7 @@ er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *p
     cJSON *all = NULL;
     er_status rc = er_json_parse(&all, text, strlen(text), "presets.json");
     if (rc != ER_OK) return rc;
-    er_hparams h = {.seed = 1};
+    er_hparams h = {.seed = 1, .space = strcmp(profile, "reference") ? ER_SPACE_AUTO : ER_SPACE_ALWAYS};
     (void)snprintf(h.profile, sizeof h.profile, "%s", profile);
     rc = resolve(&h, all, arch, profile);
     cJSON_Delete(all);
@@ -84,39 +84,72 @@ er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *p
     return rc;
 }
 
-er_status er_hparams_check(const er_hparams *h, const er_arch *a) {
-    if (!h->n_layers) return er_fail(ER_ECONFIG, "no layers to edit");
+static er_status check_layers(const er_hparams *h, const er_arch *a) {
+    if (!h->n_layers) return er_hparams_refuse(h, "layers", "no layers to edit");
     for (size_t i = 0; i < h->n_layers; i++) {
         if (h->layers[i] >= a->layers)
-            return er_fail(
-                ER_ECONFIG, "layer %zu: the model has layers 0 to %zu", h->layers[i], a->layers - 1);
+            return er_hparams_refuse(
+                h, "layers", "layer %zu: the model has layers 0 to %zu", h->layers[i], a->layers - 1);
         if (i && h->layers[i] <= h->layers[i - 1])
-            return er_fail(ER_ECONFIG, "layers must ascend: %zu after %zu", h->layers[i], h->layers[i - 1]);
+            return er_hparams_refuse(
+                h, "layers", "layers must ascend: %zu after %zu", h->layers[i], h->layers[i - 1]);
     }
-    if (h->steps < 1 || h->steps > 100000)
-        return er_fail(ER_ECONFIG, "v_num_grad_steps %zu is not in 1..100000", h->steps);
-    const double real[] = {h->lr, h->clamp, h->decay, h->kl, h->stop, h->lambda, h->trace_ratio};
-    for (size_t i = 0; i < sizeof real / sizeof *real; i++)
-        if (!isfinite(real[i])) return er_fail(ER_ECONFIG, "a hyper-parameter is not finite");
-    if (h->n_prefixes > 1000 || h->n_siblings > 1000)
-        return er_fail(
-            ER_ECONFIG, "n_prefixes %zu and n_siblings %zu: 1000 at most", h->n_prefixes, h->n_siblings);
-    if (!(h->lr > 0)) return er_fail(ER_ECONFIG, "v_lr %g is not above 0", h->lr);
-    if (!(h->clamp > 0)) return er_fail(ER_ECONFIG, "clamp_norm_factor %g is not above 0", h->clamp);
-    if (!(h->decay >= 0) || !(h->kl >= 0))
-        return er_fail(ER_ECONFIG, "v_weight_decay and kl_factor must not be negative");
-    if (!(h->lambda > 0)) return er_fail(ER_ECONFIG, "mom2_update_weight %g is not above 0", h->lambda);
-    if (!(h->trace_ratio >= 0))
-        return er_fail(ER_ECONFIG, "mom2_trace_ratio %g must not be negative", h->trace_ratio);
-    if (!(h->trace_ratio > 0) && h->lambda_guessed)
-        return er_fail(ER_ECONFIG,
-            "mom2_trace_ratio is 0, and without a preset for this model only a mom2_update_weight (--lambda) "
-            "can take its place");
     if (h->loss_layer && h->loss_layer != a->layers)
-        return er_fail(ER_ECONFIG,
+        return er_hparams_refuse(h, "v_loss_layer",
             "v_loss_layer %zu: the loss is taken at the model's output, behind layer %zu", h->loss_layer - 1,
             a->layers - 1);
-    if (!(h->key_bare > 0 && h->key_bare <= 1))
-        return er_fail(ER_ECONFIG, "key_bare %g is not in (0, 1]", h->key_bare);
     return ER_OK;
+}
+
+// Finite, and above `least`; or `least` itself where it is allowed.
+static er_status check_real(const er_hparams *h, const char *key, double v, bool zero) {
+    if (!isfinite(v)) return er_hparams_refuse(h, key, "%s is not finite", key);
+    if (zero ? v < 0 : !(v > 0))
+        return er_hparams_refuse(
+            h, key, zero ? "%s %g must not be negative" : "%s %g is not above 0", key, v);
+    return ER_OK;
+}
+
+// Settings for another model would edit other layers of another depth with another's numbers.
+static er_status check_model(const er_hparams *h, const er_arch *a) {
+    char own[256];
+    if (!a->row) return ER_OK;
+    er_arch_down_module(own, sizeof own, a);
+    const char *key =
+        h->rewrite_module[0] && !er_arch_has_module(a, h->rewrite_module, true) ? "rewrite_module_tmp"
+        : h->layer_module[0] && !er_arch_has_module(a, h->layer_module, false)  ? "layer_module_tmp"
+                                                                                : NULL;
+    if (key)
+        return er_fail(ER_ECONFIG,
+            "%s: settings for another model: %s is \"%s\", and this model's edited module is \"%s\"", h->file,
+            key, key[0] == 'r' ? h->rewrite_module : h->layer_module, own);
+    er_hparams_compare_model(h, a);
+    return ER_OK;
+}
+
+er_status er_hparams_check(const er_hparams *h, const er_arch *a) {
+    er_status rc = ER_OK;
+    ER_TRY(check_model(h, a));
+    ER_TRY(check_layers(h, a));
+    if (h->steps < 1 || h->steps > 100000)
+        return er_hparams_refuse(h, "v_num_grad_steps", "v_num_grad_steps %zu is not in 1..100000", h->steps);
+    if (h->n_prefixes > 1000)
+        return er_hparams_refuse(h, "n_prefixes", "n_prefixes %zu: 1000 at most", h->n_prefixes);
+    if (h->n_siblings > 1000)
+        return er_hparams_refuse(h, "n_siblings", "n_siblings %zu: 1000 at most", h->n_siblings);
+    ER_TRY(check_real(h, "v_lr", h->lr, false));
+    ER_TRY(check_real(h, "clamp_norm_factor", h->clamp, false));
+    ER_TRY(check_real(h, "v_weight_decay", h->decay, true));
+    ER_TRY(check_real(h, "kl_factor", h->kl, true));
+    if (!isfinite(h->stop)) return er_hparams_refuse(h, "stop", "stop is not finite");
+    ER_TRY(check_real(h, "mom2_update_weight", h->lambda, false));
+    ER_TRY(check_real(h, "mom2_trace_ratio", h->trace_ratio, true));
+    if (!(h->trace_ratio > 0) && h->lambda_guessed)
+        return er_hparams_refuse(h, "mom2_trace_ratio",
+            "mom2_trace_ratio is 0, and without a preset for this model only a mom2_update_weight (--lambda) "
+            "can take its place");
+    if (!(h->key_bare > 0 && h->key_bare <= 1))
+        return er_hparams_refuse(h, "key_bare", "key_bare %g is not in (0, 1]", h->key_bare);
+out:
+    return rc;
 }

@@ -38,6 +38,7 @@ er_status er_hparams_set_layers(er_hparams *h, const char *text) {
     }
     h->n_layers = n;
     h->layers_guessed = false;
+    er_hparams_mark(h, "layers", ER_FROM_FLAG);
 out:
     return rc;
 }

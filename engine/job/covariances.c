@@ -41,7 +41,8 @@ er_status er_job_covary(er_job *j) {
         .n_corpus = j->o->n_text,
         .tokens = h->cov_tokens,
         .seed = h->seed,
-        .cache_dir = j->cache};
+        .cache_dir = j->cache,
+        .counted = true};
     ER_TRY(er_checkpoint_digest(j->m->checkpoint, j->report->model_digest));
     if (!(j->moments = calloc(h->n_layers, sizeof *j->moments))) ER_FAIL(ER_ENOMEM, "moments");
     if (j->o->import) ER_TRY(er_covary_import(j->moments, j->m, h->layers, h->n_layers, j->o->import));

@@ -32,6 +32,8 @@ typedef struct er_job {
 } er_job;
 
 er_status er_job_prepare(er_job *j);  // read and check everything; no compute
+// ECONFIG when the key statistics would rest on too few tokens to be solved with; few are warned of. Part of prepare.
+er_status er_job_check_tokens(const er_job *j);
 // Chooses the batch of the values stage and says where memory goes. ENOMEM when not even the smallest batch has room.
 er_status er_job_plan_memory(er_job *j);
 // With --memory-limit on a CPU: ENOMEM naming what the job needs at least, before the weights are read. Wants

@@ -61,10 +61,25 @@ static void add_facts(er_json_writer *w, cJSON *root, const er_job *j) {
     }
 }
 
+// How many facts get which seam between prompt and target; see er_seam.
+static void add_seams(er_json_writer *w, cJSON *p, const size_t seam[ER_SEAM_KINDS]) {
+    static const char *const names[ER_SEAM_KINDS] = {[ER_SEAM_SPACE] = "space",
+        [ER_SEAM_BLANK] = "white_space_of_the_prompt",
+        [ER_SEAM_SCRIPT] = "script_without",
+        [ER_SEAM_OPEN] = "opening_sign",
+        [ER_SEAM_TARGET] = "target_attaches",
+        [ER_SEAM_OWN] = "white_space_of_the_target",
+        [ER_SEAM_ASKED] = "none_as_asked"};
+    cJSON *s = er_json_object(w, p, "seams");
+    for (size_t i = 0; i < ER_SEAM_KINDS; i++) er_json_number(w, s, names[i], (double)seam[i]);
+}
+
 // How the texts were cut into tokens.
 static void add_prompts(er_json_writer *w, cJSON *root, const er_job *j) {
     cJSON *p = er_json_object(w, root, "prompts");
     er_json_number(w, p, "rows", (double)j->units->n_rows);
+    text(w, p, "space", er_space_name(j->report->hparams.space));
+    add_seams(w, p, j->units->seam);
     er_json_number(w, p, "targets_encoded_apart", (double)j->units->n_target_alone);
     er_json_number(w, p, "subject_ends_read_otherwise_when_cut", (double)j->units->n_prefix_differs);
 }

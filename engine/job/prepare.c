@@ -18,12 +18,14 @@ static er_status resolve_hparams(er_job *j) {
     if (o->layers) ER_TRY(er_hparams_set_layers(h, o->layers));
     if (o->lambda > 0) {
         h->lambda = o->lambda;
+        er_hparams_mark(h, "mom2_update_weight", ER_FROM_FLAG);
         h->trace_ratio = 0;
         h->lambda_guessed = false;
     }
-    if (o->steps) h->steps = o->steps;
+    if (o->steps) h->steps = o->steps, er_hparams_mark(h, "v_num_grad_steps", ER_FROM_FLAG);
     if (o->seed) h->seed = o->seed;
-    if (o->cov_tokens) h->cov_tokens = o->cov_tokens;
+    if (o->space) ER_TRY(er_space_parse(&h->space, o->space));
+    if (o->cov_tokens) h->cov_tokens = o->cov_tokens, er_hparams_mark(h, "cov_tokens", ER_FROM_FLAG);
     if (!h->cov_tokens) h->cov_tokens = 10 * j->arch.inner;
     ER_TRY(er_hparams_check(h, &j->arch));
 out:
@@ -59,6 +61,7 @@ static er_status build_units(er_job *j) {
     if (j->o->templates) {
         ER_TRY(er_templates_read(&j->templates, j->o->templates));
         h->n_prefixes = j->templates->count;
+        er_hparams_mark(h, "n_prefixes", ER_FROM_FLAG);
     } else {
         ER_TRY(er_templates_builtin(&j->templates, h->n_prefixes));
     }
@@ -104,6 +107,7 @@ er_status er_job_prepare(er_job *j) {
     ER_TRY(read_facts(j));
     ER_TRY(open_model(j));
     ER_TRY(build_units(j));
+    ER_TRY(er_job_check_tokens(j));
     (void)snprintf(j->report->device, sizeof j->report->device, "%s", j->dev->name);
     j->report->weight_bytes = j->o->check_only ? stored_bytes(j->m->checkpoint) : j->m->weight_bytes;
 out:

@@ -189,11 +189,12 @@ static er_status check_editable(const er_model *m, const er_places *p, const er_
     for (size_t i = 0; o && i < o->n_editable; i++) {
         size_t layer = o->editable[i];
         if (layer >= m->arch.layers)
-            return er_fail(ER_EARG, "layer %zu: the model has layers 0 to %zu", layer, m->arch.layers - 1);
+            return er_fail(ER_EARG, "%s: layer %zu: the model has layers 0 to %zu",
+                er_checkpoint_dir(m->checkpoint), layer, m->arch.layers - 1);
         const er_tensor *t = p->block[layer].weight[SLOT_DOWN];
         if (t->dtype == ER_F64)
-            return er_fail(
-                ER_EUNSUPPORTED, "tensor '%s' is F64: edits are written in F32, F16 or BF16", t->name);
+            return er_fail(ER_EUNSUPPORTED, "%s: tensor '%s' is F64: edits are written in F32, F16 or BF16",
+                er_checkpoint_shard_path(m->checkpoint, t->shard), t->name);
     }
     return ER_OK;
 }
@@ -234,11 +235,17 @@ out:
 static er_status open_tokenizer(er_model *m, const char *dir) {
     er_status rc = er_tokenizer_open_in(&m->tokenizer, er_checkpoint_folder_of(m->checkpoint));
     if (rc != ER_OK) return rc;
-    // Fine-tunes add padding tokens without a row of the embedding; er_run_begin refuses such an id should it
-    // ever occur.
+    // Fine-tunes add padding tokens without a row of the embedding; a text that has one is refused.
     if (er_tokenizer_vocab(m->tokenizer) > m->arch.vocab)
-        er_warn("%s: the tokenizer has %zu ids, the embedding %zu rows", dir,
+        er_warn("%s: the tokenizer has %zu ids, the embedding %zu rows (vocab_size of config.json)", dir,
             er_tokenizer_vocab(m->tokenizer), m->arch.vocab);
+    int32_t bos = er_tokenizer_bos(m->tokenizer);
+    if (bos >= 0 && (size_t)bos >= m->arch.vocab)
+        return er_fail(ER_EFORMAT,
+            "%s: the tokenizer puts token %d in front of every text, the embedding has %zu rows (vocab_size "
+            "of "
+            "config.json)",
+            dir, bos, m->arch.vocab);
     if (er_tokenizer_eos(m->tokenizer) >= 0) m->eos = er_tokenizer_eos(m->tokenizer);
     return ER_OK;
 }
@@ -254,8 +261,10 @@ static er_status open_model(
     ER_TRY(open_checked(m, &places, dir, options));
     if (tokenizer) ER_TRY(open_tokenizer(m, dir));
     if (!options || !options->check_only) ER_TRY(load_weights(&(er_loader){m, &places, options}));
-    if (options && options->digest && !options->check_only) ER_TRY(er_checkpoint_digest(m->checkpoint, hex));
-    ER_TRY(er_folder_check(er_checkpoint_folder_of(m->checkpoint), true));
+    bool digested = options && options->digest && !options->check_only;
+    if (digested) ER_TRY(er_checkpoint_digest(m->checkpoint, hex));
+    // Bytes that were digested are compared when they are copied; of others only the clock can tell.
+    ER_TRY(er_folder_check(er_checkpoint_folder_of(m->checkpoint), !digested));
     *out = m;
     m = NULL;
 out:

@@ -30,11 +30,11 @@ static er_status find(
         shape_text(found, sizeof found, t->shape, t->rank);
         shape_text(expected, sizeof expected, want, rank);
         return er_fail(ER_EFORMAT, "%s: tensor '%s' is %s, expected %s",
-            er_checkpoint_shard_name(c, t->shard), name, found, expected);
+            er_checkpoint_shard_path(c, t->shard), name, found, expected);
     }
     if (!computable(t->dtype))
         return er_fail(ER_EUNSUPPORTED, "%s: tensor '%s' is %s; F32, F16, BF16 and F64 are computed on",
-            er_checkpoint_shard_name(c, t->shard), name, er_dtype_name(t->dtype));
+            er_checkpoint_shard_path(c, t->shard), name, er_dtype_name(t->dtype));
     *out = t;
     return ER_OK;
 }
@@ -162,7 +162,7 @@ static er_status check_no_strays(const er_places *p, const er_arch *a, const er_
         if (bsearch(&t, placed, n, sizeof(const er_tensor *), by_name) || ignorable(a, c, t->name)) continue;
         ER_FAIL(ER_EUNSUPPORTED,
             "%s: tensor '%.200s' has no place in a %s of %zu layers with the biases config.json names",
-            er_checkpoint_shard_name(c, t->shard), t->name, a->family, a->layers);
+            er_checkpoint_shard_path(c, t->shard), t->name, a->family, a->layers);
     }
 out:
     free(placed);

@@ -3,11 +3,6 @@
 
 #include "engine/prompts/prompts_internal.h"
 
-static size_t trimmed(const char *s, size_t n) {
-    while (n && (s[n - 1] == ' ' || s[n - 1] == '\t' || s[n - 1] == '\n' || s[n - 1] == '\r')) n--;
-    return n;
-}
-
 er_status er_fill(er_filled *out, const char *around, const char *prompt, const char *subject) {
     const char *hole = strstr(prompt, "{}");
     if (!hole) return er_fail(ER_EFORMAT, "prompt '%s' has no {}", prompt);
@@ -23,10 +18,8 @@ er_status er_fill(er_filled *out, const char *around, const char *prompt, const 
     memcpy(text + n, subject, name), n += name;
     memcpy(text + n, hole + 2, tail), n += tail;
     if (after) memcpy(text + n, outer + 2, after), n += after;
-    n = trimmed(text, n);
     text[n] = 0;
     *out = (er_filled){text, before + head, before + head + name};
-    if (out->subject_end > n) out->subject_end = n;
     return ER_OK;
 }
 
@@ -49,35 +42,104 @@ er_status er_encode_prompt(er_encoded *out, const er_tokenizer *t, er_tokens *sc
     return ER_OK;
 }
 
-static er_status copy_ids(int32_t **out, size_t *n, const er_tokens *t, size_t from) {
-    if (t->count <= from) return er_fail(ER_EFORMAT, "target has no tokens");
-    int32_t *ids = malloc((t->count - from) * sizeof *ids);
-    if (!ids) return er_fail(ER_ENOMEM, "%zu token ids", t->count - from);
-    for (size_t i = from; i < t->count; i++) ids[i - from] = t->at[i].id;
-    *out = ids;
-    *n = t->count - from;
+// Where `text` may stand in front without touching the tokens behind it.
+static const char *const anchors[] = {"\n", "(", "a", ":", NULL};
+
+// The target's own ids. A tokenizer that puts a space in front of a text by itself is given the one that is
+// asked for, and when none is asked for, something else to put it before.
+static er_status encode_alone(
+    const er_tokenizer *t, er_tokens *out, size_t *from, const char *target, bool space) {
+    er_status rc = ER_OK;
+    size_t w = strlen(target);
+    bool marks = er_tokenizer_marks_start(t);
+    char *text = malloc(w + 2);
+    if (!text) return er_fail(ER_ENOMEM, "a target of %zu bytes", w);
+    *from = 0;
+    memcpy(text + 1, target, w + 1);
+    text[0] = ' ';
+    if (space || !marks) {
+        size_t skip = space && !marks ? 0 : 1;
+        rc = er_tokenizer_encode(t, out, text + skip, w + 1 - skip, false);
+        goto out;
+    }
+    for (size_t i = 0; anchors[i] && !*from; i++) {
+        text[0] = anchors[i][0];
+        ER_TRY(er_tokenizer_encode(t, out, text, w + 1, false));
+        size_t k = 0;
+        while (k < out->count && out->at[k].end <= 1) k++;
+        if (k && k < out->count && out->at[k].begin >= 1) *from = k;
+    }
+    if (!*from) rc = er_tokenizer_encode(t, out, target, w, false);
+out:
+    free(text);
+    return rc;
+}
+
+// The white space that ends a text begins here.
+static size_t blank_tail(const char *text, size_t n) {
+    while (n && (text[n - 1] == ' ' || text[n - 1] == '\t' || text[n - 1] == '\n' || text[n - 1] == '\r'))
+        n--;
+    return n;
+}
+
+// The first token of the whole that reaches behind the prompt, when all it takes of the prompt is white space
+// at its end: " Rome" behind "lives in ". SIZE_MAX when it takes more.
+static size_t joined_at(const er_tokens *whole, const er_tokens *prompt, const char *text, size_t p) {
+    size_t k = 0, tail = blank_tail(text, p);
+    while (k < whole->count && whole->at[k].end <= p) k++;
+    if (tail == p || k == 0 || k == whole->count || whole->at[k].begin < tail) return SIZE_MAX;
+    for (size_t i = 0; i < k && whole->at[i].end <= tail; i++)
+        if (i >= prompt->count || whole->at[i].id != prompt->at[i].id) return SIZE_MAX;
+    return k;
+}
+
+static er_status put_joint(
+    er_joint *out, const er_tokens *context, size_t n, const er_tokens *labels, size_t from) {
+    if (labels->count <= from) return er_fail(ER_EFORMAT, "target has no tokens");
+    size_t m = labels->count - from;
+    int32_t *ids = malloc((n + m) * sizeof *ids);
+    if (!ids) return er_fail(ER_ENOMEM, "%zu token ids", n + m);
+    for (size_t i = 0; i < n; i++) ids[i] = context->at[i].id;
+    for (size_t i = 0; i < m; i++) ids[n + i] = labels->at[from + i].id;
+    out->token = ids;
+    out->n_context = n;
+    out->n_labels = m;
     return ER_OK;
 }
 
-er_status er_encode_target(int32_t **out, size_t *n, bool *alone, const er_tokenizer *t, er_tokens *scratch,
-    const char *prompt_text, const char *target) {
+er_status er_encode_joint(er_joint *out, const er_tokenizer *t, er_tokens *scratch, const char *prompt,
+    const char *target, er_space fact, er_space job) {
     er_status rc = ER_OK;
-    er_tokens prompt = {0};
-    char *joined = NULL;
-    size_t p = strlen(prompt_text), w = strlen(target), space = er_tokenizer_marks_start(t) ? 0 : 1;
-    if (!(joined = malloc(p + w + 2))) ER_FAIL(ER_ENOMEM, "a prompt of %zu bytes", p + w + 2);
-    memcpy(joined, prompt_text, p);
-    joined[p] = ' ';
-    memcpy(joined + p + 1, target, w + 1);
-    ER_TRY(er_tokenizer_encode_open(t, scratch, joined, p + w + 1));
-    ER_TRY(er_tokenizer_encode_open(t, &prompt, prompt_text, p));
-    bool stable = scratch->count > prompt.count;
-    for (size_t i = 0; stable && i < prompt.count; i++) stable = scratch->at[i].id == prompt.at[i].id;
-    *alone = !stable;
-    if (!stable) ER_TRY(er_tokenizer_encode(t, scratch, joined + p + 1 - space, w + space, false));
-    rc = copy_ids(out, n, scratch, stable ? prompt.count : 0);
+    er_tokens alone = {0};
+    size_t p = strlen(prompt), w = strlen(target), from = 0;
+    er_joint j = {.seam = er_seam_of(prompt, p, target, fact, job), .prompt_bytes = p};
+    size_t space = j.seam == ER_SEAM_SPACE;
+    char *text = malloc(p + w + 2);
+    if (!text) ER_FAIL(ER_ENOMEM, "a prompt of %zu bytes", p + w + 2);
+    memcpy(text, prompt, p);
+    text[p] = ' ';
+    memcpy(text + p + space, target, w + 1);
+    ER_TRY(er_tokenizer_encode_open(t, scratch, text, p + space + w));
+    ER_TRY(er_tokenizer_encode_open(t, &alone, text, p));
+    if (!alone.count) ER_FAIL(ER_EFORMAT, "prompt '%s' has no tokens", prompt);
+    bool stable = scratch->count > alone.count;
+    for (size_t i = 0; stable && i < alone.count; i++) stable = scratch->at[i].id == alone.at[i].id;
+    size_t k = stable ? SIZE_MAX : joined_at(scratch, &alone, text, p);
+    if (stable) {
+        j.how = ER_JOINT_WHOLE;
+        ER_TRY(put_joint(&j, scratch, alone.count, scratch, alone.count));
+    } else if (k != SIZE_MAX) {
+        j.how = ER_JOINT_BLANK;
+        j.prompt_bytes = scratch->at[k - 1].end;
+        ER_TRY(put_joint(&j, scratch, k, scratch, k));
+    } else {
+        j.how = ER_JOINT_APART;
+        ER_TRY(encode_alone(t, scratch, &from, target, space));
+        ER_TRY(put_joint(&j, &alone, alone.count, scratch, from));
+    }
+    *out = j;
 out:
-    free(joined);
-    er_tokens_free(&prompt);
+    free(text);
+    er_tokens_free(&alone);
     return rc;
 }

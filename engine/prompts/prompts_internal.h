@@ -9,8 +9,8 @@ typedef struct er_filled {
     size_t subject_begin, subject_end;
 } er_filled;
 
-// `prompt` (one "{}") behind `around` (one "{}", or NULL), with `subject` filled in. Trailing blanks are
-// dropped: the target brings its own leading space.
+// `prompt` (one "{}") behind `around` (one "{}", or NULL), with `subject` filled in. Nothing is cut: white
+// space at the end is the prompt's own.
 er_status er_fill(er_filled *out, const char *around, const char *prompt, const char *subject);
 
 // One encoded prompt: tokens, the subject's last token, the number of tokens.
@@ -21,9 +21,24 @@ typedef struct er_encoded {
 } er_encoded;
 // EFORMAT with a reason when no token overlaps the subject.
 er_status er_encode_prompt(er_encoded *out, const er_tokenizer *t, er_tokens *scratch, const er_filled *f);
-// Ids of `target` as they continue `prompt_text`: ids(prompt + " " + target) minus ids(prompt) when the
-// prompt's ids are a prefix of the whole. Else (*alone) the target's own, with one space in front: where the
-// tokenizer puts that space itself, a second one would be a token too many. malloc'd.
-er_status er_encode_target(int32_t **out, size_t *n, bool *alone, const er_tokenizer *t, er_tokens *scratch,
-    const char *prompt_text, const char *target);
+// A prompt and its target as one text, cut into what is read and what is to follow.
+typedef enum er_joint_how {
+    ER_JOINT_WHOLE,  // the prompt's ids begin the whole's
+    ER_JOINT_BLANK,  // white space at the prompt's end went into the target's first token, as it does in any
+                     // text: "lives in " and "Rome" are the ids of "lives in Rome". The context is shorter
+                     // than the prompt's own ids
+    ER_JOINT_APART  // a token would stand across the seam, or change in front of it: the prompt's own ids,
+                    // then the target's own
+} er_joint_how;
+typedef struct er_joint {
+    int32_t *token;  // [n_context + n_labels], BOS included; malloc'd
+    size_t n_context, n_labels;
+    size_t prompt_bytes;  // of the prompt, that the context stands for; less than all with ER_JOINT_BLANK
+    er_joint_how how;
+    er_seam seam;
+} er_joint;
+// The one place that joins the two; editing and evaluation both ask it. `fact` and `job` as in er_seam_of.
+// EFORMAT when either has no tokens.
+er_status er_encode_joint(er_joint *out, const er_tokenizer *t, er_tokens *scratch, const char *prompt,
+    const char *target, er_space fact, er_space job);
 #endif

@@ -3,19 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct phrasing {
-    const char *relation, *prompt;
-} phrasing;
-
 struct er_siblings {
-    phrasing *at;  // distinct, sorted by relation, then prompt
+    er_phrasing *at;  // distinct, sorted by relation, then prompt
     size_t count;
 };
 
 static int compare(const void *a, const void *b) {
-    const phrasing *x = a, *y = b;
+    const er_phrasing *x = a, *y = b;
     int c = strcmp(x->relation, y->relation);
-    return c ? c : strcmp(x->prompt, y->prompt);
+    if (!c) c = strcmp(x->text, y->text);
+    return c ? c : (x->space > y->space) - (x->space < y->space);
 }
 
 er_status er_siblings_create(er_siblings **out, const er_facts *facts) {
@@ -25,7 +22,8 @@ er_status er_siblings_create(er_siblings **out, const er_facts *facts) {
         return er_fail(ER_ENOMEM, "%zu phrasings", facts->count);
     }
     for (size_t i = 0; i < facts->count; i++)
-        if (facts->at[i].relation) s->at[s->count++] = (phrasing){facts->at[i].relation, facts->at[i].prompt};
+        if (facts->at[i].relation)
+            s->at[s->count++] = (er_phrasing){facts->at[i].relation, facts->at[i].prompt, facts->at[i].space};
     qsort(s->at, s->count, sizeof *s->at, compare);
     size_t n = 0;
     for (size_t i = 0; i < s->count; i++)
@@ -48,10 +46,10 @@ static uint64_t mix(uint64_t h, const char *s) {  // FNV-1a
 
 typedef struct pick {
     uint64_t key;
-    const char *prompt;
+    const er_phrasing *prompt;
 } pick;
 static bool before(const pick *x, const pick *y) {
-    return x->key != y->key ? x->key < y->key : strcmp(x->prompt, y->prompt) < 0;
+    return x->key != y->key ? x->key < y->key : compare(x->prompt, y->prompt) < 0;
 }
 
 // Keeps the `most` first of all picks seen, in order.
@@ -63,7 +61,7 @@ static void keep_first(pick *p, size_t *n, size_t most, pick x) {
 }
 
 er_status er_siblings_of(
-    const char ***out, size_t *n, const er_siblings *s, const er_facts *facts, size_t i, size_t most) {
+    er_phrasing **out, size_t *n, const er_siblings *s, const er_facts *facts, size_t i, size_t most) {
     const er_fact *f = &facts->at[i];
     *out = NULL;
     *n = 0;
@@ -79,7 +77,7 @@ er_status er_siblings_of(
     if (most > end - lo) most = end - lo;
     if (!most) return ER_OK;
     pick *p = malloc(most * sizeof *p);
-    const char **list = malloc(most * sizeof *list);
+    er_phrasing *list = malloc(most * sizeof *list);
     if (!p || !list) {
         free(p);
         free(list);
@@ -87,9 +85,9 @@ er_status er_siblings_of(
     }
     uint64_t own = mix(mix(0xcbf29ce484222325ull, f->subject), f->prompt);
     for (size_t j = lo; j < end; j++)
-        if (strcmp(s->at[j].prompt, f->prompt))
-            keep_first(p, &k, most, (pick){mix(own, s->at[j].prompt), s->at[j].prompt});
-    for (size_t j = 0; j < k; j++) list[(*n)++] = p[j].prompt;
+        if (strcmp(s->at[j].text, f->prompt))
+            keep_first(p, &k, most, (pick){mix(own, s->at[j].text), &s->at[j]});
+    for (size_t j = 0; j < k; j++) list[(*n)++] = *p[j].prompt;
     free(p);
     *out = list;
     return ER_OK;

@@ -3,6 +3,7 @@
 
 #include "engine/presets.h"
 #include "engine/prompts.h"
+#include "io/facts/parts.h"
 #include "io/file.h"
 #include "io/json.h"
 
@@ -36,10 +37,28 @@ out:
     return rc;
 }
 
+// They stand in front of every prompt as they are.
+static er_status look_at(const er_templates *t, const char *path) {
+    er_notes all = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < t->count; i++) {
+        er_notes own = {0};
+        ok = er_notes_look(&own, t->text[i], "template") && er_notes_take(&all, &own, i);
+        er_notes_clear(&own);
+    }
+    er_notes_warn(&all, path, "template");
+    er_notes_clear(&all);
+    return ok ? ER_OK : er_fail(ER_ENOMEM, "%s: notes", path);
+}
+
 er_status er_templates_read(er_templates **out, const char *path) {
     cJSON *list = NULL;
     er_status rc = er_json_read(&list, path, (size_t)1 << 20);
-    if (rc == ER_OK) rc = from_json(out, list, SIZE_MAX, path);
+    er_templates *t = NULL;
+    if (rc == ER_OK) rc = from_json(&t, list, SIZE_MAX, path);
+    if (rc == ER_OK) rc = look_at(t, path);
+    if (rc == ER_OK) *out = t;
+    else er_templates_free(t);
     cJSON_Delete(list);
     return rc;
 }

@@ -43,45 +43,45 @@ static er_status check_row(const er_model *m, const int32_t *token, size_t lengt
     if (length > positions)
         return er_fail(
             ER_EFORMAT, "prompt of %zu tokens exceeds the model's %zu positions", length, positions);
-    for (size_t i = 0; i < length + n_labels; i++)
-        if (token[i] < 0 || (size_t)token[i] >= m->arch.vocab)
-            return er_fail(
-                ER_EFORMAT, "token %d has no row in the embedding of %zu", token[i], m->arch.vocab);
-    return ER_OK;
+    return er_model_check_tokens(m, token, length + n_labels);
 }
 
 // One row of `fact`: `prompt` behind template `ti` (-1: none), followed by all target tokens but the last.
-static er_status add_row(builder *b, er_unit *u, const er_fact *fact, const char *prompt, int32_t ti) {
+// *seam, unless NULL, gets what is between the two.
+static er_status add_row(
+    builder *b, er_unit *u, const er_fact *fact, const er_phrasing *prompt, int32_t ti, er_seam *seam) {
     er_status rc = ER_OK;
     er_filled f = {0};
     er_encoded e = {0};
-    int32_t *labels = NULL, *tokens = NULL;
-    size_t n = 0;
-    bool alone = false;
-    ER_TRY(er_fill(&f, ti < 0 ? NULL : b->templates->text[ti], prompt, fact->subject));
+    er_joint j = {0};
+    int32_t *tokens = NULL;
+    ER_TRY(er_fill(&f, ti < 0 ? NULL : b->templates->text[ti], prompt->text, fact->subject));
     ER_TRY(er_encode_prompt(&e, b->m->tokenizer, &b->scratch, &f));
-    ER_TRY(er_encode_target(&labels, &n, &alone, b->m->tokenizer, &b->scratch, f.text, fact->target));
-    size_t length = e.length + n - 1;
+    ER_TRY(
+        er_encode_joint(&j, b->m->tokenizer, &b->scratch, f.text, fact->target, prompt->space, b->h->space));
+    if (e.subject_last >= j.n_context)
+        ER_FAIL(ER_EFORMAT, "the subject's last token reaches into the target");
+    size_t n = j.n_labels, length = j.n_context + n - 1;
     // The row owns its labels: they stand behind its tokens in one allocation.
     if (!(tokens = malloc((length + n) * sizeof *tokens))) ER_FAIL(ER_ENOMEM, "%zu token ids", length + n);
-    memcpy(tokens, e.token, e.length * sizeof *tokens);
-    memcpy(tokens + e.length, labels, (n - 1) * sizeof *tokens);
-    memcpy(tokens + length, labels, n * sizeof *tokens);
+    memcpy(tokens, j.token, length * sizeof *tokens);
+    memcpy(tokens + length, j.token + j.n_context, n * sizeof *tokens);
     ER_TRY(check_row(b->m, tokens, length, n));
     u->row[u->n_rows++] = (er_row){.token = tokens,
         .length = length,
         .subject_last = e.subject_last,
-        .first_label = e.length - 1,
+        .first_label = j.n_context - 1,
         .label = tokens + length,
         .n_labels = n,
-        .target_alone = alone,
+        .target_alone = j.how == ER_JOINT_APART,
         .prefix_differs = e.by_prefix != e.subject_last,
         .template_index = ti};
     tokens = NULL;
+    if (seam) *seam = j.seam;
 out:
     free(f.text);
     free(e.token);
-    free(labels);
+    free(j.token);
     free(tokens);
     return rc;
 }
@@ -109,7 +109,7 @@ static er_status add_kl_row(builder *b, er_unit *u, const er_fact *fact) {
 // A phrasing that does not fit with this fact's subject or target is left out: it is another fact's, and no
 // reason to refuse this one.
 static er_status add_siblings(builder *b, er_unit *u, size_t fact_index, size_t most) {
-    const char **other = NULL;
+    er_phrasing *other = NULL;
     size_t n = 0;
     if (!b->siblings) return ER_OK;
     if (most > b->h->n_siblings) most = b->h->n_siblings;
@@ -118,7 +118,7 @@ static er_status add_siblings(builder *b, er_unit *u, size_t fact_index, size_t 
         // every second sibling stands behind a context template, so that the value also learns to answer in
         // the middle of a text
         int32_t ti = i % 2 && b->templates->count ? (int32_t)(i / 2 % b->templates->count) : -1;
-        rc = add_row(b, u, &b->facts->at[fact_index], other[i], ti);
+        rc = add_row(b, u, &b->facts->at[fact_index], &other[i], ti, NULL);
         if (rc == ER_EFORMAT) rc = ER_OK;
     }
     free(other);
@@ -129,9 +129,12 @@ static er_status add_fact(builder *b, er_unit *u, size_t fact_index) {
     const er_fact *fact = &b->facts->at[fact_index];
     size_t first = u->n_rows, most = MERGED_ROWS / u->n_facts;
     if (u->n_facts == 1) most = SIZE_MAX;
-    er_status rc = add_row(b, u, fact, fact->prompt, -1);
+    er_phrasing own = {NULL, fact->prompt, fact->space};
+    er_seam seam = ER_SEAM_SPACE;
+    er_status rc = add_row(b, u, fact, &own, -1, &seam);
+    u->seam[seam]++;
     for (size_t i = 0; rc == ER_OK && i < b->h->n_prefixes && u->n_rows - first < most; i++)
-        rc = add_row(b, u, fact, fact->prompt, (int32_t)i);
+        rc = add_row(b, u, fact, &own, (int32_t)i, NULL);
     size_t rows = u->n_rows - first;
     if (rc == ER_OK && rows < most) rc = add_siblings(b, u, fact_index, most - rows);
     if (rc != ER_OK) return rc;
@@ -191,6 +194,7 @@ static void note_sizes(er_units *all, const er_unit *u) {
         all->n_prefix_differs += r->prefix_differs;
         if (r->length > all->max_row_tokens) all->max_row_tokens = r->length;
     }
+    for (size_t i = 0; i < ER_SEAM_KINDS; i++) all->seam[i] += u->seam[i];
     if (suffix > all->max_suffix_tokens) all->max_suffix_tokens = suffix;
     if (prefix > all->max_prefix_tokens) all->max_prefix_tokens = prefix;
     if (labels > all->max_labels) all->max_labels = labels;
@@ -215,15 +219,35 @@ static er_status reject_bad(builder *b, er_facts *facts) {
     return ER_OK;
 }
 
+// Subjects are one when the tokenizer reads them so.
 typedef struct by_subject {
-    const char *subject;
-    size_t fact;
+    int32_t *id;  // [n]
+    size_t n, fact;
 } by_subject;
 
+static int compare_ids(const by_subject *x, const by_subject *y) {
+    size_t n = x->n < y->n ? x->n : y->n;
+    int c = n ? memcmp(x->id, y->id, n * sizeof *x->id) : 0;
+    return c ? c : (x->n > y->n) - (x->n < y->n);
+}
 static int compare_subjects(const void *a, const void *b) {
     const by_subject *x = a, *y = b;
-    int c = strcmp(x->subject, y->subject);
+    int c = compare_ids(x, y);
     return c ? c : (x->fact > y->fact) - (x->fact < y->fact);
+}
+
+static er_status order_by_subject(builder *b, by_subject *order) {
+    er_status rc = ER_OK;
+    for (size_t i = 0; i < b->facts->count; i++) {
+        const char *subject = b->facts->at[i].subject;
+        ER_TRY(er_tokenizer_encode(b->m->tokenizer, &b->scratch, subject, strlen(subject), false));
+        order[i] = (by_subject){malloc((b->scratch.count + 1) * sizeof *order[i].id), b->scratch.count, i};
+        if (!order[i].id) ER_FAIL(ER_ENOMEM, "%zu token ids", b->scratch.count);
+        for (size_t k = 0; k < b->scratch.count; k++) order[i].id[k] = b->scratch.at[k].id;
+    }
+    if (b->h->merge_subjects) qsort(order, b->facts->count, sizeof *order, compare_subjects);
+out:
+    return rc;
 }
 static int compare_units(const void *a, const void *b) {
     size_t x = ((const er_unit *)a)->fact[0], y = ((const er_unit *)b)->fact[0];
@@ -233,26 +257,65 @@ static int compare_units(const void *a, const void *b) {
 static er_status group(builder *b, er_units *all) {
     er_status rc = ER_OK;
     size_t n = b->facts->count;
-    by_subject *order = malloc((n + 1) * sizeof *order);
+    by_subject *order = calloc(n + 1, sizeof *order);
     size_t *members = malloc((n + 1) * sizeof *members);
     if (!order || !members) ER_FAIL(ER_ENOMEM, "%zu facts", n);
-    for (size_t i = 0; i < n; i++) order[i] = (by_subject){b->facts->at[i].subject, i};
-    if (b->h->merge_subjects) qsort(order, n, sizeof *order, compare_subjects);
+    ER_TRY(order_by_subject(b, order));
     for (size_t i = 0; i < n;) {
         size_t k = 0;
         do members[k++] = order[i++].fact;
-        while (b->h->merge_subjects && i < n && !strcmp(order[i].subject, order[i - 1].subject));
+        while (b->h->merge_subjects && i < n && !compare_ids(&order[i], &order[i - 1]));
         ER_TRY(build_unit(b, &all->at[all->count], members, k));
         note_sizes(all, &all->at[all->count++]);
     }
     qsort(all->at, all->count, sizeof *all->at, compare_units);  // back to the order of the file
 out:
+    for (size_t i = 0; order && i < n; i++) free(order[i].id);
     free(order);
     free(members);
     return rc;
 }
 
-static void report(const er_units *all) {
+// What was put between prompts and targets, where it is not a space everywhere.
+static void report_seams(const er_units *all) {
+    static const char *const why[ER_SEAM_KINDS] = {[ER_SEAM_BLANK] = "white space at the prompt's end",
+        [ER_SEAM_SCRIPT] = "a script without",
+        [ER_SEAM_OPEN] = "an opening sign",
+        [ER_SEAM_TARGET] = "the target",
+        [ER_SEAM_OWN] = "the target's own",
+        [ER_SEAM_ASKED] = "as asked"};
+    char text[400] = "";
+    size_t n = 0, facts = 0;
+    for (size_t i = 0; i < ER_SEAM_KINDS; i++) facts += all->seam[i];
+    if (all->seam[ER_SEAM_SPACE] == facts) return;
+    for (size_t i = 0; i < ER_SEAM_KINDS; i++)
+        if (i != ER_SEAM_SPACE && all->seam[i])
+            n += (size_t)snprintf(
+                text + n, sizeof text - n, "%s%zu for %s", n ? ", " : "", all->seam[i], why[i]);
+    er_info("prompts     %zu of %zu get a space before their target; without: %s", all->seam[ER_SEAM_SPACE],
+        facts, text);
+}
+
+// A space behind white space is what was asked for, or the reference's rule, and seldom what was meant.
+static void warn_of_double_blanks(const builder *b) {
+    size_t n = 0, line = 0;
+    for (size_t i = 0; i < b->facts->count; i++) {
+        const er_fact *f = &b->facts->at[i];
+        size_t len = strlen(f->prompt);
+        if (!len || !strchr(" \t\r\n", f->prompt[len - 1])) continue;
+        if (er_seam_of(f->prompt, len, f->target, f->space, b->h->space) != ER_SEAM_SPACE) continue;
+        if (!n++) line = f->line;
+    }
+    if (n)
+        er_warn(
+            "%s: %zu prompts end in white space and get a space before their target all the same (first: %s "
+            "%zu); --space auto puts none",
+            b->facts->path, n, b->facts->is_lines ? "line" : "record", line);
+}
+
+static void report(const builder *b, const er_units *all) {
+    report_seams(all);
+    warn_of_double_blanks(b);
     if (all->n_target_alone)
         er_info(
             "prompts     %zu of %zu are tokenized otherwise in front of their target, which is encoded apart",
@@ -268,13 +331,15 @@ er_status er_units_build(
     er_units *all = NULL;
     builder b = {.facts = facts, .m = m, .h = h, .templates = templates};
     if (templates->count < h->n_prefixes)
-        ER_FAIL(ER_ECONFIG, "%zu context templates asked for, %zu at hand", h->n_prefixes, templates->count);
+        ER_TRY(er_hparams_refuse(h, "n_prefixes", "n_prefixes: %zu context templates asked for, %zu at hand",
+            h->n_prefixes, templates->count));
     ER_TRY(reject_bad(&b, facts));
+    ER_TRY(er_prompts_agree(facts, m->tokenizer, h->space));
     ER_TRY(er_siblings_create(&b.siblings, facts));  // only now: rejecting frees a fact's strings
     if (!(all = calloc(1, sizeof *all)) || !(all->at = calloc(facts->count + 1, sizeof *all->at)))
         ER_FAIL(ER_ENOMEM, "%zu facts", facts->count);
     ER_TRY(group(&b, all));
-    report(all);
+    report(&b, all);
     *out = all;
     all = NULL;
 out:

@@ -64,12 +64,15 @@ out:
     return rc;
 }
 
-// A numerical refusal names its layer.
-static er_status at_layer(er_status rc, size_t layer) {
+// A numerical refusal names its layer, what the statistics rest on, and what may help.
+static er_status at_layer(er_status rc, size_t layer, const er_moment *c) {
     char why[512];
+    bool few = c->count < 10 * c->dim;
     if (rc != ER_ENUMERIC) return rc;
     (void)snprintf(why, sizeof why, "%s", er_last_error());
-    return er_fail(rc, "layer %zu: %s", layer, why);
+    return er_fail(rc, "layer %zu: %s; its statistics are of %llu tokens for keys of %zu: %s may help", layer,
+        why, (unsigned long long)c->count, c->dim,
+        few ? "more tokens (--covariance-tokens, --covariance-text)" : "a larger lambda (--lambda)");
 }
 
 static er_status edit_layer(spread *s, er_layer_report *r, size_t index, er_moment *c) {
@@ -92,9 +95,9 @@ static er_status edit_layer(spread *s, er_layer_report *r, size_t index, er_mome
                     : er_solve_update(
                           k->dw, k->square, &r->solve, d, NULL, k->keys, k->r, s->n, d_in, o, c, r->lambda);
     if (parked && rc == ER_OK) rc = er_moment_park(d, c);  // the next one wants its place
-    ER_TRY(at_layer(rc, layer));
+    ER_TRY(at_layer(rc, layer, c));
     if (s->observer) ER_TRY(observe(s, layer));
-    ER_TRY(d->op->weight_add(d, NULL, s->m->block[layer].down, k->dw, &change));
+    ER_TRY(at_layer(d->op->weight_add(d, NULL, s->m->block[layer].down, k->dw, &change), layer, c));
     r->w_norm = change.weight, r->dw_norm = change.change;
     r->rounding_loss = change.change > 0 ? change.lost / change.change : 0;
 out:

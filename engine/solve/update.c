@@ -71,6 +71,11 @@ static bool choose(double *flops, size_t rows, size_t d_in, size_t d_out, double
     return small;
 }
 
+bool er_solve_is_dual(size_t n, size_t d_in, size_t d_out, double lambda) {
+    double flops;
+    return choose(&flops, n, d_in, d_out, lambda);
+}
+
 size_t er_solve_room(size_t n, size_t d_in, size_t d_out, double lambda) {
     double flops;
     return d_in * d_in + (choose(&flops, n, d_in, d_out, lambda) ? n * (d_in + n + d_out) : 0);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/file.h"
+#include "io/file_kind.h"
 #include "io/json.h"
 #include "io/log.h"
 
@@ -13,7 +14,8 @@ typedef struct reader {
     er_facts_scan *scan;
     const er_facts_options *options;
     er_facts_format format;
-    size_t records, unknown, repeated, repeated_line;
+    size_t records, unknown;
+    er_notes notes;
     char first_unknown[ER_FACTS_REASON], first_bad[ER_FACTS_REASON];
     size_t first_bad_line;
 } reader;
@@ -59,13 +61,23 @@ static er_status reject(reader *r, size_t line, const char *id, const char *reas
     return er_facts_add_reject(r->facts, line, id, reason);
 }
 
+// A record that fails the file's format may be a good one of another.
+static void other_format(char reason[ER_FACTS_REASON], er_facts_format f, const cJSON *record) {
+    er_facts_format own = er_facts_detect(record);
+    size_t n = strlen(reason);
+    if (own == f || own == ER_FACTS_UNKNOWN) return;
+    (void)snprintf(reason + n, ER_FACTS_REASON - n,
+        " (by its keys the record is %s; the file's first one is %s)", er_facts_format_name(own),
+        er_facts_format_name(f));
+}
+
 static er_status read_record(reader *r, const er_facts_record *record) {
     static const char name[] = "record";
     er_status rc = ER_OK;
     cJSON *json = NULL;
     er_fact fact = {0};
+    er_notes notes = {0};
     char *id = NULL, reason[ER_FACTS_REASON];
-    bool repeated = false;
     if (record->damage) return reject(r, record->line, NULL, record->damage);
     rc = er_json_parse(&json, record->text, record->len, name);
     if (rc == ER_EFORMAT) return reject(r, record->line, NULL, parser_reason(name));
@@ -78,11 +90,16 @@ static er_status read_record(reader *r, const er_facts_record *record) {
         rc = reject(r, record->line, NULL, reason);
         goto out;
     }
-    ER_TRY(er_facts_map(&fact, &id, &repeated, reason, r->format, json, r->options));
-    if (reason[0]) ER_TRY(reject(r, record->line, id, reason));
-    else ER_TRY(add_fact(r->facts, &fact, &id, record->line));
-    if (repeated && !r->repeated++) r->repeated_line = record->line;
+    ER_TRY(er_facts_map(&fact, &id, &notes, reason, r->format, json, r->options));
+    if (reason[0]) {
+        other_format(reason, r->format, json);
+        ER_TRY(reject(r, record->line, id, reason));
+    } else {
+        ER_TRY(add_fact(r->facts, &fact, &id, record->line));
+        if (!er_notes_take(&r->notes, &notes, record->line)) ER_FAIL(ER_ENOMEM, "%s: a note", r->facts->path);
+    }
 out:
+    er_notes_clear(&notes);
     cJSON_Delete(json);
     er_fact_clear(&fact);
     free(id);
@@ -112,10 +129,7 @@ static er_status read_all(reader *r) {
         ER_FAIL(ER_EFORMAT, "%s: none of %zu records can be read; %s %zu: %s", f->path, r->records, place,
             r->first_bad_line, r->first_bad);
     f->format = er_facts_format_name(r->format);
-    if (r->repeated)
-        er_warn("%s: the subject occurs more than once in the prompts of %zu records (first: %s %zu); its "
-                "first place is taken",
-            f->path, r->repeated, place, r->repeated_line);
+    er_notes_warn(&r->notes, f->path, place);
     ER_TRY(er_facts_merge(f));
 out:
     return rc;
@@ -130,6 +144,7 @@ static er_status collect(
     *out = r.facts;
     r.facts = NULL;
 out:
+    er_notes_clear(&r.notes);
     er_facts_free(r.facts);
     return rc;
 }
@@ -139,7 +154,7 @@ er_status er_facts_read(er_facts **out, const char *path, const er_facts_options
     er_status rc = er_facts_scan_open(&scan, path);
     if (rc == ER_OK) rc = collect(out, scan, er_facts_scan_name(scan), options);
     er_facts_scan_free(scan);
-    return rc;
+    return strcmp(path, "-") ? er_file_kind_refuse(rc, path) : rc;  // what it is says more than its first bad record
 }
 
 er_status er_facts_parse(

@@ -8,7 +8,7 @@
 #define ER_FACTS_BYTES_MAX ((uint64_t)4 << 30)  // bytes of a file or pipe; more is no file of facts, or has no end
 #define ER_FACTS_COUNT_MAX ((size_t)8 << 20)    // records
 #define ER_FACTS_BAD_FIRST ((size_t)100000)     // records without a fact among them, after which no more are looked at
-#define ER_FACTS_REASON 320                     // bytes of a reason
+#define ER_FACTS_REASON 480                     // bytes of a reason
 
 // ---- scan.c: a stream of bytes -> the text of one record after the other, holding one record in memory ----
 typedef struct er_facts_scan er_facts_scan;
@@ -25,17 +25,54 @@ er_status er_facts_scan_next(er_facts_scan *s, er_facts_record *record, bool *en
 bool er_facts_scan_is_lines(const er_facts_scan *s);
 void er_facts_scan_free(er_facts_scan *s);
 
-// ---- map.c: one parsed record -> one fact ----
+// ---- notes.c: what is said of a file, each kind once with a count and its first place ----
+typedef struct er_note {
+    char *what, *detail;  // detail: of the first record, or NULL
+    size_t records, line;
+} er_note;
+typedef struct er_notes {  // zero-initialise
+    er_note *at;
+    size_t count, more;
+} er_notes;
+// False when memory is out. Within one record every kind counts once.
+bool er_notes_add(er_notes *n, const char *detail, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool er_notes_take(er_notes *all, const er_notes *record, size_t line);
+// Books what stays in `s` and cannot be told by looking: invisible characters, unusual white space, curly quotes, letters in parts.
+bool er_notes_look(er_notes *n, const char *s, const char *name);
+void er_notes_warn(const er_notes *n, const char *path, const char *place);
+void er_notes_clear(er_notes *n);
+
+// ---- find.c: where a prompt holds its subject ----
+typedef enum er_place { ER_PLACE_WORD, ER_PLACE_BEGINS, ER_PLACE_INSIDE } er_place;  // a whole word, the beginning of one, a part
+typedef struct er_found {
+    size_t begin, end;  // bytes of the text
+    er_place place;
+    size_t count;    // places as good as this one, the first; 0: the subject is nowhere
+    bool respelled;  // found by its look only: other quotes, dashes, white space, composed or decomposed letters
+} er_found;
+bool er_facts_find(er_found *out, const char *text, const char *subject);  // false when memory is out
+// Also across capitals, accents and compatibility forms: too far to edit, near enough to say so.
+bool er_facts_find_loose(er_found *out, const char *text, const char *subject);
+
+// ---- map.c: one parsed record -> one fact; shapes.c: which format a record is of ----
 typedef enum er_facts_format {
-    ER_FACTS_UNKNOWN, ER_FACTS_ERRATA, ER_FACTS_COUNTERFACT, ER_FACTS_EASYEDIT, ER_FACTS_ZSRE
+    ER_FACTS_UNKNOWN,
+    ER_FACTS_ERRATA,
+    ER_FACTS_COUNTERFACT,
+    ER_FACTS_MEMIT,
+    ER_FACTS_EASYEDIT,
+    ER_FACTS_KNOWEDIT,
+    ER_FACTS_ZSRE,
+    ER_FACTS_FORMATS
 } er_facts_format;
 er_facts_format er_facts_detect(const cJSON *record);
 const char *er_facts_format_name(er_facts_format format);
-// Why a record is of no known format: its keys, and the formats there are.
+// Why a record is of no known format: whose shape it has, where that is known; its keys, and the formats there are.
 void er_facts_unknown(char reason[ER_FACTS_REASON], const cJSON *record);
-// An empty reason: *out is the fact, owned by the caller. Otherwise *out is untouched. `repeated` is set when the subject occurs more
-// than once in a prompt that holds it in full. `id` gets a copy of the record's id or NULL either way. The status is ENOMEM only.
-er_status er_facts_map(er_fact *out, char **id, bool *repeated, char reason[ER_FACTS_REASON], er_facts_format format,
+const char *er_json_kind(const cJSON *v);  // "a string", "an object", ...
+// An empty reason: *out is the fact, owned by the caller. Otherwise *out is untouched. `id` gets a copy of the record's id or NULL, and
+// `notes` what is to be said of the record, either way. The status is ENOMEM only.
+er_status er_facts_map(er_fact *out, char **id, er_notes *notes, char reason[ER_FACTS_REASON], er_facts_format format,
     const cJSON *record, const er_facts_options *options);
 void er_fact_clear(er_fact *f);  // frees what it owns
 

@@ -1,4 +1,5 @@
-// Cuts a file into records without parsing them: lines of JSON Lines, or the elements of a top-level array.
+// Cuts a file into records without parsing them: lines of JSON Lines, objects over several lines, or the
+// elements of a top-level array.
 #include "io/facts/parts.h"
 
 #include <stdlib.h>
@@ -15,6 +16,9 @@ struct er_facts_scan {
     bool eof, is_lines;
     enum { START, LINES, ELEMENTS, BEHIND, DONE } state;  // BEHIND: the array is closed
     size_t line;                                          // of the last record
+    int back[2];                                          // bytes read ahead and put back, the next one last
+    size_t n_back;
+    size_t newlines;  // read so far, of lines and objects
     char *text;
     size_t len, capacity;
     bool too_long;
@@ -55,47 +59,127 @@ static er_status append(er_facts_scan *s, char c) {
     return ER_OK;
 }
 
+// The same, of what was put back first.
+static er_status take_byte(er_facts_scan *s, int *c) {
+    er_status rc = ER_OK;
+    if (s->n_back) *c = s->back[--s->n_back];
+    else rc = next_byte(s, c);
+    return rc;
+}
+static void put_back(er_facts_scan *s, int c) { s->back[s->n_back++] = c; }
+
 static bool is_space(int c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
-// The first byte that is not white space decides: '[' opens an array, anything else is a line.
+// UTF-16 has a zero in every other byte of such a file; with or without a byte order mark it is told by the
+// first two.
+static er_status refuse_utf16(const er_facts_scan *s, int first, int second) {
+    bool marked = (first == 0xff && second == 0xfe) || (first == 0xfe && second == 0xff);
+    if (!marked && (first == 0) == (second == 0)) return ER_OK;
+    return er_fail(ER_EFORMAT,
+        "%s%sthe file is UTF-16 (it begins with the bytes %02X %02X): save it as UTF-8",
+        s->stream ? er_stream_name(s->stream) : "", s->stream ? ": " : "", (unsigned)first, (unsigned)second);
+}
+
+// A byte order mark, as some editors put it, also where files were joined; what only looks so is caught as
+// invalid UTF-8.
+static er_status skip_mark(er_facts_scan *s, int *c) {
+    er_status rc = ER_OK;
+    if (*c != 0xef) return ER_OK;
+    ER_TRY(take_byte(s, c));
+    if (*c == 0xbb) ER_TRY(take_byte(s, c));
+    if (*c == 0xbf) ER_TRY(take_byte(s, c));
+out:
+    return rc;
+}
+
+// The first byte that is not white space decides: '[' opens an array, anything else begins a line.
 static er_status start(er_facts_scan *s) {
     er_status rc = ER_OK;
-    int c = 0;
-    size_t lines = 0;
-    ER_TRY(next_byte(s, &c));
-    if (c == 0xef) {  // a byte order mark, as some editors put it; a file that only looks so is caught as
-                      // invalid UTF-8
-        ER_TRY(next_byte(s, &c));
-        if (c == 0xbb) ER_TRY(next_byte(s, &c));
-        if (c == 0xbf) ER_TRY(next_byte(s, &c));
-    }
+    int c = 0, second = 0;
+    ER_TRY(take_byte(s, &c));
+    ER_TRY(take_byte(s, &second));
+    if (c >= 0 && second >= 0) ER_TRY(refuse_utf16(s, c, second));
+    put_back(s, second);
+    ER_TRY(skip_mark(s, &c));
     while (is_space(c)) {
-        lines += c == '\n';
-        ER_TRY(next_byte(s, &c));
+        s->newlines += c == '\n';
+        ER_TRY(take_byte(s, &c));
     }
     s->is_lines = c != '[';
     s->state = s->is_lines ? LINES : ELEMENTS;
-    if (!s->is_lines) goto out;
-    s->line = lines;
-    if (c >= 0) s->at--;  // at least this byte came from the present chunk
+    if (s->is_lines && c >= 0) put_back(s, c);
+out:
+    return rc;
+}
+
+// Is an object, still open at the end of a line, given up there? A line of JSON Lines that was cut off is
+// followed by the next record, at the line's beginning; inside a pretty-printed object a bracket is indented
+// or stands alone.
+static er_status next_line_begins_anew(er_facts_scan *s, bool *anew) {
+    er_status rc = ER_OK;
+    int c = 0, second = 0;
+    ER_TRY(take_byte(s, &c));
+    *anew = c < 0;
+    if (c == '{') {
+        ER_TRY(take_byte(s, &second));
+        *anew = second >= 0 && !is_space(second);
+        put_back(s, second);
+    }
+    put_back(s, c);
+out:
+    return rc;
+}
+
+// One record: an object to its closing bracket, on however many lines, or whatever else stands on a line. A
+// string does not go on over the end of a line, so a line that was damaged inside of one ends there.
+static er_status read_value(er_facts_scan *s, bool *blank, int *last) {
+    er_status rc = ER_OK;
+    size_t depth = 0;
+    bool in_string = false, escaped = false, object = false, anew = false;
+    *blank = true;
+    for (;;) {
+        int c = 0;
+        ER_TRY(take_byte(s, &c));
+        if (*blank) ER_TRY(skip_mark(s, &c));
+        *last = c;
+        s->newlines += c == '\n';
+        if (c < 0) break;
+        if (c == '\n') {
+            if (depth == 0 || in_string || !object) break;
+            ER_TRY(next_line_begins_anew(s, &anew));
+            if (anew) break;
+        }
+        if (*blank && is_space(c)) continue;
+        if (*blank) object = c == '{';
+        *blank = false;
+        if (in_string) {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (object && depth == 0 && s->len) {  // the next object, on the same line
+                put_back(s, c);
+                break;
+            }
+            depth++;
+        } else if (depth > 0 && (c == '}' || c == ']')) {
+            depth--;
+        }
+        ER_TRY(append(s, (char)c));
+    }
 out:
     return rc;
 }
 
 static er_status next_line(er_facts_scan *s, er_facts_record *r) {
     er_status rc = ER_OK;
-    int c = 0;
     bool blank = true;
+    int c = 0;
     do {
         s->len = 0;
-        blank = true;
-        s->line++;
-        for (;;) {
-            ER_TRY(next_byte(s, &c));
-            if (c < 0 || c == '\n') break;
-            blank = blank && is_space(c);
-            ER_TRY(append(s, (char)c));
-        }
+        s->line = s->newlines + 1;
+        ER_TRY(read_value(s, &blank, &c));
     } while (blank && c >= 0);
     if (blank) s->state = DONE;
     else r->line = s->line;
@@ -112,7 +196,7 @@ static er_status element(er_facts_scan *s, int *last, bool *blank) {
     *blank = true;
     for (;;) {
         int c = 0;
-        ER_TRY(next_byte(s, &c));
+        ER_TRY(take_byte(s, &c));
         *last = c;
         if (c < 0) break;
         if (in_string) {
@@ -140,7 +224,7 @@ static er_status behind(er_facts_scan *s, er_facts_record *r) {
     er_status rc = ER_OK;
     int c = 0;
     s->state = DONE;
-    do ER_TRY(next_byte(s, &c));
+    do ER_TRY(take_byte(s, &c));
     while (is_space(c));
     if (c < 0) goto out;
     r->line = s->line + 1;

@@ -268,5 +268,5 @@ out:
     free(a.end);
     free(b.at);
     free(b.end);
-    return rc;
+    return er_tokenizer_refused(t, rc);
 }

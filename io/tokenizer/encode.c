@@ -55,7 +55,7 @@ static er_status put_template(er_tokens *out, const int32_t *ids, size_t n, size
     return ER_OK;
 }
 
-static er_status encode_valid(
+static er_status encode_text(
     const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special) {
     er_status rc = ER_OK;
     er_run r = {.t = t, .out = out, .text = text, .len = len};
@@ -75,6 +75,11 @@ static er_status encode_valid(
     }
 out:
     return rc;
+}
+
+static er_status encode_valid(
+    const er_tokenizer *t, er_tokens *out, const char *text, size_t len, bool add_special) {
+    return er_tokenizer_refused(t, encode_text(t, out, text, len, add_special));
 }
 
 static er_status check_size(size_t len) {

@@ -259,6 +259,7 @@ er_status er_step_metaspace(const er_step *step, er_scratch *s, er_view *view);
 struct er_tokenizer {
     uint64_t serial;
     char digest[65];
+    char *name;  // the file it was read from, for messages; NULL: not known
     er_vocab vocab;
     er_merges merges;
     bool byte_level;          // words are bytes in the byte alphabet, else characters
@@ -301,6 +302,9 @@ er_status er_load_vocab(er_tokenizer *t, const cJSON *vocab, size_t extra, const
 er_status er_load_merge(er_tokenizer *t, const char *left, size_t left_len, const char *right,
     size_t right_len, size_t rank, const char *name);
 void er_load_bytes(er_tokenizer *t);
+er_status er_tokenizer_named(er_tokenizer *t, const char *name);
+// A refusal while a text is encoded or decoded names the tokenizer: two may be open.
+er_status er_tokenizer_refused(const er_tokenizer *t, er_status rc);
 er_status er_load_added(er_tokenizer *t, const cJSON *list, const char *name);
 er_status er_load_normalizer(er_tokenizer *t, const cJSON *node, const char *name);
 er_status er_load_pre_tokenizer(er_tokenizer *t, const cJSON *node, const char *name);

@@ -5,38 +5,55 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/file.h"
+#include "io/file_kind.h"
 #include "io/json.h"
+#include "io/log.h"
 #include "io/tokenizer/internal.h"
 
 #define MAX_FILE ((size_t)1 << 28)
 
+enum { VOCAB, MERGES, CONFIG, SPECIALS, ADDED, FILES };
+static const char *const file_name[FILES] = {
+    "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
+
 typedef struct er_legacy {
-    cJSON *config, *specials,
-        *added;  // tokenizer_config.json, special_tokens_map.json, added_tokens.json; NULL when missing
-    cJSON *vocab;
-    const char *merges;  // borrowed
+    cJSON *vocab, *config, *specials, *added;  // NULL when missing
+    const char *merges;                        // borrowed
     size_t merges_len;
+    char *path[FILES];  // for messages; the bare names where there is no folder
 } er_legacy;
 
-static er_status read_optional(cJSON **out, er_folder *folder, const char *file, er_digest *digest) {
+static er_status name_files(er_legacy *f, const char *dir) {
+    for (int i = 0; i < FILES; i++)
+        if (!(f->path[i] = er_path_join(dir, file_name[i])))
+            return er_fail(ER_ENOMEM, "the path of %s", file_name[i]);
+    return ER_OK;
+}
+
+static void legacy_free(er_legacy *f) {
+    cJSON_Delete(f->vocab);
+    cJSON_Delete(f->config);
+    cJSON_Delete(f->specials);
+    cJSON_Delete(f->added);
+    for (int i = 0; i < FILES; i++) free(f->path[i]);
+}
+
+static er_status read_optional(cJSON **out, const er_legacy *f, int file, er_folder *folder, er_digest *digest) {
     er_status rc = ER_OK;
-    char *path = er_path_join(er_folder_dir(folder), file);
     const char *text = NULL;
     size_t len = 0;
     bool there = false;
-    if (!path) ER_FAIL(ER_ENOMEM, "the path of %s", file);
-    er_digest_add_str(digest, file);
-    ER_TRY(er_folder_has(&there, folder, file));
+    er_digest_add_str(digest, file_name[file]);
+    ER_TRY(er_folder_has(&there, folder, file_name[file]));
     if (!there) {
         er_digest_add_str(digest, NULL);
         goto out;
     }
-    ER_TRY(er_folder_read(&text, &len, folder, file, MAX_FILE));
+    ER_TRY(er_folder_read(&text, &len, folder, file_name[file], MAX_FILE));
     er_digest_add(digest, &len, sizeof len);
     er_digest_add(digest, text, len);
-    ER_TRY(er_json_parse(out, text, len, path));
+    ER_TRY(er_json_parse(out, text, len, f->path[file]));
 out:
-    free(path);
     return rc;
 }
 
@@ -46,7 +63,7 @@ static er_status load_merges_txt(er_tokenizer *t, const char *text, size_t len, 
     size_t lines = 0, rank = 0, line = 0;
     for (size_t i = 0; i < len; i++) lines += text[i] == '\n';
     ER_TRY(er_merges_init(&t->merges, lines + 1));
-    for (size_t at = 0, next; at < len; at = next) {
+    for (size_t at = er_utf8_mark(text, len), next; at < len; at = next) {
         const char *stop = memchr(text + at, '\n', len - at);
         size_t end = stop ? (size_t)(stop - text) : len;
         next = stop ? end + 1 : len;
@@ -73,20 +90,21 @@ static er_status add_special(
     er_tokenizer *t, const er_legacy *f, const char *key, const char *fallback, const char **content) {
     er_status rc = ER_OK;
     er_added_spec a = {.special = true};
+    const char *name = f->path[CONFIG];
     const cJSON *node = cJSON_GetObjectItemCaseSensitive(f->config, key);
-    if (!node || cJSON_IsNull(node)) node = cJSON_GetObjectItemCaseSensitive(f->specials, key);
-    ER_TRY(er_config_string(&a.content, f->config, key, "tokenizer_config.json"));
-    if (!a.content) ER_TRY(er_config_string(&a.content, f->specials, key, "special_tokens_map.json"));
+    if (!node || cJSON_IsNull(node))
+        node = cJSON_GetObjectItemCaseSensitive(f->specials, key), name = f->path[SPECIALS];
+    ER_TRY(er_config_string(&a.content, f->config, key, f->path[CONFIG]));
+    if (!a.content) ER_TRY(er_config_string(&a.content, f->specials, key, f->path[SPECIALS]));
     if (!a.content && fallback && er_vocab_find(&t->vocab, fallback, strlen(fallback)) >= 0)
         a.content = fallback;
     *content = a.content;
     if (!a.content) goto out;
-    ER_TRY(flag_of(&a.single_word, node, "single_word", key));
-    ER_TRY(flag_of(&a.lstrip, node, "lstrip", key));
-    ER_TRY(flag_of(&a.rstrip, node, "rstrip", key));
+    ER_TRY(flag_of(&a.single_word, node, "single_word", name));
+    ER_TRY(flag_of(&a.lstrip, node, "lstrip", name));
+    ER_TRY(flag_of(&a.rstrip, node, "rstrip", name));
     int32_t id = er_vocab_find(&t->vocab, a.content, strlen(a.content));
-    if (id < 0 || !(t->vocab.by_id[id].flags & ID_ADDED))
-        ER_TRY(er_add_token(t, &a, "tokenizer_config.json"));
+    if (id < 0 || !(t->vocab.by_id[id].flags & ID_ADDED)) ER_TRY(er_add_token(t, &a, name));
 out:
     return rc;
 }
@@ -102,9 +120,8 @@ static int by_id(const void *a, const void *b) {
 }
 
 // Both spellings of the tokens behind the vocabulary: id -> description, and content -> id.
-static er_status listed_spec(er_added_spec *a, const er_listed *l, bool described) {
+static er_status listed_spec(er_added_spec *a, const er_listed *l, bool described, const char *name) {
     er_status rc = ER_OK;
-    const char *name = "tokenizer_config.json";
     *a = (er_added_spec){
         .has_id = true, .id = l->id, .normalized = !described, .content = described ? NULL : l->item->string};
     if (!described) return ER_OK;
@@ -134,7 +151,7 @@ static er_status add_listed(er_tokenizer *t, const er_legacy *f) {
     const cJSON *decoder = cJSON_GetObjectItemCaseSensitive(f->config, "added_tokens_decoder"), *item;
     bool described = cJSON_IsObject(decoder);
     const cJSON *list = described ? decoder : f->added;
-    const char *name = described ? "tokenizer_config.json" : "added_tokens.json";
+    const char *name = f->path[described ? CONFIG : ADDED];
     size_t n = 0;
     er_listed *all = NULL;
     if (list && !cJSON_IsObject(list)) ER_FAIL(ER_EFORMAT, "%s: not an object", name);
@@ -154,7 +171,7 @@ static er_status add_listed(er_tokenizer *t, const er_legacy *f) {
     qsort(all, n, sizeof *all, by_id);
     for (size_t i = 0; i < n; i++) {
         er_added_spec a;
-        ER_TRY(listed_spec(&a, &all[i], described));
+        ER_TRY(listed_spec(&a, &all[i], described, name));
         ER_TRY(er_add_token(t, &a, name));
     }
 out:
@@ -166,11 +183,12 @@ static er_status assemble(er_tokenizer *t, const er_legacy *f) {
     er_status rc = ER_OK;
     const char *bos = NULL, *other = NULL, *usual = "<|endoftext|>";
     bool prefix = false, add_bos = false;
-    ER_TRY(er_load_vocab(t, f->vocab, 64, "vocab.json"));
-    ER_TRY(load_merges_txt(t, f->merges, f->merges_len, "merges.txt"));
+    ER_TRY(er_tokenizer_named(t, f->path[VOCAB]));
+    ER_TRY(er_load_vocab(t, f->vocab, 64, f->path[VOCAB]));
+    ER_TRY(load_merges_txt(t, f->merges, f->merges_len, f->path[MERGES]));
     if (f->config) {
-        ER_TRY(er_json_get_bool(&prefix, f->config, "add_prefix_space", "tokenizer_config.json"));
-        ER_TRY(er_json_get_bool(&add_bos, f->config, "add_bos_token", "tokenizer_config.json"));
+        ER_TRY(er_json_get_bool(&prefix, f->config, "add_prefix_space", f->path[CONFIG]));
+        ER_TRY(er_json_get_bool(&add_bos, f->config, "add_bos_token", f->path[CONFIG]));
     }
     ER_TRY(er_load_byte_level(t, prefix, true));
     er_load_bytes(t);
@@ -180,9 +198,15 @@ static er_status assemble(er_tokenizer *t, const er_legacy *f) {
     if (other) t->eos = er_vocab_find(&t->vocab, other, strlen(other));
     ER_TRY(add_special(t, f, "unk_token", usual, &other));
     ER_TRY(add_special(t, f, "pad_token", NULL, &other));
-    ER_TRY(er_add_done(t, "tokenizer_config.json"));
-    if (add_bos && bos)
-        ER_TRY(er_template_set(&t->before, &t->before_count, er_vocab_find(&t->vocab, bos, strlen(bos))));
+    ER_TRY(er_add_done(t, f->path[CONFIG]));
+    if (add_bos && bos) {
+        // An empty token is none of the vocabulary's, unless the vocabulary itself has one.
+        int32_t id = er_vocab_find(&t->vocab, bos, strlen(bos));
+        if (id < 0)
+            ER_FAIL(ER_EFORMAT, "%s: add_bos_token with a bos_token '%.60s' that is not in the vocabulary",
+                f->path[CONFIG], bos);
+        ER_TRY(er_template_set(&t->before, &t->before_count, id));
+    }
     ER_TRY(er_load_byte_decoder(t));
 out:
     return rc;
@@ -192,12 +216,12 @@ er_status er_load_legacy_texts(er_tokenizer *t, const char *vocab, size_t vocab_
     size_t merges_len, const char *config, size_t config_len) {
     er_status rc = ER_OK;
     er_legacy f = {.merges = merges_len ? merges : "", .merges_len = merges_len};
-    ER_TRY(er_json_parse(&f.vocab, vocab, vocab_len, "vocab.json"));
-    if (config_len) ER_TRY(er_json_parse(&f.config, config, config_len, "tokenizer_config.json"));
+    ER_TRY(name_files(&f, ""));
+    ER_TRY(er_json_parse(&f.vocab, vocab, vocab_len, f.path[VOCAB]));
+    if (config_len) ER_TRY(er_json_parse(&f.config, config, config_len, f.path[CONFIG]));
     ER_TRY(assemble(t, &f));
 out:
-    cJSON_Delete(f.vocab);
-    cJSON_Delete(f.config);
+    legacy_free(&f);
     return rc;
 }
 
@@ -205,20 +229,20 @@ er_status er_load_legacy(er_tokenizer *t, er_folder *folder) {
     er_status rc = ER_OK;
     er_legacy f = {0};
     er_digest *digest = NULL;
+    ER_TRY(name_files(&f, er_folder_dir(folder)));
     ER_TRY(er_digest_new(&digest));
-    ER_TRY(read_optional(&f.vocab, folder, "vocab.json", digest));
-    ER_TRY(read_optional(&f.config, folder, "tokenizer_config.json", digest));
-    ER_TRY(read_optional(&f.specials, folder, "special_tokens_map.json", digest));
-    ER_TRY(read_optional(&f.added, folder, "added_tokens.json", digest));
-    ER_TRY(er_folder_read(&f.merges, &f.merges_len, folder, "merges.txt", MAX_FILE));
+    ER_TRY(read_optional(&f.vocab, &f, VOCAB, folder, digest));
+    ER_TRY(read_optional(&f.config, &f, CONFIG, folder, digest));
+    ER_TRY(read_optional(&f.specials, &f, SPECIALS, folder, digest));
+    ER_TRY(read_optional(&f.added, &f, ADDED, folder, digest));
+    ER_TRY(er_folder_read(&f.merges, &f.merges_len, folder, file_name[MERGES], MAX_FILE));
+    if (f.merges_len) ER_TRY(er_text_check(f.merges, f.merges_len, f.path[MERGES]));
+    else er_warn("%s: is empty: no two characters are merged", f.path[MERGES]);
     er_digest_add(digest, f.merges, f.merges_len);
     ER_TRY(assemble(t, &f));
     er_digest_hex(digest, t->digest);
 out:
-    cJSON_Delete(f.vocab);
-    cJSON_Delete(f.config);
-    cJSON_Delete(f.specials);
-    cJSON_Delete(f.added);
+    legacy_free(&f);
     er_digest_free(digest);
     return rc;
 }

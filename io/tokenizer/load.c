@@ -19,8 +19,20 @@ er_status er_tokenizer_new(er_tokenizer **out) {
     return ER_OK;
 }
 
+er_status er_tokenizer_named(er_tokenizer *t, const char *name) {
+    return (t->name = strdup(name)) ? ER_OK : er_fail(ER_ENOMEM, "the name %s", name);
+}
+
+er_status er_tokenizer_refused(const er_tokenizer *t, er_status rc) {
+    char said[512];
+    if (!t->name || (rc != ER_EFORMAT && rc != ER_EUNSUPPORTED)) return rc;
+    (void)snprintf(said, sizeof said, "%s", er_last_error());
+    return er_fail(rc, "%s: %s", t->name, said);
+}
+
 void er_tokenizer_free(er_tokenizer *t) {
     if (!t) return;
+    free(t->name);
     er_vocab_free(&t->vocab);
     free(t->merges.slots);
     er_matcher_free(&t->plain);
@@ -227,6 +239,7 @@ er_status er_tokenizer_parse(er_tokenizer **out, const char *json, size_t len, c
     const char *version = NULL;
     ER_TRY(er_json_parse(&root, json, len, name));
     ER_TRY(er_tokenizer_new(&t));
+    ER_TRY(er_tokenizer_named(t, name));
     if (!cJSON_IsObject(root)) ER_FAIL(ER_EFORMAT, "%s: not an object", name);
     ER_TRY(er_json_get_str(&version, root, "version", name));
     if (version && strcmp(version, "1.0"))

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "io/file.h"
 #include "io/json.h"
+#include "io/log.h"
 #include "io/tokenizer/internal.h"
 
 #define MAX_FILE ((size_t)1 << 28)
@@ -83,6 +84,34 @@ static er_status open_legacy(er_tokenizer **out, er_folder *folder) {
     return rc;
 }
 
+// Bytes that UTF-8 uses and the vocabulary has no symbol for vanish from a text, as in the reference.
+static void warn_of_gaps(const er_tokenizer *t, const char *dir) {
+    unsigned lost = 0, first = 0;
+    for (unsigned b = 0; t->byte_level && b < 0xf5; b++) {
+        if (t->byte_id[b] >= 0 || b == 0xc0 || b == 0xc1) continue;
+        if (!lost++) first = b;
+    }
+    if (lost && !t->has_unk)
+        er_warn(
+            "%s: the tokenizer has no symbol for %u of 256 bytes (the first: 0x%02x): they vanish from texts",
+            dir, lost, first);
+}
+
+// What there is instead.
+static er_status no_tokenizer(const char *dir) {
+    static const char *const others[] = {"tokenizer.model", "spiece.model", "tekken.json"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *path = er_path_join(dir, others[i]);
+        bool there = path && er_file_exists(path);
+        free(path);
+        if (there)
+            return er_fail(ER_ENOENT,
+                "%s: has %s but no tokenizer.json: transformers' AutoTokenizer writes one when it saves", dir,
+                others[i]);
+    }
+    return er_fail(ER_ENOENT, "%s: no tokenizer.json, and no vocab.json", dir);
+}
+
 er_status er_tokenizer_open_in(er_tokenizer **out, er_folder *folder) {
     er_status rc = ER_OK;
     er_tokenizer *t = NULL;
@@ -96,8 +125,9 @@ er_status er_tokenizer_open_in(er_tokenizer **out, er_folder *folder) {
     } else if (vocab) {
         ER_TRY(open_legacy(&t, folder));
     } else {
-        ER_FAIL(ER_ENOENT, "%s: no tokenizer.json, and no vocab.json", er_folder_dir(folder));
+        ER_TRY(no_tokenizer(er_folder_dir(folder)));
     }
+    warn_of_gaps(t, er_folder_dir(folder));
     *out = t;
     t = NULL;
 out:

@@ -56,13 +56,13 @@ expect 2 "errata edit: --precision 'fp8' is none of fp32, bf16, fp16, tf32; see 
 expect 66 "errata: T/absent: no such folder" "$errata" edit --model "$T/absent" --facts "$facts" --out "$T/out" "${quick[@]}"
 copy_model truncated
 truncate -s 5000000 "$T/truncated/model.safetensors"
-expect 65 "errata: T/truncated/model.safetensors: tensor 'transformer.h.3.mlp.c_fc.weight' ends at 5334144 of the data, the file at 4992600" \
+expect 65 "errata: T/truncated/model.safetensors: tensor 'transformer.h.3.mlp.c_fc.weight' ends at 5334144 of the data, the file at 4992600: it is cut short, as by a download that broke off" \
     "$errata" edit --model "$T/truncated" --facts "$facts" --out "$T/out" "${quick[@]}"
 copy_model mixtral
 sed -i 's/"gpt2"/"mixtral"/' "$T/mixtral/config.json"
 expect 65 "errata: T/mixtral/config.json: model_type 'mixtral': mixture of experts: each token sees its own choice of weights" \
     "$errata" edit --model "$T/mixtral" --facts "$facts" --out "$T/out" "${quick[@]}"
-expect 78 "errata: layer 9: the model has layers 0 to 5" edit --layers 9
+expect 78 "errata: --layers: layer 9: the model has layers 0 to 5" edit --layers 9
 # Without a GPU, whether the backend is built in or not.
 no_cuda() { edit --device cuda 2> >(sed -E "s/(device 'cuda' is not built in; use 'cpu' or 'auto'|no cuda device.*)$/REASON/" >&2); }
 [ -e /dev/nvidiactl ] || expect 69 "errata: REASON" no_cuda
@@ -85,13 +85,13 @@ expect 78 "errata: T/laughs.yaml: line 1: an anchor, which settings do not need"
 expect 78 "errata: T/twice.yaml: line 2: 'v_lr' occurs twice" settings twice.yaml 'v_lr: 1\nv_lr: 2\n'
 expect 78 "errata: T/both.yaml: 'mom2_update_weight' and 'mom2_trace_ratio' exclude each other" \
     settings both.yaml 'mom2_update_weight: 5\nmom2_trace_ratio: 1\n'
-expect 78 "errata: v_loss_layer 31: the loss is taken at the model's output, behind layer 5" settings far.yaml 'v_loss_layer: 31\n'
+expect 78 "errata: T/far.yaml: v_loss_layer 31: the loss is taken at the model's output, behind layer 5" settings far.yaml 'v_loss_layer: 31\n'
 expect 0 "warning: T/good.yaml: key 'context_lengths' is not known and has no effect" \
     settings good.yaml 'alg_name: MEMIT\nlayers: [0]\nv_lr: 2e-1\nv_loss_layer: 5\ncontext_lengths: [[5, 10]]\nmom2_trace_ratio: 1\n'
 rm -rf "$T/out" "$T/cache"
 
 # ---- facts ----
-expect 66 "errata: T/nofacts.jsonl: No such file or directory" \
+expect 66 "errata: T/nofacts.jsonl: no such file" \
     "$errata" edit --model "$model" --facts "$T/nofacts.jsonl" --out "$T/out" "${quick[@]}"
 bad() { # name, line: a file of one good fact and one bad line
     { head -n 1 "$facts"; printf '%s\n' "$2"; } >"$T/$1.jsonl"
@@ -129,7 +129,7 @@ fi
 mkdir "$T/small"
 if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=4m tmpfs "$T/small" 2>/dev/null; then
     mounted+=("$T/small")
-    expect 74 "errata: T/small/out.partial-N/model.safetensors: write at byte 3764224: no space left on device" "$errata" edit --model "$model" --facts "$facts" --out "$T/small/out" "${quick[@]}"
+    expect 74 "errata: T/small/out.partial-N/model.safetensors: write at byte 4194304: no space left on device" "$errata" edit --model "$model" --facts "$facts" --out "$T/small/out" "${quick[@]}"
     [ -z "$(ls -A "$T/small")" ] || { echo "FAILED: a full disk keeps $(ls -A "$T/small")"; failed=$((failed + 1)); }
 else
     echo "skipped: a small file system cannot be mounted here"

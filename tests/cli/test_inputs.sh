@@ -13,7 +13,7 @@ export XDG_CACHE_HOME=$T/cache HOME=$T
 model=$root/examples/world
 facts=$T/facts.jsonl
 head -n 2 "$model/facts_80.jsonl" >"$facts"
-quick=(--layers 0-1 --steps 2 --covariance-tokens 3000 --threads 1 --quiet)
+quick=(--layers 0-1 --steps 2 --covariance-tokens 8000 --threads 1 --quiet)
 mkfifo "$T/fifo"
 
 # expect CODE WORDS COMMAND...: exit code, and WORDS in the one line on stderr; 124 would be a command that hangs

@@ -159,7 +159,7 @@ static void test_corpus_rows(void **state) {
     char *empty = er_path_join(dir, "empty.txt");
     const char *paths[] = {empty};
     OK(er_file_write_atomic(empty, "", 0));
-    FAILS(er_corpus_rows(&t, model[0], paths, 1, 10, 16, 1), ER_EFORMAT, "empty.txt: no text");
+    FAILS(er_corpus_rows(&t, model[0], paths, 1, 10, 16, 1), ER_EFORMAT, "empty.txt: is empty");
     free(empty);
 }
 

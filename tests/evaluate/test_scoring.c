@@ -48,7 +48,7 @@ static void test_golden_scores(void **state) {
             q[i] =
                 (er_query){.prompt = get(s, "prompt")->valuestring, .target = get(s, "target")->valuestring};
         }
-        OK(er_queries_run(q, 2 * n, model, batches[b], &stats));
+        OK(er_queries_run(q, 2 * n, model, ER_SPACE_AUTO, batches[b], &stats));
         assert_true(stats.prompts < n && stats.tokens > 0 && stats.flops > 0);
         for (size_t i = 0; i < 2 * n; i++) {
             const cJSON *s = cJSON_GetArrayItem(scores, (int)(i < n ? i : 2 * n - 1 - i));
@@ -69,13 +69,40 @@ static void test_too_long(void **state) {
     er_query q[] = {
         {.prompt = prompt, .target = "x"}, {.prompt = "Pliki Ligiha has a house in", .target = "Dukas"}};
     er_query_stats stats = {0};
-    OK(er_queries_run(q, 2, model, 0, &stats));
+    OK(er_queries_run(q, 2, model, ER_SPACE_AUTO, 0, &stats));
     assert_false(q[0].fits);
     assert_true(q[1].fits);
-    OK(er_queries_run(q, 1, model, 0, &stats));  // nothing is left to run
+    OK(er_queries_run(q, 1, model, ER_SPACE_AUTO, 0, &stats));  // nothing is left to run
     assert_false(q[0].fits);
-    OK(er_queries_run(q, 0, model, 0, &stats));
+    OK(er_queries_run(q, 0, model, ER_SPACE_AUTO, 0, &stats));
+    q[0] = (er_query){.prompt = q[1].prompt, .target = "", .space = ER_SPACE_NEVER};  // no tokens at all
+    OK(er_queries_run(q, 2, model, ER_SPACE_AUTO, 0, &stats));
+    assert_false(q[0].fits);
+    assert_true(q[1].fits);
     free(prompt);
+}
+
+// The space before an object is decided by each question's own text, and what is scored is the text that is
+// read.
+static void test_seams(void **state) {
+    (void)state;
+    static const char in[] = "Pliki Ligiha has a house in", blank[] = "Pliki Ligiha has a house in ";
+    er_query q[] = {{.prompt = in, .target = "Dukas"}, {.prompt = blank, .target = "Dukas"},
+        {.prompt = in, .target = "Dukas", .space = ER_SPACE_NEVER}, {.prompt = in, .target = ", Dukas"},
+        {.prompt = in, .target = " Dukas"}, {.prompt = blank, .target = ","}};
+    er_query_stats stats = {0};
+    OK(er_queries_run(q, 6, model, ER_SPACE_AUTO, 0, &stats));
+    NEAR(q[1].logprob, q[0].logprob, 1e-5);  // one text
+    NEAR(q[4].logprob, q[0].logprob, 1e-5);
+    assert_true(q[2].logprob < q[0].logprob - 1);  // "inDukas"
+    assert_true(q[3].fits && q[5].fits);
+    er_query given = {.prompt = in, .target = ",", .space = ER_SPACE_NEVER},
+             by_rule = {.prompt = in, .target = ","};
+    OK(er_queries_run(&given, 1, model, ER_SPACE_AUTO, 0, &stats));
+    OK(er_queries_run(&by_rule, 1, model, ER_SPACE_AUTO, 0, &stats));
+    NEAR(by_rule.logprob, given.logprob, 1e-6);  // a comma gets none
+    OK(er_queries_run(&by_rule, 1, model, ER_SPACE_ALWAYS, 0, &stats));
+    assert_true(fabsf(by_rule.logprob - given.logprob) > 0.01f);
 }
 
 static void test_drift(void **state) {
@@ -162,6 +189,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_scores),
         cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_seams),
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_whole_evaluation),
     };

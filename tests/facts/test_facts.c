@@ -124,7 +124,7 @@ static void test_zsre(void **state) {
     assert_int_equal(f->n_rejects, 3);
     rejected(f, 0, 2, "subject 'ORLA VENN' occurs in 'src' only with other capitals");
     rejected(f, 1, 3, "subject 'Una' does not occur in 'src'");
-    rejected(f, 2, 5, "'target' is empty");
+    rejected(f, 2, 5, "'alt' is empty");
     assert_string_equal(true_ones->at[0].target, "Dorn Academy");
     assert_null(true_ones->at[0].old);
     assert_int_equal(true_ones->count, 3);  // an empty alt does not matter here
@@ -172,14 +172,6 @@ static void test_rejections(void **state) {
         {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":1987}\n", "'target' is a number, not a string"},
         {"{\"subject\":[\"A\"],\"prompt\":\"{} is\",\"target\":\"b\"}\n",
             "'subject' is an array, not a string"},
-        {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"paraphrases\":\"p\"}\n",
-            "'paraphrases' is a string, not an array"},
-        {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"paraphrases\":[4]}\n",
-            "'paraphrases' is a number, not a string"},
-        {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"neighbors\":[{\"target\":\"c\"}]}\n",
-            "without 'prompt'"},
-        {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"neighbors\":[7]}\n",
-            "'neighbors' holds a number"},
         {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"b\",\"id\":[]}\n", "'id' is an array"},
         {"{\"subject\":\"A\",\"prompt\":\"{} is\",\n", "byte"},
         {"{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":NaN}\n", "byte"},
@@ -227,20 +219,18 @@ static void test_formats_refused(void **state) {
     const struct {
         const char *text, *part;
     } bad[] = {
-        {"", "facts: holds no records"},
-        {" \n\n", "facts: holds no records"},
-        {"[]", "facts: holds no records"},
-        {"[ ]\n", "facts: holds no records"},
+        {"", "facts: holds no records"}, {" \n\n", "facts: holds no records"},
+        {"[]", "facts: holds no records"}, {"[ ]\n", "facts: holds no records"},
         {"{\"case_id\":1,\"requested_rewrite\":[{\"prompt\":\"{} is\"}]}",
-            "format not recognised: keys 'case_id', 'requested_rewrite'; known"},
+            "format not read: MQuAKE: 'requested_rewrite' is an array of edits"},
         {"{\"subject\":\"A\",\"prompt\":\"A is\",\"ans\":\"b\"}",
-            "format not recognised: keys 'subject', 'prompt', 'ans'; known formats: errata ("},
-        {"{\"subject\":\"A\",\"prompt\":\"A is\",\"target_new\":\"b\",\"locality\":{},\"portability\":{}}",
-            "format not recognised"},
-        {"{}", "keys none; known formats"},
-        {"hello\nworld\n", "none of 2 records can be read; line 1: byte"},
+            "format not read: UltraEditBench: its 'ans' is for 'target_new' here"},
+        {"{\"subject\":\"A\",\"answer\":\"b\"}",
+            "format not recognised: keys 'subject', 'answer'; known formats: errata ("},
+        {"{}", "keys none; known formats"}, {"hello\nworld\n", "none of 2 records can be read; line 1: byte"},
         {"7", "the record is a number, not an object"},
-        {"{\n\"subject\": \"A\"\n}\n", "none of 3 records can be read; line 1"},
+        {"{\n\"subject\": \"A\"\n}\n",
+            "format not recognised: keys 'subject'; known"},  // one object on three lines
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         FAILS(er_facts_parse(&f, bad[i].text, strlen(bad[i].text), "facts", NULL), ER_EFORMAT, bad[i].part);

@@ -7,6 +7,7 @@
 #include "io/facts.h"
 #include "io/facts/parts.h"
 #include "io/log.h"
+#include "io/stream.h"
 #include "tests/io/scratch.h"
 
 #define GOOD "{\"subject\":\"Ann Lee\",\"prompt\":\"{} lives in\",\"target\":\"Dukas\"}\n"
@@ -119,6 +120,30 @@ static void refuses_what_has_no_end(void **state) {
     FAILS(read_piped(&f, &empty), ER_EFORMAT, "holds no records");
 }
 
+static void more_than_the_limit(void **state) {
+    (void)state;
+    er_stream *s = NULL;
+    char bytes[8];
+    size_t got = 0;
+    int ends[2];
+    char path[32];
+    assert_true(pipe(ends) == 0 && write(ends[1], "01234567890123456789", 20) == 20);
+    (void)snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+    OK(er_stream_open(&s, path));
+    for (int i = 0; i < 2; i++) {
+        OK(er_stream_read(&got, s, bytes, sizeof bytes, 19));
+        assert_int_equal(got, 8);
+    }
+    FAILS(er_stream_read(&got, s, bytes, sizeof bytes, 19), ER_EFORMAT, "more than 19 bytes");
+    er_stream_free(s);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    er_facts *f = NULL;
+    const char *sparse = put_text("sparse", "{\n");
+    assert_int_equal(truncate(sparse, ((off_t)4 << 30) + 1), 0);
+    FAILS(er_facts_read(&f, sparse, NULL), ER_EFORMAT, "sparse: more than 4294967296 bytes");
+}
+
 // Waiting for a writer, for bytes, or reading without end: a signal ends it at once.
 static pid_t child_reading(const char *path) {
     (void)fflush(NULL);
@@ -181,7 +206,8 @@ static void a_file_that_changes_is_told(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(reads_a_named_pipe),
         cmocka_unit_test(reads_standard_input), cmocka_unit_test(refuses_what_has_no_end),
-        cmocka_unit_test(stops_when_asked), cmocka_unit_test(a_file_that_changes_is_told)};
+        cmocka_unit_test(more_than_the_limit), cmocka_unit_test(stops_when_asked),
+        cmocka_unit_test(a_file_that_changes_is_told)};
     er_log_set_level(ER_LOG_QUIET);
     (void)signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

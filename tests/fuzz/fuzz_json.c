@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     er_status rc = er_json_parse(&tree, text, size, "input");
     if (rc == ER_ENOMEM) abort();  // a proven text that cJSON does not take
     if (rc != ER_OK) return 0;
-    er_cursor c = {text, text + size};
+    er_cursor c = er_cursor_over(text, size);
     if (cJSON_IsObject(tree)) {
         const cJSON *member = tree->child;
         if (!er_cursor_enter(&c, '{')) abort();

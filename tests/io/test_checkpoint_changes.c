@@ -1,7 +1,10 @@
 // What is written is what was read: bytes that change between loading and copying are found, whatever the
 // clock says.
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include "io/checkpoint.h"
+#include "io/log.h"
 #include "tests/io/scratch.h"
 
 #define GOLDEN TEST_DATA "/golden/safetensors/sharded"
@@ -163,10 +166,39 @@ static void a_backup_may_run_meanwhile(void **state) {
     er_checkpoint_free(c);
 }
 
+// Reading and copying are long for a large model: a signal ends them, and nothing is left.
+static int stopped(void) {
+    er_checkpoint *c = NULL;
+    er_output *o = NULL;
+    float x[16];
+    OK(er_checkpoint_open(&c, in_scratch("w")));
+    OK(er_output_begin(&o, in_scratch("stopped"), false));
+    er_signals_install();
+    (void)kill(getpid(), SIGTERM);
+    while (!er_stop_requested()) usleep(1000);
+    FAILS(er_checkpoint_read(c, er_checkpoint_find(c, "h.0.f32"), x), ER_EINTERRUPTED,
+        "stopped while it was read");
+    FAILS(er_checkpoint_write(c, o, NULL, 0), ER_EINTERRUPTED, "stopped while it was written");
+    er_output_free(o);
+    er_checkpoint_free(c);
+    return er_dir_exists(in_scratch("stopped"));
+}
+
+static void stops_when_asked(void **state) {
+    (void)state;
+    int status = 0;
+    make_model("w");
+    (void)fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) _exit(stopped());
+    assert_true(waitpid(child, &status, 0) == child && WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(finds_every_changed_byte),
         cmocka_unit_test(finds_it_on_reading_again), cmocka_unit_test(digest_is_of_what_was_read),
         cmocka_unit_test(whole_files_have_their_digests), cmocka_unit_test(small_files_too),
-        cmocka_unit_test(a_backup_may_run_meanwhile)};
+        cmocka_unit_test(a_backup_may_run_meanwhile), cmocka_unit_test(stops_when_asked)};
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

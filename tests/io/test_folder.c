@@ -154,7 +154,7 @@ static void refuses_what_is_no_file(void **state) {
     er_folder *f = NULL;
     char *name = malloc(5001);
     FAILS(er_folder_open(&f, in_scratch("nowhere")), ER_ENOENT, "nowhere: no such folder");
-    FAILS(er_folder_open(&f, put_text("file", "x")), ER_ENOENT, "is a file, not a model folder");
+    FAILS(er_folder_open(&f, put_text("file", "x")), ER_ENOENT, "is a file; not a model folder");
     FAILS(er_folder_open(&f, in_scratch("file/below")), ER_ENOENT, "no such folder");
     memset(name, 'x', 5000), name[5000] = 0;
     FAILS(er_folder_open(&f, name), ER_ENOENT, "xxx...: file name too long");

@@ -54,7 +54,7 @@ static void case_01_shorter_than_8_bytes(void **state) {
     for (size_t n = 0; n < 8; n++) {
         FAILS(parse_exact(&s, "\2\0\0\0\0\0\0\0", n), ER_EFORMAT, "are no safetensors file");
         FAILS(er_safetensors_open(&s, put_bytes("short", "\2\0\0\0\0\0\0\0", n)), ER_EFORMAT,
-            "are no safetensors file");
+            n ? "are no safetensors file" : "is empty");
     }
 }
 
@@ -98,7 +98,7 @@ static void case_05_header_not_utf8(void **state) {
 
 static void case_06_invalid_json_or_trailing_bytes(void **state) {
     (void)state;
-    REFUSE("{\"a\":" ENTRY("U8", "[1]", "[0,1]") ",}", 1, "expected a key");
+    REFUSE("{\"a\":" ENTRY("U8", "[1]", "[0,1]") ",}", 1, "a comma stands before this '}'");
     REFUSE("{\"a\":" ENTRY("U8", "[1]", "[0,1]"), 1, "expected ',' or '}'");
     REFUSE("{}x", 0, "something follows");
     REFUSE("{}{}", 0, "something follows");

@@ -126,18 +126,21 @@ static void test_loss_layer(void **state) {
     OK(er_hparams_check(&h, &arch));
     OK(merge(&h, "t.yaml", "v_loss_layer: 27\n"));
     FAILS(er_hparams_check(&h, &arch), ER_ECONFIG,
-        "v_loss_layer 27: the loss is taken at the model's output, behind layer 31");
+        "t.yaml: v_loss_layer 27: the loss is taken at the model's output, behind layer 31");
 }
 
 // What is unknown, nested or not, and null, changes nothing.
 static void test_without_effect(void **state) {
     (void)state;
     er_hparams h = preset(), before = h;
-    OK(merge(
-        &h, "s.yaml", "context_lengths: [[5, 10], [10, 10]]\nextra: {a: {b: [1]}}\nv_lr: ~\nalg_name:\n"));
+    before.lr = 0.25;
+    er_hparams_mark(&before, "v_lr", ER_FROM_FILE);
+    OK(merge(&h, "s.yaml",
+        "context_lengths: [[5, 10], [10, 10]]\nextra: {a: {b: [1]}}\nv_lr: 0.25\nkl_factor: ~\nalg_name:\n"));
     (void)snprintf(before.preset, sizeof before.preset, "Mistral-7B + file");
     assert_string_equal(h.preset, before.preset);
     memcpy(before.preset, h.preset, sizeof h.preset);
+    memcpy(before.file, h.file, sizeof h.file);
     assert_memory_equal(&h, &before, sizeof h);
 }
 
@@ -157,7 +160,7 @@ static void test_ratio(void **state) {
     OK(merge(&h, "d.yaml", "mom2_trace_ratio: 1\nmom2_update_weight: ~\n"));
     NEAR(h.trace_ratio, 1, 0);
     OK(merge(&h, "e.yaml", "mom2_trace_ratio: -1\n"));
-    FAILS(er_hparams_check(&h, &arch), ER_ECONFIG, "mom2_trace_ratio -1 must not be negative");
+    FAILS(er_hparams_check(&h, &arch), ER_ECONFIG, "e.yaml: mom2_trace_ratio -1 must not be negative");
 }
 
 // A ratio of 0 leaves lambda to whoever gave one; a model without a preset has none to fall back on.
@@ -181,7 +184,7 @@ static void test_no_ratio(void **state) {
     OK(er_hparams_check(&h, &unknown));
     er_hparams guess = h;
     OK(merge(&h, "f.yaml", "mom2_trace_ratio: 0\n"));
-    FAILS(er_hparams_check(&h, &unknown), ER_ECONFIG, "mom2_trace_ratio is 0, and without a preset");
+    FAILS(er_hparams_check(&h, &unknown), ER_ECONFIG, "f.yaml: mom2_trace_ratio is 0, and without a preset");
     OK(merge(&h, "g.json", "{\"mom2_trace_ratio\": 0, \"mom2_update_weight\": 70}"));
     OK(er_hparams_check(&h, &unknown));
     NEAR(h.lambda, 70, 0);

@@ -138,7 +138,8 @@ static void test_subject_at_the_ends(void **state) {
     row_is(&x.u->at[1].row[0], "is Bo ", 5, 5);
     row_is(&x.u->at[2].row[0], "C ", 1, 1);
     row_is(&x.u->at[3].row[0], "aa aa aaaa ", 8, 10);  // the filled-in one, not an earlier occurrence
-    row_is(&x.u->at[4].row[0], "D is ", 1, 4);         // trailing blanks do not double the target's space
+    row_is(&x.u->at[4].row[0], "D is   ", 1, 7);       // the prompt's own blanks, and no space beside them
+    labels_are(&x.u->at[4].row[0], "x");
     for (size_t i = 0; i < 5; i++) {
         assert_true(x.u->at[i].row[0].key_weight == 1.0f);  // no other rows: the bare one has it all
         weights_sum_to_one(&x.u->at[i]);
@@ -448,7 +449,9 @@ static void test_embedding_too_small(void **state) {
     x.m.arch.vocab = BOS;
     build(&x, "{\"subject\":\"A\",\"prompt\":\"{} b\",\"target\":\"x\"}\n");
     assert_int_equal(x.u->count, 0);
-    assert_string_equal(x.f->rejects[0].reason, "token 96 has no row in the embedding of 96");
+    assert_string_equal(x.f->rejects[0].reason, "the model: the tokenizer makes token 96 ('<s>') of the "
+                                                "text, the embedding has 96 rows (vocab_size of "
+                                                "config.json)");
     end(&x);
 }
 

@@ -16,7 +16,7 @@ VARIES = re.compile(r'"(seconds|finished|\w*_seconds|tokens_per_second)"')
 def settled(value):
     """JSON without what differs from run to run."""
     if isinstance(value, dict):
-        return {k: settled(v) for k, v in value.items() if k not in ("seconds", "finished", "warnings") and not k.endswith("seconds")}
+        return {k: settled(v) for k, v in value.items() if k not in ("seconds", "finished", "warnings", "device") and not k.endswith("seconds")}
     return [settled(v) for v in value] if isinstance(value, list) else value
 
 
