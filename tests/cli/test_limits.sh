@@ -30,7 +30,7 @@ usage() { expect 2 "^errata $1: $2; see errata $1 --help\$" "$errata" "$1" "${@:
 
 # ---- stdout ----
 edited=$T/edited
-"$errata" edit "${job[@]}" --steps 2 --covariance-tokens 400 --out "$edited" >/dev/null || fail "the edit that others read"
+"$errata" edit "${job[@]}" --steps 2 --covariance-tokens 1300 --out "$edited" >/dev/null || fail "the edit that others read"
 printing=("--version" "--help" "edit --help" "ask --help" "ask ${model[*]} --max-tokens 2 The" "ask ${model[*]} --json --max-tokens 2 The"
     "check ${job[*]}" "check ${job[*]} --json" "diff -q $small/model $edited" "diff -q --json $small/model $edited"
     "eval ${job[*]/--layers 1,2/} --limit 2" "cov ${model[*]} --layers 1 --sample --tokens 400 --quiet" "cov ${model[*]} --layers 1 --sample --tokens 400 --quiet --json")
@@ -50,13 +50,13 @@ for line in "${printing[@]}"; do
     [ "$(cat "$T/status")" = 141 ] && [ -z "$got" ] || fail "$line | true: exit $(cat "$T/status"): $got"
 done
 # A file that a job opens never gets stdout's number: nothing is printed into it.
-"$errata" edit "${job[@]}" --steps 2 --covariance-tokens 400 --out "$T/closed" >&- 2>&- <&-
+"$errata" edit "${job[@]}" --steps 2 --covariance-tokens 1300 --out "$T/closed" >&- 2>&- <&-
 [ $? -eq 74 ] || fail "an edit without standard files: exit $?"
 cmp -s "$T/closed/model.safetensors" "$edited/model.safetensors" || fail "an edit without standard files: other bytes"
 # Nobody reads the words of a job any more: it goes on.
-{ "$errata" edit "${job[@]}" --steps 2 --covariance-tokens 400 --out "$T/unread" --verbose >/dev/null; echo $? >"$T/status"; } 2>&1 | true
+{ "$errata" edit "${job[@]}" --steps 2 --covariance-tokens 1300 --out "$T/unread" --verbose >/dev/null; echo $? >"$T/status"; } 2>&1 | true
 [ "$(cat "$T/status")" = 0 ] && [ -e "$T/unread/model.safetensors" ] || fail "a job whose words nobody reads: exit $(cat "$T/status")"
-(ulimit -f 8; exec "$errata" edit "${job[@]}" --steps 2 --covariance-tokens 400 --out "$T/limited" --no-cache) >/dev/null 2>"$T/stderr"
+(ulimit -f 8; exec "$errata" edit "${job[@]}" --steps 2 --covariance-tokens 1300 --out "$T/limited" --no-cache) >/dev/null 2>"$T/stderr"
 [ $? -eq 74 ] && grep -q 'file too large' "$T/stderr" && [ ! -e "$T/limited" ] || fail "ulimit -f: $(cat "$T/stderr")"
 
 # ---- options ----
@@ -91,7 +91,7 @@ expect 0 '^--limit is given more than once; the last, 3, counts$' "$errata" chec
 grep -q '^usable   3 facts' "$T/stdout" || fail "the last --limit does not count: $(head -1 "$T/stdout")"
 expect 0 '' "$errata" cov "${model[@]}" --quiet --layers 1 --tokens 400 --corpus "$root/examples/prose.txt" --corpus "$root/examples/heldout.txt"
 for batch in 1 16777216; do
-    expect 0 '' "$errata" edit "${job[@]}" --limit 2 --steps 2 --covariance-tokens 400 --batch-tokens $batch --out "$T/batch-$batch"
+    expect 0 '' "$errata" edit "${job[@]}" --limit 2 --steps 2 --covariance-tokens 1300 --batch-tokens $batch --out "$T/batch-$batch"
 done
 
 # ---- threads ----
@@ -105,7 +105,7 @@ done
 expect 0 '^warning: OpenMP gives 1 of 3 threads; computing with 1$' env OMP_THREAD_LIMIT=1 "$errata" "${ask[@]}" --threads 3
 
 # ---- memory ----
-edit=("$errata" edit "${job[@]}" --limit 3 --steps 2 --covariance-tokens 400 --no-cache --threads 1)
+edit=("$errata" edit "${job[@]}" --limit 3 --steps 2 --covariance-tokens 1300 --no-cache --threads 1)
 for command in edit check; do
     expect 1 '^errata: a memory limit of 1 bytes: this job takes [0-9]+ at least \(weights [0-9]+, ' \
         "$errata" "$command" "${job[@]}" --out "$T/never" --memory-limit 1

@@ -27,7 +27,10 @@ fail() {
 edit() {
     local limit=--limit=4
     [[ "$*" == *--limit=* ]] && limit=
-    rm -rf "$T/out" && "$errata" edit "${job[@]}" "${short[@]}" $limit --out "$T/out" "$@" >"$T/stdout" 2>"$T/stderr"
+    rm -rf "$T/out" && "$errata" edit "${job[@]}" "${short[@]}" $limit --out "$T/out" "$@" >"$T/stdout" 2>"$T/all"
+    local status=$?
+    grep -v 'cov_tokens is 1800' "$T/all" >"$T/stderr" # few tokens are all this job needs
+    return $status
 }
 edit --no-cache || fail "the unbroken job: $(cat "$T/stderr")"
 want=$(sha256sum <"$T/out/model.safetensors")
