@@ -138,8 +138,8 @@ static void exception_nobody_catches(void) {
 }
 
 static int run(size_t command, int argc, char **argv) {
+    er_cli_outlive_readers();  // looks at what SIGPIPE was
     er_signals_install();
-    er_cli_outlive_readers();
     (void)er_cpu_on_exception(exception_nobody_catches);
     if (er_warnings_begin(&warnings) != ER_OK) return er_cli_fail(ER_ENOMEM);
     int code = commands[command].run(argc - 1, argv + 1);
