@@ -17,6 +17,7 @@ typedef struct er_covary_options {
                         // are fewer
     uint64_t seed;      // order of the documents, and sampling
     const char *cache_dir;  // NULL: nothing is read from or kept on disk
+    bool must_keep;         // what cannot be kept there is a failure; else it is warned about, once
     size_t batch_tokens;    // 0: 2,048
     bool counted;           // er_covary_count has been asked, and what is short has been said
 } er_covary_options;
@@ -25,12 +26,16 @@ typedef struct er_covary_report {
     size_t cached, computed;            // layers
     size_t tokens, rows;                // run in this call; 0 when all was cached
     double text_seconds, pass_seconds;  // sampling or tokenising; the pass itself
+    bool lost;                          // something could not be kept in the cache, and that has been said
     double flops;  // of the pass: GEMMs of the layers plus d_in^2 multiply-adds per token and layer
 } er_covary_report;
 
+// Is this a failure of a place where results are kept for later, so that a job that can do without goes on?
+bool er_cache_failure(er_status rc);
+
 // out [n_layers], freed with er_covary_free. The weights must be the checkpoint's own, as loaded: the cache
-// is keyed by its digest. A damaged cache file is warned about and computed anew. EINTERRUPTED leaves nothing
-// half-written. `report` may be NULL.
+// is keyed by its digest. A cache file that is damaged or cannot be read is warned about and computed anew.
+// EINTERRUPTED leaves nothing half-written. `report` may be NULL.
 er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n_layers,
     const er_covary_options *o, er_covary_report *report);
 // The cached ones alone, NULL where there is none; needs no loaded weights (check_only is enough). Counts

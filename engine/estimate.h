@@ -12,4 +12,9 @@ er_status er_estimate_job(er_estimate *out, er_device *dev, const er_arch *a, co
     const er_hparams *h, size_t batch_tokens, double weight_bytes, er_dtype stored);
 // FLOP/s of one GEMM [512, hidden] x [inner, hidden]^T with weights stored as `stored`, over about 0.2 s.
 er_status er_estimate_gemm_rate(double *rate, er_device *dev, const er_arch *a, er_dtype stored);
+// Bytes that weights of `weight_bytes` take with the copies that the device makes of them.
+double er_estimate_weights(
+    const er_device *dev, const er_arch *a, const er_hparams *h, double weight_bytes, er_dtype stored);
+// Bytes of the solve stage, the statistics among them.
+double er_estimate_solve(const er_arch *a, const er_hparams *h);
 #endif

@@ -56,8 +56,9 @@ static er_status names_of(names *out, int fd, const char *path) {
     names n = {0};
     DIR *d = fdopendir(fd);
     if (!d) {
+        int why = errno;
         close(fd);
-        return er_fail(ER_EIO, "%s: %s", path, er_errno_text(errno));
+        return er_fail(why == ENOMEM ? ER_ENOMEM : ER_EIO, "%s: %s", path, er_errno_text(why));
     }
     for (struct dirent *e; (errno = 0, e = readdir(d));) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
@@ -156,8 +157,8 @@ static er_status copy_folder(
         not_copied(w, path, "too many folders deep");
         return ER_OK;
     }
-    int fd = openat(dir, entry, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    int again = fd < 0 ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = er_open_at(dir, entry, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+    int again = fd < 0 ? -1 : er_open_at(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (again < 0) {
         not_copied(w, path, er_errno_text(errno));
         if (fd >= 0) close(fd);
@@ -182,7 +183,7 @@ static void say(const walk *w) {
 er_status er_checkpoint_copy_others(const er_checkpoint *c, er_output *o, bool copy_all) {
     walk w = {.c = c, .o = o, .copy_all = copy_all};
     names n = {0};
-    int dir = er_folder_fd(c->folder), again = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int dir = er_folder_fd(c->folder), again = er_open_at(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (again < 0) return er_fail(ER_EIO, "%s: %s", c->dir, er_errno_text(errno));
     er_status rc = names_of(&n, again, c->dir);
     if (rc == ER_OK) rc = copy_entries(&w, dir, &n, NULL, c->dir, 0);

@@ -114,7 +114,7 @@ out:
 
 // Delayed allocation reports a full disk only to fsync, so the edits are read back behind it.
 static er_status settle(copy *c, const er_edited_tensor *edits, size_t n) {
-    if (fsync(c->to) != 0) return er_fail(ER_EIO, "%s: fsync: %s", c->path, er_errno_text(errno));
+    if (er_fsync(c->to) != 0) return er_fail(ER_EIO, "%s: fsync: %s", c->path, er_errno_text(errno));
     for (size_t i = 0; i < n; i++) {
         er_status rc = verify(c->to, &edits[i], c->buffer, c->path);
         if (rc != ER_OK) return rc;
@@ -137,7 +137,7 @@ static er_status write_shard(const er_checkpoint *base, er_output *o, size_t sha
     ER_TRY(settle(&c, edits, n));
     if (digest) er_digest_hex(c.whole, digest);
 out:
-    if (c.to >= 0) close(c.to);
+    rc = er_close_written(c.to, c.path, rc);
     er_digest_free(c.whole);
     free(c.buffer);
     free(c.path);

@@ -59,7 +59,7 @@ er_status er_folder_open(er_folder **out, const char *dir) {
     struct stat st;
     er_folder *f = calloc(1, sizeof *f);
     if (!f) ER_FAIL(ER_ENOMEM, "the folder %s", dir);
-    f->fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    f->fd = er_open_at(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (f->fd < 0) {
         int e = errno;
         if (e == ENOTDIR && stat(dir, &st) == 0) ER_TRY(is_a_file(dir));

@@ -85,7 +85,7 @@ static er_status refused(const char *path) {
 er_status er_open_regular_at(int *out, er_file_id *id, int dir, const char *name, const char *path) {
     er_status rc = ER_OK;
     struct stat st;
-    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = er_open_at(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
     if (fd < 0) return refused(path);
     if (fstat(fd, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", path, er_errno_text(errno));
     if (S_ISDIR(st.st_mode)) ER_FAIL(ER_EFORMAT, "%s: is a folder, not a file", path);
@@ -145,12 +145,31 @@ er_status er_pwrite_all(int fd, const void *src, size_t n, uint64_t offset, cons
     return ER_OK;
 }
 
+int er_open_at(int dir, const char *path, int flags, unsigned mode) {
+    int fd;
+    while ((fd = openat(dir, path, flags, mode)) < 0 && errno == EINTR) {}
+    return fd;
+}
+
+int er_fsync(int fd) {
+    int failed;
+    while ((failed = fsync(fd)) != 0 && errno == EINTR) {}
+    return failed;
+}
+
+er_status er_close_written(int fd, const char *path, er_status rc) {
+    // Interrupted or not, the descriptor is gone: Linux closes it first.
+    if (fd < 0 || close(fd) == 0 || errno == EINTR || rc != ER_OK) return rc;
+    return er_fail(ER_EIO, "%s: close: %s", path, er_errno_text(errno));
+}
+
 er_status er_fsync_path(const char *path) {
     er_status rc = ER_OK;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = er_open_at(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0) return er_fail(ER_EIO, "%s: %s", path, er_errno_text(errno));
     // Some file systems know no fsync of a folder and say EINVAL; there is nothing more to be done there.
-    if (fsync(fd) != 0 && errno != EINVAL) rc = er_fail(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
+    if (er_fsync(fd) != 0 && errno != EINVAL)
+        rc = er_fail(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
     close(fd);
     return rc;
 }

@@ -31,11 +31,18 @@ const char *er_special_kind(mode_t mode);
 // The whole of an open file, NUL-terminated; EFORMAT above `most` bytes, EIO when it changed meanwhile,
 // EINTERRUPTED when a long one was asked to stop.
 er_status er_read_open(char **out, size_t *len, int fd, const er_file_id *id, const char *path, size_t most);
+// open(2), again where a signal interrupted it (network file systems, pipes); `dir` AT_FDCWD or a folder.
+int er_open_at(int dir, const char *path, int flags, unsigned mode);
+// fsync(2) likewise.
+int er_fsync(int fd);
 // Reading and copying ask for a stop between pieces (io/signals.h); writing does not, so that what was
 // computed is kept. All n bytes or an error: a file that ends early (it shrank after it was opened) is EIO.
 er_status er_pread_all(int fd, void *dst, size_t n, uint64_t offset, const char *path);
 er_status er_write_all(int fd, const void *src, size_t n, const char *path);
 er_status er_pwrite_all(int fd, const void *src, size_t n, uint64_t offset, const char *path);
+// Closes what was written (-1: nothing): network file systems and quotas report here what write() took. `rc`
+// when that is a failure already.
+er_status er_close_written(int fd, const char *path, er_status rc);
 er_status er_fsync_path(const char *path);  // a file or a folder
 // Makes the empty file `to` share the blocks of `from`, as they are at this instant; false where the file
 // system cannot.

@@ -49,10 +49,11 @@ static int is_empty(const char *dir) {
     int n = 0;
     DIR *d = opendir(dir);
     if (!d) return -1;
-    for (struct dirent *e; (e = readdir(d));)
+    for (struct dirent *e; (errno = 0, e = readdir(d));)
         n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    bool broken = errno != 0;
     closedir(d);
-    return n == 0;
+    return broken ? -1 : n == 0;
 }
 
 static er_status check_existing(const char *dir, bool force) {
@@ -201,7 +202,7 @@ er_status er_output_create(int *fd, char **path, er_output *o, const char *name)
         *slash = '/';
         if (rc != ER_OK) goto out;
     }
-    *fd = open(full, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    *fd = er_open_at(AT_FDCWD, full, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (*fd < 0) ER_FAIL(errno == ENOSPC ? ER_EIO : ER_EOUTPUT, "%s: %s", full, er_errno_text(errno));
     *path = full, full = NULL;
 out:
@@ -210,7 +211,7 @@ out:
 }
 
 static er_status finish(int fd, const char *path) {
-    if (fsync(fd) != 0) return er_fail(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
+    if (er_fsync(fd) != 0) return er_fail(ER_EIO, "%s: fsync: %s", path, er_errno_text(errno));
     return ER_OK;
 }
 
@@ -222,7 +223,7 @@ er_status er_output_write(er_output *o, const char *name, const void *bytes, siz
     ER_TRY(er_write_all(fd, bytes, len, path));
     ER_TRY(finish(fd, path));
 out:
-    if (fd >= 0) close(fd);
+    rc = er_close_written(fd, path, rc);
     free(path);
     return rc;
 }
@@ -235,7 +236,7 @@ er_status er_output_copy_from(
     ER_TRY(er_output_create(&fd, &path, o, name));
     ER_TRY(er_copy_all(fd, from, size, path, from_path));
 out:
-    if (fd >= 0) close(fd);
+    rc = er_close_written(fd, path, rc);
     free(path);
     return rc;
 }
@@ -254,9 +255,13 @@ static er_status fsync_all(const char *dir) {
     er_status rc = ER_OK;
     char *path = NULL;
     DIR *d = opendir(dir);
-    if (!d) ER_FAIL(ER_EIO, "%s: %s", dir, er_errno_text(errno));
-    for (struct dirent *e; (e = readdir(d));) {
+    if (!d) ER_FAIL(errno == ENOMEM ? ER_ENOMEM : ER_EIO, "%s: %s", dir, er_errno_text(errno));
+    for (;;) {
         struct stat st;
+        errno = 0;
+        struct dirent *e = readdir(d);
+        if (!e && errno) ER_FAIL(ER_EIO, "%s: %s", dir, er_errno_text(errno));
+        if (!e) break;
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
         free(path);
         if (!(path = er_path_join(dir, e->d_name))) ER_FAIL(ER_ENOMEM, "the path %s/%s", dir, e->d_name);
@@ -326,8 +331,10 @@ er_status er_output_commit(er_output *o) {
     er_unfinished_release();
     if (rc != ER_OK) goto out;
     o->committed = true;
-    if (old == o->partial) (void)er_remove_tree(old);  // the new one is in place whatever happens here
-    else if (old) discard(o, old);
+    // The new one is in place whatever happens here; what stays is swept by the next output.
+    if (old == o->partial && er_remove_tree(old) != ER_OK)
+        er_warn("what was replaced is still there: %s", er_last_error());
+    if (old && old != o->partial) discard(o, old);
     // The folder is in place; a power cut now could at worst show the old name.
     if (er_fsync_path(o->parent) != ER_OK) er_warn("%s: in place, but %s", o->dir, er_last_error());
     er_replaced_sweep(o->dir);

@@ -125,7 +125,7 @@ er_status er_temp_create(int *out, char **temp_out, const char *path) {
     char *temp = er_format("%s.partial-%ld-%08x", path, (long)getpid(), salt);
     if (!temp) return er_fail(ER_ENOMEM, "the path %s", path);
     er_unfinished_hold();
-    int fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = er_open_at(AT_FDCWD, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0) er_unfinished_note(temp);
     er_unfinished_release();
     if (fd < 0) {
@@ -141,7 +141,7 @@ er_status er_temp_create(int *out, char **temp_out, const char *path) {
 er_status er_temp_publish(int fd, const char *temp, const char *path) {
     er_status rc = ER_OK;
     char *folder = strdup(path), *slash;
-    int synced = fsync(fd), sync_errno = errno, closed = close(fd), close_errno = errno;
+    int synced = er_fsync(fd), sync_errno = errno, closed = close(fd), close_errno = errno;
     if (!folder) ER_FAIL(ER_ENOMEM, "the path %s", path);
     if (synced != 0) ER_FAIL(ER_EIO, "%s: fsync: %s", path, er_errno_text(sync_errno));
     if (closed != 0) ER_FAIL(ER_EIO, "%s: close: %s", path, er_errno_text(close_errno));

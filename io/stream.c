@@ -59,7 +59,7 @@ er_status er_stream_open(er_stream **out, const char *path) {
     s->fd = -1;
     if (!(s->name = strdup(standard ? "standard input" : path))) ER_FAIL(ER_ENOMEM, "%s", path);
     s->fd = standard ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
-                     : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+                     : er_open_at(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
     if (s->fd < 0) ER_TRY(refused(s->name, errno));
     if (fstat(s->fd, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", s->name, er_errno_text(errno));
     if (S_ISDIR(st.st_mode)) ER_FAIL(ER_EFORMAT, "%s: is a folder, not a file", s->name);

@@ -209,7 +209,8 @@ struct er_device {
     char name[128];           // "cpu: <model>, 2 threads, openblas 0.3.21, onednn 2.6.3 (amx bf16)"
     er_precision precision;
     int threads;
-    size_t memory_limit;      // bytes the job may take; 0: what the machine has
+    size_t memory_limit;      // bytes the job may take
+    bool memory_bound;        // CPU: it was asked for, so alloc and weights keep to it. A GPU always does
     bool runs_behind;         // ops return before they are done: a caller that needs no answer at once gains by not waiting
 };
 enum { ER_MARKS = 8 };
@@ -226,6 +227,12 @@ typedef struct er_device_options {
 er_status er_device_open(er_device **out, const er_device_options *options);
 void er_device_close(er_device *d);
 er_status er_device_cpu_open(er_device **out, const er_device_options *options);  // kernels/cpu
+// For main() alone. oneDNN is C++: where its buffers or its generated code find no memory it may throw, and
+// what is thrown past C, or in one of its threads, can be caught by nobody; or it crashes as it writes the
+// code. `handler` is then called instead of abort(); it must not return. A host program in C++ has
+// std::set_terminate itself. false: there is no C++ here.
+bool er_cpu_on_exception(void (*handler)(void));
+const char *er_cpu_exception_name(void);        // in the handler: "St9bad_alloc", "" when unknown
 const char *er_precision_name(er_precision p);  // "fp32", "bf16", "fp16", "tf32"
 bool er_precision_parse(er_precision *out, const char *name);
 #ifdef __cplusplus

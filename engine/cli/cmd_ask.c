@@ -1,4 +1,5 @@
 // errata ask: continuations, to look at an edit by eye.
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -51,7 +52,7 @@ static int take(ask *a, int o, const char *value) {
         a->base = value;
         return 1;
     case O_TOKENS:
-        return er_cli_size(&a->g.max_new_tokens, "ask", "--max-tokens", value) ? 1 : -1;
+        return er_cli_count(&a->g.max_new_tokens, "ask", "--max-tokens", value, 1, INT_MAX) ? 1 : -1;
     case O_TEMPERATURE:
         return er_cli_real(&a->g.temperature, "ask", "--temperature", value) ? 1 : -1;
     case O_TOP_K:
@@ -59,7 +60,7 @@ static int take(ask *a, int o, const char *value) {
     case O_TOP_P:
         return er_cli_real(&a->g.top_p, "ask", "--top-p", value) ? 1 : -1;
     case O_SEED:
-        if (!er_cli_size(&n, "ask", "--seed", value)) return -1;
+        if (!er_cli_seed(&n, "ask", value)) return -1;
         a->g.seed = n;
         return 1;
     default:
@@ -68,20 +69,22 @@ static int take(ask *a, int o, const char *value) {
 }
 
 // A list with an object for each prompt; warnings stand in the first.
-static void print_json(char **prompts, char **before, char **after, size_t n) {
+static er_status print_json(char **prompts, char **before, char **after, size_t n) {
+    er_json_writer w = {0};
+    er_status rc = ER_OK;
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; i < n; i++) {
-        cJSON *o = cJSON_CreateObject();
-        (void)cJSON_AddStringToObject(o, "prompt", prompts[i]);
-        if (before[i]) (void)cJSON_AddStringToObject(o, "base", before[i]);
-        (void)cJSON_AddStringToObject(o, "model", after[i]);
-        if (i == 0 && er_warnings_count(er_cli_warnings())) (void)er_warnings_add_json(er_cli_warnings(), o);
-        (void)cJSON_AddItemToArray(list, o);
+        cJSON *o = er_json_element(&w, list);
+        er_json_text(&w, o, "prompt", prompts[i]);
+        if (before[i]) er_json_text(&w, o, "base", before[i]);
+        er_json_text(&w, o, "model", after[i]);
+        if (i == 0 && er_warnings_count(er_cli_warnings()))
+            ER_TRY(er_warnings_add_json(er_cli_warnings(), o));
     }
-    char *text = cJSON_Print(list);
-    if (text) (void)puts(text);
-    free(text);
+    ER_TRY(er_cli_print_json(list, &w, "the answers"));
+out:
     cJSON_Delete(list);
+    return rc;
 }
 
 // Two answers are read side by side: a line each, runs of blank space as one blank.
@@ -100,7 +103,7 @@ static int run(ask *a, char **prompts, size_t n) {
     if (!after || !before) ER_FAIL(ER_ENOMEM, "%zu answers", n);
     if (a->base) ER_TRY(answers(before, a, a->base, prompts, n));
     ER_TRY(answers(after, a, a->model, prompts, n));
-    if (a->c.json) print_json(prompts, before, after, n);
+    if (a->c.json) ER_TRY(print_json(prompts, before, after, n));
     for (size_t i = 0; i < n && !a->c.json; i++) {
         if (!a->base) {
             (void)printf("%s%s\n", prompts[i], after[i]);
@@ -122,16 +125,11 @@ out:
 
 int er_cmd_ask(int argc, char **argv) {
     ask a = {.c = {.device = ER_DEVICE_OPTIONS_DEFAULT}, .g = ER_GENERATE_OPTIONS_DEFAULT};
-    int o = 0;
+    int o = 0, code = 0;
     a.g.max_new_tokens = 24;
     a.g.seed = 1;
-    while ((o = getopt_long(argc, argv, ":qv", options, NULL)) != -1) {
-        if (o == CLI_HELP) {
-            (void)fputs(help, stdout);
-            return 0;
-        }
-        if (o == ':') return er_cli_usage("ask", "%s needs a value", argv[optind - 1]);
-        if (o == '?') return er_cli_usage("ask", "no option '%s'", argv[optind - 1]);
+    while ((o = er_cli_next(&code, "ask", help, options, NULL, argc, argv)) != -1) {
+        if (o == CLI_DONE) return code;
         if (take(&a, o, optarg) < 0) return 2;
     }
     if (!a.model) return er_cli_usage("ask", "--model is needed");

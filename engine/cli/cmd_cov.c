@@ -1,4 +1,5 @@
 // errata cov: covariances by themselves: collected ahead of a job, taken from or given to the reference.
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,9 +77,9 @@ static int take(cov *c, int o, const char *value) {
         c->layers = value;
         return 1;
     case O_TOKENS:
-        return er_cli_size(&c->o.tokens, "cov", "--tokens", value) ? 1 : -1;
+        return er_cli_count(&c->o.tokens, "cov", "--tokens", value, 1, INT_MAX) ? 1 : -1;
     case O_SEED:
-        if (!er_cli_size(&n, "cov", "--seed", value)) return -1;
+        if (!er_cli_seed(&n, "cov", value)) return -1;
         c->o.seed = n;
         return 1;
     case O_CACHE:
@@ -94,7 +95,7 @@ static int take(cov *c, int o, const char *value) {
         c->dataset = value;
         return 1;
     case O_SIZE:
-        return er_cli_size(&c->sample_size, "cov", "--sample-size", value) ? 1 : -1;
+        return er_cli_count(&c->sample_size, "cov", "--sample-size", value, 1, INT_MAX) ? 1 : -1;
     case O_F64:
         c->as_f64 = true;
         return 1;
@@ -115,6 +116,11 @@ static er_status collect(cov *c) {
     er_model_options mo = {.digest = true};
     ER_TRY(er_cache_dir(&cache, c->cache));
     c->o.cache_dir = cache;
+    c->o.must_keep = !c->export;
+    if (!cache && !c->export)
+        ER_FAIL(ER_EARG,
+            "neither HOME nor XDG_CACHE_HOME names a folder to keep the statistics in: give --cache or "
+            "--export");
     ER_TRY(er_corpus_check(c->o.corpus, c->o.n_corpus));
     ER_TRY(er_folder_open(&folder, c->model));
     mo.folder = folder;
@@ -155,19 +161,15 @@ out:
 }
 
 int er_cmd_cov(int argc, char **argv) {
+    static const int repeated[] = {O_CORPUS, 0};
     cov c = {.c = {.device = ER_DEVICE_OPTIONS_DEFAULT},
         .dataset = "corpus",
         .sample_size = 100000,
         .o = {.seed = 1}};
-    int o = 0;
+    int o = 0, code = 0;
     c.o.corpus = c.texts;
-    while ((o = getopt_long(argc, argv, ":qv", options, NULL)) != -1) {
-        if (o == CLI_HELP) {
-            (void)fputs(help, stdout);
-            return 0;
-        }
-        if (o == ':') return er_cli_usage("cov", "%s needs a value", argv[optind - 1]);
-        if (o == '?') return er_cli_usage("cov", "no option '%s'", argv[optind - 1]);
+    while ((o = er_cli_next(&code, "cov", help, options, repeated, argc, argv)) != -1) {
+        if (o == CLI_DONE) return code;
         if (take(&c, o, optarg) < 0) return 2;
     }
     if (optind < argc) return er_cli_usage("cov", "unexpected '%s'", argv[optind]);

@@ -21,12 +21,10 @@ static er_status print(const er_diff *d, bool as_json) {
         return ER_OK;
     }
     cJSON *json = NULL;
+    er_json_writer w = {0};
     er_status rc = er_diff_json(&json, d);
     if (rc == ER_OK) rc = er_warnings_add_json(er_cli_warnings(), json);
-    char *text = json ? cJSON_Print(json) : NULL;
-    if (rc == ER_OK && !text) rc = er_fail(ER_ENOMEM, "the difference as JSON");
-    if (text) (void)puts(text);
-    free(text);
+    if (rc == ER_OK) rc = er_cli_print_json(json, &w, "the difference");
     cJSON_Delete(json);
     return rc;
 }
@@ -34,14 +32,9 @@ static er_status print(const er_diff *d, bool as_json) {
 int er_cmd_diff(int argc, char **argv) {
     er_cli_common c = {.device = ER_DEVICE_OPTIONS_DEFAULT};
     er_diff_options o = {0};
-    int x = 0;
-    while ((x = getopt_long(argc, argv, ":qv", options, NULL)) != -1) {
-        if (x == CLI_HELP) {
-            (void)fputs(help, stdout);
-            return 0;
-        }
-        if (x == ':') return er_cli_usage("diff", "%s needs a value", argv[optind - 1]);
-        if (x == '?') return er_cli_usage("diff", "no option '%s'", argv[optind - 1]);
+    int x = 0, code = 0;
+    while ((x = er_cli_next(&code, "diff", help, options, NULL, argc, argv)) != -1) {
+        if (x == CLI_DONE) return code;
         if (x == O_RANK) o.rank = true;
         else if (er_cli_take_common(&c, "diff", x, optarg) < 0) return 2;
     }

@@ -1,4 +1,6 @@
 // errata edit and errata check: the same options, the same preparation.
+#include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -90,6 +92,7 @@ typedef struct parsed {
     er_cli_common c;
     const char *texts[MAX_TEXTS];
     const char *command, *help;
+    bool no_cache;
 } parsed;
 
 static bool is_space_rule(const char *command, const char *value) {
@@ -105,18 +108,18 @@ static int take_checked(parsed *p, int option, const char *value) {
     size_t seed = 0;
     switch (option) {
     case O_LIMIT:
-        return er_cli_size(&e->limit, p->command, "--limit", value) ? 1 : -1;
+        return er_cli_count(&e->limit, p->command, "--limit", value, 1, SIZE_MAX) ? 1 : -1;
     case O_STEPS:
         if (!er_cli_size(&e->steps, p->command, "--steps", value)) return -1;
         if (e->steps) return 1;
         (void)er_cli_usage(p->command, "--steps 0: one evaluation at least");
         return -1;
     case O_TOKENS:
-        return er_cli_size(&e->cov_tokens, p->command, "--covariance-tokens", value) ? 1 : -1;
+        return er_cli_count(&e->cov_tokens, p->command, "--covariance-tokens", value, 1, INT_MAX) ? 1 : -1;
     case O_BATCH:
-        return er_cli_size(&e->batch_tokens, p->command, "--batch-tokens", value) ? 1 : -1;
+        return er_cli_count(&e->batch_tokens, p->command, "--batch-tokens", value, 1, 1 << 24) ? 1 : -1;
     case O_SEED:
-        if (!er_cli_size(&seed, p->command, "--seed", value)) return -1;
+        if (!er_cli_seed(&seed, p->command, value)) return -1;
         e->seed = seed;
         return 1;
     case O_LAMBDA:
@@ -182,7 +185,7 @@ static int take_plain(parsed *p, int option, const char *value) {
         e->cache = value;
         return 1;
     case O_NO_CACHE:
-        e->cache = "";
+        p->no_cache = true;
         return 1;
     case O_DETERMINISTIC:
         e->deterministic = true;
@@ -194,17 +197,13 @@ static int take_plain(parsed *p, int option, const char *value) {
 
 // -1: go on; else the exit code.
 static int parse(parsed *p, int argc, char **argv) {
-    int o = 0;
+    static const int repeated[] = {O_TEXT, 0};
+    int o = 0, code = 0;
     p->e = ER_EDIT_OPTIONS_DEFAULT;
     p->c = (er_cli_common){.device = ER_DEVICE_OPTIONS_DEFAULT};
     p->e.text = p->texts;
-    while ((o = getopt_long(argc, argv, ":qv", options, NULL)) != -1) {
-        if (o == CLI_HELP) {
-            (void)fputs(p->help, stdout);
-            return 0;
-        }
-        if (o == ':') return er_cli_usage(p->command, "%s needs a value", argv[optind - 1]);
-        if (o == '?') return er_cli_usage(p->command, "no option '%s'", argv[optind - 1]);
+    while ((o = er_cli_next(&code, p->command, p->help, options, repeated, argc, argv)) != -1) {
+        if (o == CLI_DONE) return code;
         int taken = take_plain(p, o, optarg);
         if (!taken) taken = er_cli_take_common(&p->c, p->command, o, optarg);
         if (taken < 0) return 2;
@@ -212,6 +211,9 @@ static int parse(parsed *p, int argc, char **argv) {
     if (optind < argc) return er_cli_usage(p->command, "unexpected '%s'", argv[optind]);
     if (!p->e.model) return er_cli_usage(p->command, "--model is needed");
     if (!p->e.facts) return er_cli_usage(p->command, "--facts is needed");
+    if (p->e.cache && *p->e.cache && p->no_cache)
+        return er_cli_usage(p->command, "--cache and --no-cache exclude each other");
+    if (p->no_cache) p->e.cache = "";
     if (p->e.n_text && p->e.import)
         return er_cli_usage(p->command, "--covariance-text and --covariance-import exclude each other");
     p->e.device = p->c.device;

@@ -1,4 +1,6 @@
 // errata eval: scores before and after, as a table, as metrics.json and as a report to look at.
+#include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +149,7 @@ static er_status write_out(eval *e) {
     ER_TRY(er_stop_check("nothing is written"));  // the manifest may not have been read for that reason
     ER_TRY(er_eval_json(&json, e->before, e->after, e->details));
     ER_TRY(er_warnings_add_json(er_cli_warnings(), json));
-    if (!(text = cJSON_Print(json))) ER_FAIL(ER_ENOMEM, "metrics");
+    ER_TRY(er_json_print(&text, json, &(er_json_writer){0}, "the metrics"));
     if (e->c.json) (void)puts(text);
     if (!e->out) goto out;
     ER_TRY(er_report_html(&html, &r));
@@ -211,13 +213,13 @@ static int take(eval *e, int o, const char *value) {
         e->out = value;
         return 1;
     case O_LIMIT:
-        return er_cli_size(&e->fo.limit, "eval", "--limit", value) ? 1 : -1;
+        return er_cli_count(&e->fo.limit, "eval", "--limit", value, 1, SIZE_MAX) ? 1 : -1;
     case O_ANSWERS:
         return er_cli_size(&e->o.answers, "eval", "--answers", value) ? 1 : -1;
     case O_NEIGHBORS:
-        return er_cli_size(&e->o.neighbors, "eval", "--neighbors", value) ? 1 : -1;
+        return er_cli_count(&e->o.neighbors, "eval", "--neighbors", value, 1, SIZE_MAX) ? 1 : -1;
     case O_DRIFT:
-        return er_cli_size(&e->o.drift_tokens, "eval", "--drift-tokens", value) ? 1 : -1;
+        return er_cli_count(&e->o.drift_tokens, "eval", "--drift-tokens", value, 1, INT_MAX) ? 1 : -1;
     case O_SPACE:
         e->space = value;
         if (er_space_parse(&e->o.space, value) == ER_OK) return 1;
@@ -239,14 +241,9 @@ static int take(eval *e, int o, const char *value) {
 
 int er_cmd_eval(int argc, char **argv) {
     eval e = {.c = {.device = ER_DEVICE_OPTIONS_DEFAULT}, .o = {.answers = 40}};
-    int o = 0;
-    while ((o = getopt_long(argc, argv, ":qv", options, NULL)) != -1) {
-        if (o == CLI_HELP) {
-            (void)fputs(help, stdout);
-            return 0;
-        }
-        if (o == ':') return er_cli_usage("eval", "%s needs a value", argv[optind - 1]);
-        if (o == '?') return er_cli_usage("eval", "no option '%s'", argv[optind - 1]);
+    int o = 0, code = 0;
+    while ((o = er_cli_next(&code, "eval", help, options, NULL, argc, argv)) != -1) {
+        if (o == CLI_DONE) return code;
         if (take(&e, o, optarg) < 0) return 2;
     }
     if (optind < argc) return er_cli_usage("eval", "unexpected '%s'", argv[optind]);

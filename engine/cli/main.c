@@ -1,5 +1,7 @@
 // errata: subcommands, and the few things they share.
+#include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -46,7 +48,7 @@ int er_cli_usage(const char *command, const char *fmt, ...) {
 bool er_cli_real(double *out, const char *command, const char *option, const char *text) {
     char *end = NULL;
     double v = strtod(text, &end);
-    if (end == text || *end || !isfinite(v)) {
+    if (end == text || *end || !isfinite(v) || isspace((unsigned char)*text)) {
         (void)er_cli_usage(command, "%s '%s' is not a number", option, text);
         return false;
     }
@@ -83,11 +85,11 @@ int er_cli_take_common(er_cli_common *c, const char *command, int option, const 
     case CLI_PRECISION:
         return take_precision(c, command, value);
     case CLI_THREADS:
-        if (!er_cli_size(&n, command, "--threads", value)) return -1;
-        c->device.threads = n < 4096 ? (int)n : 4096;
+        if (!er_cli_count(&n, command, "--threads", value, 1, INT_MAX)) return -1;
+        c->device.threads = (int)n;  // the device knows how many make sense
         return 1;
     case CLI_MEMORY:
-        return er_cli_size(&c->device.memory_limit, command, "--memory-limit", value) ? 1 : -1;
+        return er_cli_count(&c->device.memory_limit, command, "--memory-limit", value, 1, SIZE_MAX) ? 1 : -1;
     case CLI_JSON:
         c->json = true;
         return 1;
@@ -125,20 +127,28 @@ static void wait_politely(char **argv) {
         (void)execv("/proc/self/exe", argv);  // comes back only on failure
 }
 
+// Nothing is half made at this point: products are computed before outputs begin, and the value store is
+// written record by record.
+static void exception_nobody_catches(void) {
+    const char *name = er_cpu_exception_name();
+    bool memory = strcmp(name, "St9bad_alloc") == 0 || !*name;
+    (void)fprintf(
+        stderr, "errata: oneDNN: %s%s\n", memory ? "out of memory" : "exception ", memory ? "" : name);
+    _exit(er_exit_code(ER_ENOMEM));
+}
+
 static int run(size_t command, int argc, char **argv) {
+    er_cli_outlive_readers();  // looks at what SIGPIPE was
     er_signals_install();
+    (void)er_cpu_on_exception(exception_nobody_catches);
     if (er_warnings_begin(&warnings) != ER_OK) return er_cli_fail(ER_ENOMEM);
     int code = commands[command].run(argc - 1, argv + 1);
-    if (fflush(stdout) != 0 && code == 0) {
-        (void)fprintf(stderr, "errata: stdout: %s\n", strerror(errno));
-        code = 74;
-    }
-    er_signals_finish();
     er_warnings_end(warnings);
+    warnings = NULL;
     return code;
 }
 
-int main(int argc, char **argv) {
+static int start(int argc, char **argv) {
     if (argc < 2) {
         help(stderr);
         return 2;
@@ -159,4 +169,11 @@ int main(int argc, char **argv) {
         }
     (void)fprintf(stderr, "errata: no command '%s'; see errata --help\n", argv[1]);
     return 2;
+}
+
+int main(int argc, char **argv) {
+    er_cli_hold_standard_files();
+    int code = er_cli_finish(start(argc, argv));
+    er_signals_finish();
+    return code;
 }

@@ -79,6 +79,16 @@ static er_status layer_digest(char hex[65], const char *text, size_t layer) {
 
 // ---- cache ----
 
+bool er_cache_failure(er_status rc) { return rc == ER_EIO || rc == ER_EOUTPUT; }
+
+// A failure to keep something for later jobs is this job's only where that is what it is for.
+static er_status forgive(er_status rc, const er_covary_options *o, bool *lost) {
+    if (o->must_keep || !er_cache_failure(rc)) return rc;
+    if (!*lost) er_warn("%s; nothing more is kept in %s for later jobs", er_last_error(), o->cache_dir);
+    *lost = true;
+    return ER_OK;
+}
+
 static er_status find_cached(er_moment **out, size_t *found, er_model *m, const size_t *layers,
     size_t n_layers, const er_covary_options *o, const char *text) {
     *found = 0;
@@ -89,8 +99,9 @@ static er_status find_cached(er_moment **out, size_t *found, er_model *m, const 
             rc = er_moment_make_room(m->dev, out, i, m->arch.inner * m->arch.inner * sizeof(double));
         if (rc == ER_OK) rc = er_moment_cache_get(&out[i], m->dev, o->cache_dir, hex, m->arch.inner);
         if (rc == ER_OK) (*found)++;
-        if (rc == ER_EFORMAT) er_warn("%s; layer %zu is computed anew", er_last_error(), layers[i]);
-        if (rc != ER_OK && rc != ER_EFORMAT && rc != ER_ENOENT) return rc;
+        if (rc == ER_EFORMAT || rc == ER_EIO)
+            er_warn("%s; layer %zu is computed anew", er_last_error(), layers[i]);
+        else if (rc != ER_OK && rc != ER_ENOENT) return rc;
     }
     return ER_OK;
 }
@@ -119,15 +130,15 @@ void er_covary_free(er_moment **moments, size_t n_layers, er_device *dev) {
 
 // Sampled text is kept too: it costs more than the pass, and another choice of layers wants the same.
 static er_status sampled_rows(
-    er_token_rows **out, er_model *m, const er_covary_options *o, const char *digest) {
+    er_token_rows **out, er_model *m, const er_covary_options *o, const char *digest, bool *lost) {
     er_sample_options s = sampling(o, m);
     er_status rc =
         o->cache_dir ? er_rows_file_get(out, o->cache_dir, digest, m->arch.vocab, s.row_tokens) : ER_ENOENT;
-    if (rc == ER_EFORMAT) er_warn("%s; sampled anew", er_last_error());
-    if (rc != ER_ENOENT && rc != ER_EFORMAT) return rc;
+    if (rc == ER_EFORMAT || rc == ER_EIO) er_warn("%s; sampled anew", er_last_error());
+    else if (rc != ER_ENOENT) return rc;
     er_token_rows *t = NULL;
     if ((rc = er_sample_text(&t, m, &s)) == ER_OK && o->cache_dir)
-        rc = er_rows_file_put(t, o->cache_dir, digest);
+        rc = forgive(er_rows_file_put(t, o->cache_dir, digest), o, lost);
     if (rc == ER_OK) *out = t, t = NULL;
     er_token_rows_free(t);
     return rc;
@@ -159,6 +170,7 @@ typedef struct er_missing {
     er_model *m;
     const er_covary_options *o;
     const char *text;
+    bool *lost;
 } er_missing;
 
 static er_status list_missing(er_missing *w, er_moment *const *out, const size_t *layers, size_t n_layers) {
@@ -174,9 +186,10 @@ static er_status list_missing(er_missing *w, er_moment *const *out, const size_t
 static er_status keep(void *ctx, size_t i, const er_moment *moment) {
     const er_missing *w = ctx;
     char hex[65];
-    if (!w->o->cache_dir) return ER_OK;
+    if (!w->o->cache_dir || *w->lost) return ER_OK;
     er_status rc = layer_digest(hex, w->text, w->layer[i]);
-    return rc == ER_OK ? er_moment_cache_put(moment, w->m->dev, w->o->cache_dir, hex) : rc;
+    return rc == ER_OK ? forgive(er_moment_cache_put(moment, w->m->dev, w->o->cache_dir, hex), w->o, w->lost)
+                       : rc;
 }
 
 er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n_layers,
@@ -201,13 +214,13 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
         start = now();
         ER_TRY(o.n_corpus
                    ? er_corpus_rows_of(&rows, m, o.corpus, file, o.n_corpus, o.tokens, o.row_tokens, o.seed)
-                   : sampled_rows(&rows, m, &o, text));
+                   : sampled_rows(&rows, m, &o, text, &said.lost));
         for (size_t i = 0; i < o.n_corpus && !o.counted; i++) er_text_warn(o.corpus[i]);
         if (o.n_corpus && rows->tokens < o.tokens && !o.counted)
             er_warn("%s%s: %zu tokens, the budget is %zu", o.corpus[0], o.n_corpus > 1 ? " and others" : "",
                 rows->tokens, o.tokens);
         said.text_seconds = now() - start, start = now();
-        want.m = m, want.o = &o, want.text = text;
+        want.m = m, want.o = &o, want.text = text, want.lost = &said.lost;
         size_t own = m->arch.inner *
                      m->arch.inner;  // a sum and the pass's fp32 square; cached sums make room for them
         ER_TRY(er_moment_make_room(m->dev, out, n_layers, own * (sizeof(double) + sizeof(float))));

@@ -48,6 +48,7 @@ er_status er_job_covary(er_job *j) {
     if (j->o->import) ER_TRY(er_covary_import(j->moments, j->m, h->layers, h->n_layers, j->o->import));
     else rc = er_covary(j->moments, j->m, h->layers, h->n_layers, &co, &r);
     if (rc != ER_OK) goto out;
+    j->cache_lost = r.lost;
     ER_TRY(fill_idle(j, h));
     describe(j);
     j->report->covary_seconds = er_job_clock() - start;

@@ -46,10 +46,19 @@ static double copies(const er_device *dev, const er_arch *a, size_t above, er_dt
     return forward * ((double)a->layers * layer + head) + backward * ((double)above * layer + head);
 }
 
+double er_estimate_weights(
+    const er_device *dev, const er_arch *a, const er_hparams *h, double weight_bytes, er_dtype stored) {
+    return weight_bytes + copies(dev, a, a->layers - 1 - h->layers[h->n_layers - 1], stored);
+}
+
+double er_estimate_solve(const er_arch *a, const er_hparams *h) {
+    return 8.0 * (double)a->inner * ((double)a->inner * (double)(h->n_layers + 2) + (double)a->hidden * 2);
+}
+
 er_status er_estimate_job(er_estimate *out, er_device *dev, const er_arch *a, const er_units *units,
     const er_hparams *h, size_t batch_tokens, double weight_bytes, er_dtype stored) {
     size_t z = h->layers[h->n_layers - 1], above = a->layers - 1 - z;
-    er_estimate e = {.weights = weight_bytes + copies(dev, a, above, stored)};
+    er_estimate e = {.weights = er_estimate_weights(dev, a, h, weight_bytes, stored)};
     double layer = er_arch_layer_flops(a), head = er_arch_head_flops(a), f = sizeof(float),
            hidden = (double)a->hidden * f;
     double carried = 0, n = (double)units->count;
@@ -72,7 +81,7 @@ er_status er_estimate_job(er_estimate *out, er_device *dev, const er_arch *a, co
                       (double)a->inner * (a->gated ? 2 : 1));
     e.batch = tape * (double)above + t / 4 * (double)a->vocab * f;
     e.facts = carried * hidden + n * hidden + n * 8 * ((double)a->inner * 2 + (double)a->hidden * 4);
-    e.solve = 8.0 * (double)a->inner * ((double)a->inner * (double)(h->n_layers + 2) + (double)a->hidden * 2);
+    e.solve = er_estimate_solve(a, h);
     e.bytes = e.weights + e.batch + e.facts + e.solve;
     er_status rc = er_estimate_gemm_rate(&e.rate, dev, a, stored);
     if (rc == ER_OK) *out = e;

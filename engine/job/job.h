@@ -17,9 +17,11 @@ typedef struct er_job {
     er_templates *templates;
     er_units *units;
     char *cache;            // folder or NULL
+    bool cache_lost;        // nothing more can be kept there, and that has been said
     char text_source[256];  // what the covariances rest on, in words
     er_moment **moments;    // [hparams.n_layers]
-    er_value_store *store;
+    er_value_store *store;  // NULL: none, or it failed
+    size_t kept;            // values that stand in it
     float *z;    // [units, hidden]
     bool *have;  // [units]
     er_output *output;
@@ -34,6 +36,9 @@ er_status er_job_prepare(er_job *j);  // read and check everything; no compute
 er_status er_job_check_tokens(const er_job *j);
 // Chooses the batch of the values stage and says where memory goes. ENOMEM when not even the smallest batch has room.
 er_status er_job_plan_memory(er_job *j);
+// With --memory-limit on a CPU: ENOMEM naming what the job needs at least, before the weights are read. Wants
+// the device.
+er_status er_job_check_limit(er_job *j);
 er_status er_job_covary(er_job *j);
 er_status er_job_values(er_job *j);
 er_status er_job_solve(er_job *j);

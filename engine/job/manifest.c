@@ -4,10 +4,11 @@
 #include <time.h>
 
 #include "engine/job/job.h"
+#include "io/json_write.h"
 
-static void number(cJSON *o, const char *key, double v) { (void)cJSON_AddNumberToObject(o, key, v); }
-static void text(cJSON *o, const char *key, const char *v) {
-    if (v) (void)cJSON_AddStringToObject(o, key, v);
+// Absent when there is no value.
+static void text(er_json_writer *w, cJSON *o, const char *key, const char *v) {
+    if (v) er_json_text(w, o, key, v);
 }
 
 er_status er_job_parent(er_job *j) {
@@ -27,44 +28,41 @@ out:
     return rc;
 }
 
-static void add_run(cJSON *root, const er_job *j) {
+static void add_run(er_json_writer *w, cJSON *root, const er_job *j) {
     char when[32] = "";
     time_t now = time(NULL);
     struct tm utc;
-    cJSON *r = cJSON_AddObjectToObject(root, "run");
+    cJSON *r = er_json_object(w, root, "run");
     if (gmtime_r(&now, &utc)) (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    text(r, "finished", when);
-    number(r, "seconds", er_job_clock() - j->start);
-    number(r, "threads", j->dev->threads);
-    (void)cJSON_AddBoolToObject(r, "deterministic", j->o->deterministic);
-    (void)cJSON_AddBoolToObject(r, "strict", j->o->strict);
-    number(r, "limit", (double)j->o->limit);
-    text(r, "compiler", __VERSION__);
-    text(r, "slurm_job_id", getenv("SLURM_JOB_ID"));
+    text(w, r, "finished", when);
+    er_json_number(w, r, "seconds", er_job_clock() - j->start);
+    er_json_number(w, r, "threads", j->dev->threads);
+    er_json_bool(w, r, "deterministic", j->o->deterministic);
+    er_json_bool(w, r, "strict", j->o->strict);
+    er_json_number(w, r, "limit", (double)j->o->limit);
+    text(w, r, "compiler", __VERSION__);
+    text(w, r, "slurm_job_id", getenv("SLURM_JOB_ID"));
 }
 
-static void add_facts(cJSON *root, const er_job *j) {
-    cJSON *f = cJSON_AddObjectToObject(root, "facts"),
-          *rejects = cJSON_AddArrayToObject(f, "rejected_records");
-    text(f, "file", j->facts->path);
-    text(f, "format", j->facts->format);
-    text(f, "sha256", j->facts->digest);
-    number(f, "accepted", (double)j->facts->count);
-    number(f, "duplicates", (double)j->facts->n_duplicates);
-    number(f, "rejected", (double)j->facts->n_rejects);
-    number(f, "subjects", (double)j->units->count);
+static void add_facts(er_json_writer *w, cJSON *root, const er_job *j) {
+    cJSON *f = er_json_object(w, root, "facts"), *rejects = er_json_array(w, f, "rejected_records");
+    text(w, f, "file", j->facts->path);
+    text(w, f, "format", j->facts->format);
+    text(w, f, "sha256", j->facts->digest);
+    er_json_number(w, f, "accepted", (double)j->facts->count);
+    er_json_number(w, f, "duplicates", (double)j->facts->n_duplicates);
+    er_json_number(w, f, "rejected", (double)j->facts->n_rejects);
+    er_json_number(w, f, "subjects", (double)j->units->count);
     for (size_t i = 0; i < j->facts->n_rejects; i++) {
-        cJSON *r = cJSON_CreateObject();
-        number(r, j->facts->is_lines ? "line" : "record", (double)j->facts->rejects[i].line);
-        text(r, "id", j->facts->rejects[i].id);
-        text(r, "reason", j->facts->rejects[i].reason);
-        (void)cJSON_AddItemToArray(rejects, r);
+        cJSON *r = er_json_element(w, rejects);
+        er_json_number(w, r, j->facts->is_lines ? "line" : "record", (double)j->facts->rejects[i].line);
+        text(w, r, "id", j->facts->rejects[i].id);
+        text(w, r, "reason", j->facts->rejects[i].reason);
     }
 }
 
-// How the texts were cut into tokens.
 // How many facts get which seam between prompt and target; see er_seam.
-static void add_seams(cJSON *p, const size_t seam[ER_SEAM_KINDS]) {
+static void add_seams(er_json_writer *w, cJSON *p, const size_t seam[ER_SEAM_KINDS]) {
     static const char *const names[ER_SEAM_KINDS] = {[ER_SEAM_SPACE] = "space",
         [ER_SEAM_BLANK] = "white_space_of_the_prompt",
         [ER_SEAM_SCRIPT] = "script_without",
@@ -72,92 +70,94 @@ static void add_seams(cJSON *p, const size_t seam[ER_SEAM_KINDS]) {
         [ER_SEAM_TARGET] = "target_attaches",
         [ER_SEAM_OWN] = "white_space_of_the_target",
         [ER_SEAM_ASKED] = "none_as_asked"};
-    cJSON *s = cJSON_AddObjectToObject(p, "seams");
-    for (size_t i = 0; i < ER_SEAM_KINDS; i++) number(s, names[i], (double)seam[i]);
+    cJSON *s = er_json_object(w, p, "seams");
+    for (size_t i = 0; i < ER_SEAM_KINDS; i++) er_json_number(w, s, names[i], (double)seam[i]);
 }
 
-static void add_prompts(cJSON *root, const er_job *j) {
-    cJSON *p = cJSON_AddObjectToObject(root, "prompts");
-    number(p, "rows", (double)j->units->n_rows);
-    text(p, "space", er_space_name(j->report->hparams.space));
-    add_seams(p, j->units->seam);
-    number(p, "targets_encoded_apart", (double)j->units->n_target_alone);
-    number(p, "subject_ends_read_otherwise_when_cut", (double)j->units->n_prefix_differs);
+// How the texts were cut into tokens.
+static void add_prompts(er_json_writer *w, cJSON *root, const er_job *j) {
+    cJSON *p = er_json_object(w, root, "prompts");
+    er_json_number(w, p, "rows", (double)j->units->n_rows);
+    text(w, p, "space", er_space_name(j->report->hparams.space));
+    add_seams(w, p, j->units->seam);
+    er_json_number(w, p, "targets_encoded_apart", (double)j->units->n_target_alone);
+    er_json_number(w, p, "subject_ends_read_otherwise_when_cut", (double)j->units->n_prefix_differs);
 }
 
-static void add_stages(cJSON *root, const er_job *j) {
+static void add_stages(er_json_writer *w, cJSON *root, const er_job *j) {
     const er_edit_report *r = j->report;
-    cJSON *s = cJSON_AddObjectToObject(root, "stages");
-    cJSON *c = cJSON_AddObjectToObject(s, "covary"), *v = cJSON_AddObjectToObject(s, "values");
-    cJSON *sp = cJSON_AddObjectToObject(s, "solve"), *w = cJSON_AddObjectToObject(s, "write");
-    number(c, "seconds", r->covary_seconds);
-    text(c, "source", j->text_source);
-    number(c, "tokens", j->moments && j->moments[0] ? (double)j->moments[0]->count : 0);
-    number(v, "seconds", r->values.seconds);
-    number(v, "facts", (double)r->values.units);
-    number(v, "cached", (double)r->values_cached);
-    number(v, "losses", (double)r->values.losses);
-    number(v, "batches", (double)r->values.batches);
-    number(v, "gemm_flops", r->values.flops);
-    number(v, "slots", (double)r->values.slots);
-    number(v, "batch_tokens", (double)r->values.batch_tokens);
-    number(sp, "seconds", r->spread.seconds);
-    number(sp, "gemm_flops", r->spread.flops);
-    number(sp, "residual_left", r->spread.residual_left);
-    text(sp, "columns", r->hparams.key_per_row ? "every prompt" : "one mean key a subject");
-    cJSON *layers = cJSON_AddArrayToObject(sp, "layers");
+    cJSON *s = er_json_object(w, root, "stages");
+    cJSON *c = er_json_object(w, s, "covary"), *v = er_json_object(w, s, "values");
+    cJSON *sp = er_json_object(w, s, "solve"), *written = er_json_object(w, s, "write");
+    er_json_number(w, c, "seconds", r->covary_seconds);
+    text(w, c, "source", j->text_source);
+    er_json_number(w, c, "tokens", j->moments && j->moments[0] ? (double)j->moments[0]->count : 0);
+    er_json_number(w, v, "seconds", r->values.seconds);
+    er_json_number(w, v, "facts", (double)r->values.units);
+    er_json_number(w, v, "cached", (double)r->values_cached);
+    er_json_number(w, v, "losses", (double)r->values.losses);
+    er_json_number(w, v, "batches", (double)r->values.batches);
+    er_json_number(w, v, "gemm_flops", r->values.flops);
+    er_json_number(w, v, "slots", (double)r->values.slots);
+    er_json_number(w, v, "batch_tokens", (double)r->values.batch_tokens);
+    er_json_number(w, sp, "seconds", r->spread.seconds);
+    er_json_number(w, sp, "gemm_flops", r->spread.flops);
+    er_json_number(w, sp, "residual_left", r->spread.residual_left);
+    text(w, sp, "columns", r->hparams.key_per_row ? "every prompt" : "one mean key a subject");
+    cJSON *layers = er_json_array(w, sp, "layers");
     for (size_t i = 0; i < r->spread.n_layers; i++) {
         const er_layer_report *l = &r->spread.layer[i];
-        cJSON *o = cJSON_CreateObject();
-        number(o, "layer", (double)l->layer);
-        text(o, "weight", j->m->block[l->layer].down_tensor->name);
-        number(o, "w_norm", l->w_norm);
-        number(o, "dw_norm", l->dw_norm);
-        number(o, "rounding_loss", l->rounding_loss);
-        number(o, "lambda", l->lambda);
-        number(o, "trace_ratio", l->trace_ratio);
-        number(o, "residual", l->residual);
-        text(o, "form", l->solve.dual ? "dual" : "primal");
-        number(o, "solve_seconds", l->solve.seconds);
-        number(o, "gather_seconds", l->gather_seconds);
-        (void)cJSON_AddItemToArray(layers, o);
+        cJSON *o = er_json_element(w, layers);
+        er_json_number(w, o, "layer", (double)l->layer);
+        text(w, o, "weight", j->m->block[l->layer].down_tensor->name);
+        er_json_number(w, o, "w_norm", l->w_norm);
+        er_json_number(w, o, "dw_norm", l->dw_norm);
+        er_json_number(w, o, "rounding_loss", l->rounding_loss);
+        er_json_number(w, o, "lambda", l->lambda);
+        er_json_number(w, o, "trace_ratio", l->trace_ratio);
+        er_json_number(w, o, "residual", l->residual);
+        text(w, o, "form", l->solve.dual ? "dual" : "primal");
+        er_json_number(w, o, "solve_seconds", l->solve.seconds);
+        er_json_number(w, o, "gather_seconds", l->gather_seconds);
     }
-    number(w, "seconds", r->write_seconds);
+    er_json_number(w, written, "seconds", r->write_seconds);
 }
 
-static void add_files(cJSON *root, const er_job *j) {
-    cJSON *files = cJSON_AddObjectToObject(root, "output_sha256");
+static void add_files(er_json_writer *w, cJSON *root, const er_job *j) {
+    cJSON *files = er_json_object(w, root, "output_sha256");
     for (size_t i = 0; i < er_checkpoint_shards(j->m->checkpoint); i++)
-        text(files, er_checkpoint_shard_name(j->m->checkpoint, i), j->shard_digest[i]);
+        text(w, files, er_checkpoint_shard_name(j->m->checkpoint, i), j->shard_digest[i]);
 }
 
 er_status er_job_manifest(er_job *j, bool written) {
     er_status rc = ER_OK;
-    cJSON *root = cJSON_CreateObject(), *model = NULL, *templates = NULL;
-    if (!root) ER_FAIL(ER_ENOMEM, "manifest");
-    text(root, "tool", "errata " ERRATA_VERSION);
-    model = cJSON_AddObjectToObject(root, "model");
-    text(model, "path", j->o->model);
-    text(model, "family", j->arch.family);
-    if (j->report->model_digest[0]) text(model, "sha256", j->report->model_digest);
-    text(model, "tokenizer_sha256", er_tokenizer_digest(j->m->tokenizer));
-    if (j->parent_digest[0]) text(model, "parent_manifest_sha256", j->parent_digest);
-    add_run(root, j);
-    text(root, "device", j->report->device);
-    text(root, "precision", er_precision_name(j->dev->precision));
-    (void)cJSON_AddItemToObject(root, "hparams", er_hparams_json(&j->report->hparams));
-    templates = cJSON_AddArrayToObject(root, "templates");
+    er_json_writer writer = {0}, *w = &writer;
+    cJSON *root = er_json_root(w), *model = NULL, *templates = NULL;
+    char *printed = NULL;
+    text(w, root, "tool", "errata " ERRATA_VERSION);
+    model = er_json_object(w, root, "model");
+    text(w, model, "path", j->o->model);
+    text(w, model, "family", j->arch.family);
+    if (j->report->model_digest[0]) text(w, model, "sha256", j->report->model_digest);
+    text(w, model, "tokenizer_sha256", er_tokenizer_digest(j->m->tokenizer));
+    if (j->parent_digest[0]) text(w, model, "parent_manifest_sha256", j->parent_digest);
+    add_run(w, root, j);
+    text(w, root, "device", j->report->device);
+    text(w, root, "precision", er_precision_name(j->dev->precision));
+    er_json_item(w, root, "hparams", er_hparams_json(&j->report->hparams));
+    templates = er_json_array(w, root, "templates");
     for (size_t i = 0; i < j->templates->count; i++)
-        (void)cJSON_AddItemToArray(templates, cJSON_CreateString(j->templates->text[i]));
-    add_facts(root, j);
-    add_prompts(root, j);
+        er_json_item(w, templates, NULL, cJSON_CreateString(j->templates->text[i]));
+    add_facts(w, root, j);
+    add_prompts(w, root, j);
     if (written) {
-        add_stages(root, j);
-        add_files(root, j);
+        add_stages(w, root, j);
+        add_files(w, root, j);
     }
     ER_TRY(er_warnings_add_json(j->warnings, root));
+    ER_TRY(er_json_print(&printed, root, w, "the manifest"));
     free(j->report->json);
-    if (!(j->report->json = cJSON_Print(root))) ER_FAIL(ER_ENOMEM, "manifest");
+    j->report->json = printed;
 out:
     cJSON_Delete(root);
     return rc;

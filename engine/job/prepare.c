@@ -44,6 +44,7 @@ static er_status open_model(er_job *j) {
     ER_TRY(er_arch_read_in(&j->arch, j->folder));
     ER_TRY(resolve_hparams(j));
     ER_TRY(er_device_open(&j->dev, &j->o->device));
+    ER_TRY(er_job_check_limit(j));
     er_model_options mo = {.editable = j->report->hparams.layers,
         .n_editable = j->report->hparams.n_layers,
         .check_only = j->o->check_only,
@@ -99,6 +100,10 @@ er_status er_job_prepare(er_job *j) {
     }
     ER_TRY(er_corpus_check(j->o->text, j->o->n_text));
     ER_TRY(er_cache_dir(&j->cache, j->o->cache));
+    if (!j->cache && !j->o->cache && !j->o->check_only)
+        er_warn("neither HOME nor XDG_CACHE_HOME names a folder for the cache: nothing is kept for later "
+                "jobs, and an "
+                "interrupted one begins anew");
     ER_TRY(read_facts(j));
     ER_TRY(open_model(j));
     ER_TRY(build_units(j));

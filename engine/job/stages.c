@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/covary.h"
 #include "engine/job/job.h"
 #include "io/log.h"
 
@@ -31,11 +32,51 @@ static er_status store_key(er_job *j, char key[65]) {
     return ER_OK;
 }
 
+// A store that fails is closed: what stands in it is for later jobs, what the job found is in its memory.
+static er_status without_store(er_job *j, er_status rc) {
+    if (!er_cache_failure(rc)) return rc;
+    if (!j->cache_lost)
+        er_warn("%s; target values are no longer kept: an interrupted job finds them anew", er_last_error());
+    j->cache_lost = true;
+    er_value_store_close(j->store);
+    j->store = NULL;
+    return ER_OK;
+}
+
 static er_status keep_value(void *ctx, size_t unit, const er_value *v) {
     er_job *j = ctx;
     size_t hidden = j->arch.hidden;
     memcpy(j->z + unit * hidden, v->z, hidden * sizeof *j->z);
-    return j->store ? er_value_store_put(j->store, j->units->at[unit].digest, v) : ER_OK;
+    if (!j->store) return ER_OK;
+    er_status rc = er_value_store_put(j->store, j->units->at[unit].digest, v);
+    if (rc == ER_OK) j->kept++;
+    return rc == ER_OK ? rc : without_store(j, rc);
+}
+
+static er_status take_known(er_job *j) {
+    er_status rc = ER_OK;
+    char key[65];
+    ER_TRY(store_key(j, key));
+    if ((rc = er_value_store_open(&j->store, j->cache, key, j->arch.hidden)) != ER_OK)
+        return without_store(j, rc);
+    for (size_t i = 0; i < j->units->count; i++) {
+        j->have[i] = er_value_store_get(j->store, j->units->at[i].digest, j->z + i * j->arch.hidden);
+        j->report->values_cached += j->have[i];
+    }
+    if (j->report->values_cached)
+        er_info("values      %zu of %zu from the cache", j->report->values_cached, j->units->count);
+    if (er_value_store_refusal(j->store) && j->report->values_cached < j->units->count && !j->cache_lost) {
+        er_warn("%s; target values are not kept: an interrupted job finds them anew",
+            er_value_store_refusal(j->store));
+        j->cache_lost = true;
+    }
+    if (er_value_store_refusal(j->store)) {
+        er_value_store_close(j->store);
+        j->store = NULL;
+    }
+    j->kept = j->report->values_cached;
+out:
+    return rc;
 }
 
 er_status er_job_values(er_job *j) {
@@ -43,17 +84,7 @@ er_status er_job_values(er_job *j) {
     size_t n = j->units->count, hidden = j->arch.hidden;
     if (!(j->z = calloc(n * hidden, sizeof *j->z)) || !(j->have = calloc(n, sizeof *j->have)))
         ER_FAIL(ER_ENOMEM, "%zu target values", n);
-    if (j->cache) {
-        char key[65];
-        ER_TRY(store_key(j, key));
-        ER_TRY(er_value_store_open(&j->store, j->cache, key, hidden));
-        for (size_t i = 0; i < n; i++) {
-            j->have[i] = er_value_store_get(j->store, j->units->at[i].digest, j->z + i * hidden);
-            j->report->values_cached += j->have[i];
-        }
-        if (j->report->values_cached)
-            er_info("values      %zu of %zu from the cache", j->report->values_cached, n);
-    }
+    if (j->cache) ER_TRY(take_known(j));
     er_values_options vo = {
         .batch_tokens = j->batch_tokens, .have = j->have, .deterministic = j->o->deterministic};
     ER_TRY(er_moment_make_room(j->dev, j->moments, j->report->hparams.n_layers,
@@ -66,6 +97,8 @@ er_status er_job_values(er_job *j) {
         ER_FAIL(rc, "%s: %s %zu: fact '%s': %s", j->facts->path, j->facts->is_lines ? "line" : "record",
             f->line, f->id, why);
     }
+    if (rc == ER_EINTERRUPTED && !j->store)  // the stage says "done and kept"
+        ER_FAIL(rc, "interrupted in values: %zu of %zu facts are kept", j->kept, n);
     if (rc != ER_OK) goto out;
     const er_values_stats *s = &j->report->values;
     if (s->units)

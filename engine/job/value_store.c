@@ -16,6 +16,8 @@
 
 #define MAGIC 0x315a5245u  // "ERZ1"
 #define KEY 64
+#define LOCK_TRIES 150
+#define LOCK_PAUSE_US 20000  // three seconds in all
 
 typedef struct head {  // of a record; then hidden floats, then the CRC-32 of both
     uint32_t magic, hidden;
@@ -30,6 +32,7 @@ struct er_value_store {
     size_t count, capacity;
     size_t *slot;  // open hash of record indices + 1
     size_t slots;
+    char *refusal;   // why it is read alone, or NULL
     bool dirty;      // records were written since the last sync
     bool sync_said;  // that they could not be brought to the disk
     double synced;   // when, in seconds
@@ -75,12 +78,32 @@ static er_status fail_on(const er_value_store *s) {
     return er_fail(ER_EIO, "%s: %s", s->path, strerror(errno));
 }
 
+// Others hold the lock for the length of a record; who holds it longer is stopped or gone astray, and a job
+// does not wait for that. 0 or an errno.
+static int take_lock(const er_value_store *s, int how) {
+    for (int tries = 0; flock(s->fd, how | LOCK_NB) != 0; tries++) {
+        if (errno == EINTR) continue;
+        if (errno != EWOULDBLOCK || tries == LOCK_TRIES || er_stop_requested()) return errno;
+        (void)usleep(LOCK_PAUSE_US);
+    }
+    return 0;
+}
+
+static er_status refuse_puts(er_value_store *s, int why) {
+    free(s->refusal);
+    if (asprintf(&s->refusal, "%s: %s", s->path,
+            why == EWOULDBLOCK ? "locked by another process" : strerror(why)) < 0)
+        return s->refusal = NULL, er_fail(ER_ENOMEM, "value store");
+    return ER_OK;
+}
+
 // Whole records only: what a killed writer left of one is cut off. Called under the lock.
 static er_status trim(er_value_store *s, size_t *records) {
     struct stat st;
     if (fstat(s->fd, &st) != 0) return fail_on(s);
+    if (!S_ISREG(st.st_mode)) return er_fail(ER_EIO, "%s: not a regular file", s->path);
     *records = (size_t)st.st_size / s->record;
-    if (*records * s->record == (size_t)st.st_size) return ER_OK;
+    if (*records * s->record == (size_t)st.st_size || s->refusal) return ER_OK;
     er_warn("%s: a record was cut short and is dropped", s->path);
     return ftruncate(s->fd, (off_t)(*records * s->record)) == 0 ? ER_OK : fail_on(s);
 }
@@ -130,14 +153,21 @@ er_status er_value_store_open(er_value_store **out, const char *dir, const char 
     s->hidden = hidden;
     s->record = sizeof(head) + hidden * sizeof(float) + sizeof(uint32_t);
     (void)snprintf(name, sizeof name, "values-%.64s.bin", key);
-    ER_TRY(er_mkdirs(dir));
+    rc = er_mkdirs(dir);
+    if (rc == ER_ENOMEM)
+        goto out;  // any other failure is that of the open, which may yet find a file to read
     er_cache_sweep(dir);
     if (!(s->path = er_path_join(dir, name))) ER_FAIL(ER_ENOMEM, "a path");
-    if ((s->fd = open(s->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644)) < 0)
-        ER_FAIL(ER_EOUTPUT, "%s: %s", s->path, strerror(errno));
-    if (flock(s->fd, LOCK_EX) != 0) ER_FAIL(ER_EIO, "%s: %s", s->path, strerror(errno));
+    if ((s->fd = open(s->path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0644)) < 0) {
+        int why = errno;
+        if ((s->fd = open(s->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)) < 0)
+            ER_FAIL(ER_EOUTPUT, "%s: %s", s->path, strerror(why));
+        ER_TRY(refuse_puts(s, why));
+    }
+    int locked = take_lock(s, s->refusal ? LOCK_SH : LOCK_EX);
+    if (locked && !s->refusal) ER_TRY(refuse_puts(s, locked));
     s->synced = seconds();
-    sync_name(dir);
+    if (!s->refusal) sync_name(dir);
     rc = load(s);
     (void)flock(s->fd, LOCK_UN);
     if (rc != ER_OK) goto out;
@@ -158,6 +188,26 @@ bool er_value_store_get(const er_value_store *s, const char *unit_digest, float 
     return false;
 }
 
+const char *er_value_store_refusal(const er_value_store *s) { return s->refusal; }
+
+// One record at the end of the file, or none.
+static er_status append(er_value_store *s, const char *record) {
+    size_t records = 0, done = 0;
+    int why = take_lock(s, LOCK_EX);
+    if (why) return er_fail(ER_EIO, "%s: lock: %s", s->path, strerror(why));
+    er_status rc = trim(s, &records);
+    while (rc == ER_OK && done < s->record) {
+        ssize_t n = write(s->fd, record + done, s->record - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) rc = fail_on(s);
+        else if (n == 0) rc = er_fail(ER_EIO, "%s: nothing is taken any more", s->path);
+        else done += (size_t)n;
+    }
+    if (rc != ER_OK && done > 0) (void)!ftruncate(s->fd, (off_t)(records * s->record));
+    (void)flock(s->fd, LOCK_UN);
+    return rc;
+}
+
 // What is written reaches the disk every few seconds, so that a machine that stops costs no more than these.
 // The values are in memory too, and the job needs the file only to go on after it was interrupted: a disk
 // that refuses is warned of.
@@ -171,6 +221,7 @@ static void sync_records(er_value_store *s) {
 }
 
 er_status er_value_store_put(er_value_store *s, const char *unit_digest, const er_value *v) {
+    if (s->refusal) return ER_OK;
     if (s->count == s->capacity) {
         char *more = realloc(s->bytes, 2 * s->capacity * s->record);
         if (!more) return er_fail(ER_ENOMEM, "%zu target values", 2 * s->capacity);
@@ -184,16 +235,7 @@ er_status er_value_store_put(er_value_store *s, const char *unit_digest, const e
     memcpy(r + sizeof h, v->z, s->hidden * sizeof(float));
     uint32_t crc = (uint32_t)crc32(0, (const unsigned char *)r, (uInt)(s->record - sizeof crc));
     memcpy(r + s->record - sizeof crc, &crc, sizeof crc);
-    size_t records = 0;
-    if (flock(s->fd, LOCK_EX) != 0) return fail_on(s);
-    er_status rc = trim(s, &records);
-    for (size_t done = 0; rc == ER_OK && done < s->record;) {
-        ssize_t n = write(s->fd, r + done, s->record - done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) rc = fail_on(s);
-        else done += (size_t)n;
-    }
-    (void)flock(s->fd, LOCK_UN);
+    er_status rc = append(s, r);
     if (rc != ER_OK) return rc;
     s->dirty = true;
     if (seconds() - s->synced >= ER_VALUE_STORE_SYNC_S) sync_records(s);
@@ -212,5 +254,6 @@ void er_value_store_close(er_value_store *s) {
     free(s->path);
     free(s->bytes);
     free(s->slot);
+    free(s->refusal);
     free(s);
 }

@@ -41,16 +41,33 @@ typedef struct er_cpu {
         size_t bytes;
     } scratch[ER_SCRATCH_SLOTS];
     er_onednn *dnn;  // NULL: not built in
+    size_t taken;    // bytes of er_cpu_take() that are not given back
     er_bf16_unit unit;
 } er_cpu;
 
 // Grow-only memory of the device; the contents do not survive growth.
 er_status er_cpu_scratch(er_device *d, er_cpu_slot slot, size_t bytes, void **out);
 static inline int er_cpu_thread(void) { return omp_get_thread_num(); }
-void *er_cpu_aligned(size_t bytes);  // NULL or 64-byte aligned memory for free(); 0 bytes is a valid pointer
+// 64-byte aligned memory, counted against memory_limit; 0 bytes is a valid pointer. give takes NULL.
+er_status er_cpu_take(er_device *d, void **out, size_t bytes);
+void er_cpu_give(er_device *d, void *p);
+er_status er_cpu_memory(er_device *d, size_t *available, size_t *total);
+
+// What this process may use: the least of the machine's memory, its control group's limit and ulimit -v.
+typedef struct er_cpu_room {
+    size_t total, available;
+} er_cpu_room;
+er_cpu_room er_cpu_room_now(void);
+
+// The threads to compute with: `asked`, or where that is 0 one a processor; fewer, with a warning, where no
+// more can be started. EARG above er_cpu_threads_most(): four times the processors, or 16.
+#define ER_BLAS_BUFFER ((size_t)129 << 20)
+er_status er_cpu_threads(int *out, int asked);
+int er_cpu_threads_most(void);
 
 // out [m, n] = a [m, k] op(b) + beta out, fp32, beta 0 or 1. op(b) is b [k, n], or the transpose of b [n, k].
-void er_cpu_sgemm(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
+// ENOMEM when the library has no memory for its buffers; `out` is then undefined.
+er_status er_cpu_sgemm(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
     size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo);
 
 struct er_weight {
@@ -67,9 +84,10 @@ er_status er_cpu_weight_pack(er_device *d, er_weight *w, bool backward, const ui
 // oneDNN, kernels/cpu/onednn.c. open gives NULL when it is not built in.
 er_status er_onednn_open(er_onednn **out);
 void er_onednn_close(er_onednn *o);
-// fp32 GEMM as er_cpu_sgemm; false: not built in.
-bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
-    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo);
+// fp32 GEMM as er_cpu_sgemm; *done stays false where it is not built in or does not know this product: `out`
+// is then untouched.
+er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+    const float *a, size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo);
 const char *er_onednn_name(const er_onednn *o);  // "onednn 2.6.3"
 
 // Every op of er_device_ops, one family a file.

@@ -7,13 +7,17 @@
 #include <omp.h>
 #include <string.h>
 
-void er_cpu_sgemm(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
+er_status er_cpu_sgemm(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
     size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
-    omp_set_num_threads(d->threads);  // of the calling thread; both libraries ask for it
-    if (er_onednn_sgemm(((er_cpu *)d)->dnn, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, out, ldo))
-        return;
+    bool done = false;
+    omp_set_dynamic(0);               // of the calling thread, as the next: both libraries ask for it, and
+    omp_set_num_threads(d->threads);  // take for granted that they get as many
+    er_status rc =
+        er_onednn_sgemm(&done, ((er_cpu *)d)->dnn, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, out, ldo);
+    if (rc != ER_OK || done) return rc;
     cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
         (int)m, (int)n, (int)k, 1.0f, a, (int)lda, b, (int)ldb, beta, out, (int)ldo);
+    return ER_OK;
 }
 
 // y [m, n] += or = bias in every row, before the product is added to it.
@@ -60,8 +64,8 @@ er_status er_cpu_linear(er_device *d, er_stream *s, float *y, const float *x, co
     }
     ER_TRY(er_cpu_weight_f32(d, (er_weight *)w, &f32));
     if (bias) spread_bias(d, y, bias, m, w->d_out, beta), beta = 1.0f;
-    er_cpu_sgemm(d, false, !w->conv1d, m, w->d_out, w->d_in, x, w->d_in, f32, w->conv1d ? w->d_out : w->d_in,
-        beta, y, w->d_out);
+    ER_TRY(er_cpu_sgemm(d, false, !w->conv1d, m, w->d_out, w->d_in, x, w->d_in, f32,
+        w->conv1d ? w->d_out : w->d_in, beta, y, w->d_out));
 out:
     return rc;
 }
@@ -80,8 +84,8 @@ er_status er_cpu_linear_backward(
         return er_tiles_product(d, dx, dy, pack, NULL, m, w->d_in, w->d_out, beta, terms);
     }
     ER_TRY(er_cpu_weight_f32(d, (er_weight *)w, &f32));
-    er_cpu_sgemm(d, false, w->conv1d, m, w->d_in, w->d_out, dy, w->d_out, f32, w->conv1d ? w->d_out : w->d_in,
-        beta, dx, w->d_in);
+    ER_TRY(er_cpu_sgemm(d, false, w->conv1d, m, w->d_in, w->d_out, dy, w->d_out, f32,
+        w->conv1d ? w->d_out : w->d_in, beta, dx, w->d_in));
 out:
     return rc;
 }

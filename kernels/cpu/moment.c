@@ -30,7 +30,9 @@ er_status er_cpu_moment_add(
         for (size_t i0 = 0; i0 < n; i0 += BLOCK) {
             size_t rows = n - i0 < BLOCK ? n - i0 : BLOCK, cols = i0 + rows;
             // A block row up to its diagonal: [rows, i0 + rows].
-            er_cpu_sgemm(d, true, false, rows, cols, t, x + t0 * n + i0, n, x + t0 * n, n, 0, scratch, cols);
+            er_status rc = er_cpu_sgemm(
+                d, true, false, rows, cols, t, x + t0 * n + i0, n, x + t0 * n, n, 0, scratch, cols);
+            if (rc != ER_OK) return rc;
 #pragma omp parallel for num_threads(d->threads)
             for (size_t i = 0; i < rows; i++) add_row(sum + (i0 + i) * n, scratch + i * cols, i0 + i + 1);
         }

@@ -2,10 +2,15 @@
 // types.
 #include "kernels/cpu/cpu.h"
 
+#include <dlfcn.h>
+#include <execinfo.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "io/log.h"
 
 #ifdef ERRATA_WITH_ONEDNN
 #include "io/signals.h"
@@ -15,9 +20,59 @@ struct er_onednn {
     char name[32];
 };
 
+static void (*on_exception)(void);  // of main(), or NULL
+
+// oneDNN 2.6 looks at no result when it maps memory for machine code, and writes to it. That is a crash of
+// which the cause is known, and main() can say it.
+static void on_segv(int sig) {
+    (void)sig;
+    on_exception();
+}
+
+// May this process have memory that it writes and then executes, and so much of it?
+static bool may_generate_code(void) {
+    const size_t bytes = (size_t)16 << 20;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return false;
+    bool may = mprotect(p, bytes, PROT_READ | PROT_WRITE | PROT_EXEC) == 0;
+    (void)munmap(p, bytes);
+    return may;
+}
+
+// The library writes its machine code at the first product of a kind, and throws or crashes where there is no
+// memory for it: now rather than in one of its threads in the middle of a job.
+static er_status warm_up(void) {
+    enum { N = 48 };
+    static const char kind[] = {'N', 'T'};
+    static const dnnl_dim_t size[] = {1, 5, N};  // vectors, narrow and wide products have code of their own
+    float a[N * N] = {0}, b[N * N] = {0}, out[N * N] = {0};
+    struct sigaction act, before;
+    memset(&act, 0, sizeof act);
+    act.sa_handler = on_segv;
+    if (on_exception) (void)sigaction(SIGSEGV, &act, &before);
+    dnnl_status_t got = dnnl_success;
+    for (int i = 0; i < 8 * 9 && got == dnnl_success; i++)
+        got = dnnl_sgemm(kind[i & 1], kind[i >> 1 & 1], size[i / 8 % 3], size[i / 24], N, 1, a, N, b, N,
+            (float)(i >> 2 & 1), out, N);
+    if (on_exception) (void)sigaction(SIGSEGV, &before, NULL);
+    if (got == dnnl_success) return ER_OK;
+    return er_fail(got == dnnl_out_of_memory ? ER_ENOMEM : ER_EDEVICE,
+        "oneDNN: its first products: status %d", (int)got);
+}
+
 er_status er_onednn_open(er_onednn **out) {
+    if (!may_generate_code()) {
+        er_warn("oneDNN may not generate code in this process; products are OpenBLAS's");
+        *out = NULL;
+        return ER_OK;
+    }
     er_onednn *o = calloc(1, sizeof *o);
     if (!o) return er_fail(ER_ENOMEM, "the oneDNN handle");
+    er_status rc = warm_up();
+    if (rc != ER_OK) {
+        free(o);
+        return rc;
+    }
     const dnnl_version_t *v = dnnl_version();
     (void)snprintf(o->name, sizeof o->name, "onednn %d.%d.%d", v->major, v->minor, v->patch);
     *out = o;
@@ -47,15 +102,20 @@ static void defer_signals(sigset_t *before) {
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
-bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
-    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
+// A product that broke off may have added part of itself to `out`: only what was refused before it began may
+// be left to somebody else.
+er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+    const float *a, size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
     sigset_t before;
-    if (!o) return false;
+    if (!o) return ER_OK;
     defer_signals(&before);
-    dnnl_status_t said = dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', (dnnl_dim_t)m, (dnnl_dim_t)n,
+    dnnl_status_t got = dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', (dnnl_dim_t)m, (dnnl_dim_t)n,
         (dnnl_dim_t)k, 1.0f, a, (dnnl_dim_t)lda, b, (dnnl_dim_t)ldb, beta, out, (dnnl_dim_t)ldo);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return said == dnnl_success;
+    *done = got == dnnl_success;
+    if (got == dnnl_success || got == dnnl_unimplemented || got == dnnl_invalid_arguments) return ER_OK;
+    return er_fail(got == dnnl_out_of_memory ? ER_ENOMEM : ER_EDEVICE,
+        "oneDNN: a product of %zu x %zu x %zu: status %d", m, n, k, (int)got);
 }
 
 #else
@@ -68,10 +128,40 @@ const char *er_onednn_name(const er_onednn *o) {
     (void)o;
     return "";
 }
-bool er_onednn_sgemm(er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, const float *a,
-    size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
-    (void)o, (void)trans_a, (void)trans_b, (void)m, (void)n, (void)k, (void)a, (void)lda, (void)b, (void)ldb,
-        (void)beta, (void)out, (void)ldo;
-    return false;
+er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+    const float *a, size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo) {
+    (void)done, (void)o, (void)trans_a, (void)trans_b, (void)m, (void)n, (void)k, (void)a, (void)lda, (void)b,
+        (void)ldb, (void)beta, (void)out, (void)ldo;
+    return ER_OK;
 }
 #endif
+
+// std::set_terminate and the type of the exception in flight, by the names that the C++ ABI gives them.
+// Looked up, because a program without oneDNN has no C++ library.
+bool er_cpu_on_exception(void (*handler)(void)) {
+    void (*(*set)(void (*)(void)))(void) = NULL;
+    void *found = dlsym(RTLD_DEFAULT, "_ZSt13set_terminatePFvvE");
+    if (!found) return false;
+    // libc looks for its unwinder when it first needs one, which is a poor time to load a library.
+    void *frame[1];
+    (void)backtrace(frame, 1);
+    memcpy(&set, &found, sizeof set);  // ISO C knows no cast from an object to a function
+    (void)set(handler);
+#ifdef ERRATA_WITH_ONEDNN
+    on_exception = handler;
+#endif
+    return true;
+}
+
+const char *er_cpu_exception_name(void) {
+    typedef struct type_info {  // std::type_info of the Itanium ABI
+        const void *methods;
+        const char *name;
+    } type_info;
+    const type_info *(*current)(void) = NULL;
+    void *found = dlsym(RTLD_DEFAULT, "__cxa_current_exception_type");
+    if (!found) return "";
+    memcpy(&current, &found, sizeof current);
+    const type_info *t = current();
+    return t && t->name ? t->name : "";
+}

@@ -3,51 +3,10 @@
 #include "kernels/cpu/tiles.h"
 
 #include <cblas.h>
-#include <limits.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#define HUGE_PAGE ((size_t)2 << 20)
-
-void *er_cpu_aligned(size_t bytes) {
-    void *p = NULL;
-    size_t align = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : 64;
-    if (bytes > SIZE_MAX / 2 || posix_memalign(&p, align, bytes ? bytes : 1)) return NULL;
-    if (align == HUGE_PAGE)
-        (void)madvise(p, bytes & ~(HUGE_PAGE - 1), MADV_HUGEPAGE);  // weights are walked with large strides
-    return p;
-}
-
-er_status er_cpu_scratch(er_device *d, er_cpu_slot slot, size_t bytes, void **out) {
-    er_cpu *c = (er_cpu *)d;
-    if (bytes > c->scratch[slot].bytes) {
-        size_t want = bytes + bytes / 4;
-        void *p = er_cpu_aligned(want);
-        if (!p) return er_fail(ER_ENOMEM, "%zu bytes of scratch memory", want);
-        free(c->scratch[slot].at);
-        c->scratch[slot].at = p;
-        c->scratch[slot].bytes = want;
-    }
-    *out = c->scratch[slot].at;
-    return ER_OK;
-}
-
-static er_status cpu_alloc(er_device *d, void **out, size_t bytes) {
-    (void)d;
-    void *p = er_cpu_aligned(bytes);
-    if (!p) return er_fail(ER_ENOMEM, "%zu bytes", bytes);
-    *out = p;
-    return ER_OK;
-}
-
-static void cpu_release(er_device *d, void *p) {
-    (void)d;
-    free(p);
-}
 
 static er_status cpu_copy(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
     (void)d, (void)s;
@@ -76,36 +35,28 @@ static er_status cpu_await(er_device *d, unsigned mark) {
     return ER_OK;
 }
 
-static er_status cpu_memory(er_device *d, size_t *available, size_t *total) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), all = (size_t)sysconf(_SC_PHYS_PAGES) * page,
-           left = (size_t)sysconf(_SC_AVPHYS_PAGES) * page;
-    *total = d->memory_limit < all ? d->memory_limit : all;
-    *available = left < *total ? left : *total;
-    return ER_OK;
-}
-
 static void cpu_close(er_device *d) {
     er_cpu *c = (er_cpu *)d;
-    for (size_t i = 0; i < ER_SCRATCH_SLOTS; i++) free(c->scratch[i].at);
+    for (size_t i = 0; i < ER_SCRATCH_SLOTS; i++) er_cpu_give(d, c->scratch[i].at);
     er_onednn_close(c->dnn);
     free(c);
 }
 
 static const er_device_ops cpu_ops = {
     .close = cpu_close,
-    .alloc = cpu_alloc,
-    .release = cpu_release,
+    .alloc = er_cpu_take,
+    .release = er_cpu_give,
     .upload = cpu_copy,
     .download = cpu_copy,
     .copy = cpu_copy,
     .zero = cpu_zero,
     .sync = cpu_sync,
-    .alloc_host = cpu_alloc,
-    .release_host = cpu_release,
+    .alloc_host = er_cpu_take,
+    .release_host = er_cpu_give,
     .download_later = cpu_copy,
     .mark = cpu_mark,
     .await = cpu_await,
-    .memory = cpu_memory,
+    .memory = er_cpu_memory,
     .weight_create = er_cpu_weight_create,
     .weight_free = er_cpu_weight_free,
     .weight_add = er_cpu_weight_add,
@@ -193,10 +144,9 @@ er_status er_device_cpu_open(er_device **out, const er_device_options *options) 
     if (!(c = calloc(1, sizeof *c))) ER_FAIL(ER_ENOMEM, "a device");
     c->base.op = &cpu_ops;
     c->base.precision = options->precision;
-    c->base.threads = options->threads > 0 ? options->threads : omp_get_num_procs();
-    c->base.memory_limit = options->memory_limit;
-    if (!c->base.memory_limit)
-        c->base.memory_limit = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    ER_TRY(er_cpu_threads(&c->base.threads, options->threads));
+    c->base.memory_limit = options->memory_limit ? options->memory_limit : er_cpu_room_now().total;
+    c->base.memory_bound = options->memory_limit > 0;
     ER_TRY(er_onednn_open(&c->dnn));
     c->unit = er_tiles_unit();
     if (options->precision == ER_BF16_COMPUTE && c->unit == ER_BF16_NONE)

@@ -15,16 +15,15 @@ static size_t stored_index(const er_weight *w, size_t o, size_t i) {
     return w->conv1d ? i * w->d_out + o : o * w->d_in + i;
 }
 
-static void drop_copies(er_weight *w) {
-    if (w->f32 != w->stored) free(w->f32);
-    free(w->pack_fwd);
-    free(w->pack_bwd);
+static void drop_copies(er_device *d, er_weight *w) {
+    if (w->f32 != w->stored) er_cpu_give(d, w->f32);
+    er_cpu_give(d, w->pack_fwd);
+    er_cpu_give(d, w->pack_bwd);
     w->f32 = NULL;
     w->pack_fwd = w->pack_bwd = NULL;
 }
 
 er_status er_cpu_weight_create(er_device *d, er_weight **out, const er_weight_spec *spec) {
-    (void)d;
     er_status rc = ER_OK;
     er_weight *w = NULL;
     if (spec->dtype != ER_F32 && spec->dtype != ER_F16 && spec->dtype != ER_BF16)
@@ -35,8 +34,7 @@ er_status er_cpu_weight_create(er_device *d, er_weight **out, const er_weight_sp
     if (!(w = calloc(1, sizeof *w))) ER_FAIL(ER_ENOMEM, "a weight");
     w->d_out = spec->d_out, w->d_in = spec->d_in, w->dtype = spec->dtype, w->conv1d = spec->conv1d,
     w->editable = spec->editable;
-    if (!(w->stored = er_cpu_aligned(weight_bytes(w))))
-        ER_FAIL(ER_ENOMEM, "a weight of %zu x %zu", w->d_out, w->d_in);
+    ER_TRY(er_cpu_take(d, &w->stored, weight_bytes(w)));
     if (weight_bytes(w)) memcpy(w->stored, spec->bytes, weight_bytes(w));
     *out = w;
     w = NULL;
@@ -46,10 +44,9 @@ out:
 }
 
 void er_cpu_weight_free(er_device *d, er_weight *w) {
-    (void)d;
     if (!w) return;
-    drop_copies(w);
-    free(w->stored);
+    drop_copies(d, w);
+    er_cpu_give(d, w->stored);
     free(w);
 }
 
@@ -64,8 +61,10 @@ static void refresh_f32(er_device *d, er_weight *w) {
 er_status er_cpu_weight_f32(er_device *d, er_weight *w, const float **out) {
     if (w->dtype == ER_F32) w->f32 = w->stored;
     if (!w->f32) {
-        if (!(w->f32 = er_cpu_aligned(w->d_out * w->d_in * sizeof(float))))
-            return er_fail(ER_ENOMEM, "fp32 copy of a weight of %zu x %zu", w->d_out, w->d_in);
+        void *copy = NULL;
+        er_status rc = er_cpu_take(d, &copy, w->d_out * w->d_in * sizeof(float));
+        if (rc != ER_OK) return rc;
+        w->f32 = copy;
         refresh_f32(d, w);
     }
     *out = w->f32;
@@ -82,9 +81,11 @@ static void refresh_pack(er_device *d, er_weight *w, bool backward) {
 er_status er_cpu_weight_pack(er_device *d, er_weight *w, bool backward, const uint16_t **out) {
     uint16_t **pack = backward ? &w->pack_bwd : &w->pack_fwd;
     if (!*pack) {
-        *pack = er_cpu_aligned(
+        void *copy = NULL;
+        er_status rc = er_cpu_take(d, &copy,
             backward ? er_tiles_packed_bytes(w->d_out, w->d_in) : er_tiles_packed_bytes(w->d_in, w->d_out));
-        if (!*pack) return er_fail(ER_ENOMEM, "packed copy of a weight of %zu x %zu", w->d_out, w->d_in);
+        if (rc != ER_OK) return rc;
+        *pack = copy;
         refresh_pack(d, w, backward);
     }
     *out = *pack;
