@@ -10,15 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include "engine/covary.h"
+#include "io/clock.h"
 #include "io/log.h"
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static double peak_mib(void) {
     struct rusage u;
@@ -36,15 +30,15 @@ static er_status gemm_rate(double *out, er_device *dev) {
     if (!zeros) ER_FAIL(ER_ENOMEM, "%d floats", N * N);
     ER_TRY(dev->op->alloc(dev, &x, (size_t)M * N * sizeof(float)));
     ER_TRY(dev->op->alloc(dev, &y, (size_t)M * N * sizeof(float)));
-    ER_TRY(dev->op->zero(dev, NULL, x, (size_t)M * N * sizeof(float)));
+    ER_TRY(dev->op->zero(dev, x, (size_t)M * N * sizeof(float)));
     ER_TRY(dev->op->weight_create(
         dev, &w, &(er_weight_spec){.bytes = zeros, .dtype = ER_F32, .d_out = N, .d_in = N}));
     *out = 0;
     for (int i = 0; i < 6; i++) {
-        double t = now();
-        ER_TRY(dev->op->linear(dev, NULL, y, x, w, NULL, M, 0));
-        ER_TRY(dev->op->sync(dev, NULL));
-        t = now() - t;
+        double t = er_clock();
+        ER_TRY(dev->op->linear(dev, y, x, w, NULL, M, 0));
+        ER_TRY(dev->op->sync(dev));
+        t = er_clock() - t;
         if (i && 2e-9 * M * N * N / t > *out) *out = 2e-9 * M * N * N / t;
     }
 out:
@@ -58,7 +52,7 @@ out:
 static er_status trace_of(double *out, er_device *dev, const er_moment *m) {
     double *s = malloc(m->dim * m->dim * sizeof *s);
     if (!s) return er_fail(ER_ENOMEM, "%zu sums", m->dim * m->dim);
-    er_status rc = dev->op->download(dev, NULL, s, m->sum, m->dim * m->dim * sizeof *s);
+    er_status rc = dev->op->download(dev, s, m->sum, m->dim * m->dim * sizeof *s);
     *out = 0;
     for (size_t i = 0; rc == ER_OK && i < m->dim; i++) *out += s[i * m->dim + i];
     free(s);
@@ -107,9 +101,9 @@ static er_status bench(const char *dir, size_t tokens, bool bf16) {
     loaded = peak_mib();
     er_sample_options o = {.tokens = tokens, .seed = 1};
     er_sample_defaults(&o, m);
-    t = now();
+    t = er_clock();
     ER_TRY(er_sample_text(&rows, m, &o));
-    t = now() - t, sampled = peak_mib();
+    t = er_clock() - t, sampled = peak_mib();
     double sample_flops =
         er_arch_layer_flops(&m->arch) * (double)m->arch.layers + er_arch_head_flops(&m->arch);
     printf("# %s\n# one 2048^3 product: %.0f GFLOP/s\n", dev->name, rate);
@@ -120,9 +114,9 @@ static er_status bench(const char *dir, size_t tokens, bool bf16) {
         100 * gf / rate, sampled);
     // Five layers around the first quarter, where facts are usually edited.
     for (size_t l = m->arch.layers / 8; n < 5 && l < m->arch.layers; l++) layers[n++] = l;
-    t = now();
+    t = er_clock();
     ER_TRY(pass(c, m, layers, n, rows, 0, &flops));
-    t = now() - t, gf = 1e-9 * flops / t;
+    t = er_clock() - t, gf = 1e-9 * flops / t;
     printf("covary  %6zu %8.2f  %8.0f  %7.0f  %5.0f  %8.0f   layers %zu-%zu\n", rows->tokens, t,
         (double)rows->tokens / t, gf, 100 * gf / rate, peak_mib(), layers[0], layers[n - 1]);
     ER_TRY(check(m, layers, n, c, rows));

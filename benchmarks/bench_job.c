@@ -153,7 +153,7 @@ static er_status open_model(job *j) {
         .sink = dump ? job_dump_tensor : NULL,
         .ctx = dump};
     ER_TRY(er_random_model(&j->m, j->dev, j->o.shape, &ro));
-    ER_TRY(j->dev->op->sync(j->dev, NULL));
+    ER_TRY(j->dev->op->sync(j->dev));
     j->model_seconds = er_now() - start;
     j->weight_bytes = j->m->weight_bytes;
     ER_TRY(er_ceilings_measure(&j->ceilings, j->dev, j->o.gemm_size));

@@ -58,13 +58,13 @@ typedef struct bench {
 } bench;
 
 static er_status run_linear(bench *b) {
-    return b->d->op->linear(b->d, NULL, b->y, b->x, b->w, NULL, b->n, 0);
+    return b->d->op->linear(b->d, b->y, b->x, b->w, NULL, b->n, 0);
 }
 static er_status run_gemm64(bench *b) {
     return b->d->op->gemm_f64(
-        b->d, NULL, false, true, b->n, b->n, b->n, 1.0, b->x, b->n, b->z, b->n, 0.0, b->y, b->n);
+        b->d, false, true, b->n, b->n, b->n, 1.0, b->x, b->n, b->z, b->n, 0.0, b->y, b->n);
 }
-static er_status run_copy(bench *b) { return b->d->op->copy(b->d, NULL, b->y, b->x, b->n); }
+static er_status run_copy(bench *b) { return b->d->op->copy(b->d, b->y, b->x, b->n); }
 
 // Seconds of one call, the best of some rounds behind a warm-up.
 static er_status time_calls(double *best, bench *b, er_status (*call)(bench *)) {
@@ -72,10 +72,10 @@ static er_status time_calls(double *best, bench *b, er_status (*call)(bench *)) 
     *best = 1e30;
     ER_TRY(call(b));
     for (int round = 0; round < ROUNDS; round++) {
-        ER_TRY(b->d->op->sync(b->d, NULL));
+        ER_TRY(b->d->op->sync(b->d));
         double start = er_now();
         for (int i = 0; i < REPEATS; i++) ER_TRY(call(b));
-        ER_TRY(b->d->op->sync(b->d, NULL));
+        ER_TRY(b->d->op->sync(b->d));
         double each = (er_now() - start) / REPEATS;
         if (each < *best) *best = each;
     }
@@ -106,8 +106,8 @@ static er_status place(bench *b, void **out, size_t elements, size_t width) {
     void *host = random_block(elements, width);
     if (!host) ER_FAIL(ER_ENOMEM, "%zu numbers", elements);
     ER_TRY(b->d->op->alloc(b->d, out, elements * width));
-    ER_TRY(b->d->op->upload(b->d, NULL, *out, host, elements * width));
-    ER_TRY(b->d->op->sync(b->d, NULL));
+    ER_TRY(b->d->op->upload(b->d, *out, host, elements * width));
+    ER_TRY(b->d->op->sync(b->d));
 out:
     free(host);
     return rc;

@@ -83,8 +83,8 @@ static er_status put_vector(maker *k, float **out, const char *name, const float
     void *p = NULL;
     ER_TRY(d->op->alloc(d, &p, n * sizeof *values));
     *out = p;
-    ER_TRY(d->op->upload(d, NULL, p, values, n * sizeof *values));
-    ER_TRY(d->op->sync(d, NULL));
+    ER_TRY(d->op->upload(d, p, values, n * sizeof *values));
+    ER_TRY(d->op->sync(d));
     k->m->weight_bytes += n * sizeof *values;
     if (k->o->sink && name) ER_TRY(k->o->sink(k->o->ctx, name, values, n, 0));
 out:

@@ -17,9 +17,9 @@ er_status er_moment_create(er_moment **out, er_device *dev, size_t dim);
 void er_moment_free(er_device *dev, er_moment *m);
 // Adds keys [tokens, dim] [dev] on and below the diagonal; scratch [dim, dim] fp32 [dev].
 er_status er_moment_update(
-    er_device *dev, er_stream *s, er_moment *m, const float *keys, float *scratch, size_t tokens);
+    er_device *dev, er_moment *m, const float *keys, float *scratch, size_t tokens);
 // Fills in what stands above the diagonal; call once after the last update, before anything else reads the sum.
-er_status er_moment_finish(er_device *dev, er_stream *s, er_moment *m);
+er_status er_moment_finish(er_device *dev, er_moment *m);
 // Dimensions that no key ever used are given the mean of the others' second moments, so that the sum has a factor: an edit may
 // use them at the usual price. *idle: how many. For sums that are neither exported nor cached afterwards. Waits.
 er_status er_moment_fill_idle(er_device *dev, er_moment *m, size_t *idle);

@@ -118,8 +118,8 @@ er_status er_moment_read(er_moment **out, er_device *dev, er_npz *z, const char 
     a = (er_npy){0};
     ER_TRY(er_moment_settle(sum, dim, path));
     ER_TRY(er_moment_create(&m, dev, dim));
-    ER_TRY(dev->op->upload(dev, NULL, m->sum, sum, dim * dim * sizeof *sum));
-    ER_TRY(dev->op->sync(dev, NULL));
+    ER_TRY(dev->op->upload(dev, m->sum, sum, dim * dim * sizeof *sum));
+    ER_TRY(dev->op->sync(dev));
     m->count = count;
     *out = m, m = NULL;
 out:
@@ -188,7 +188,7 @@ er_status er_moment_write(const er_moment *m, er_device *dev, const char *path, 
     if (!sum) ER_FAIL(ER_ENOMEM, "%s: %zu sums", path, n);
     if (m->count == 0 || m->count > INT64_MAX)
         ER_FAIL(ER_EARG, "%s: a second moment of %llu rows", path, (unsigned long long)m->count);
-    if (m->sum) ER_TRY(dev->op->download(dev, NULL, sum, m->sum, n * sizeof *sum));
+    if (m->sum) ER_TRY(dev->op->download(dev, sum, m->sum, n * sizeof *sum));
     else memcpy(sum, m->parked, n * sizeof *sum);
     for (size_t i = 0; i < n; i++)
         if (!isfinite(sum[i]))

@@ -9,10 +9,10 @@ static er_status diagonal_of(double *out, er_device *dev, const double *a, const
     void *index = NULL, *picked = NULL;
     ER_TRY(dev->op->alloc(dev, &index, n * sizeof *at));
     ER_TRY(dev->op->alloc(dev, &picked, n * sizeof *out));
-    ER_TRY(dev->op->upload(dev, NULL, index, at, n * sizeof *at));
+    ER_TRY(dev->op->upload(dev, index, at, n * sizeof *at));
     // A double is a row of two floats to an op that only copies.
-    ER_TRY(dev->op->gather_rows(dev, NULL, picked, (const float *)(const void *)a, index, n, 2));
-    ER_TRY(dev->op->download(dev, NULL, out, picked, n * sizeof *out));
+    ER_TRY(dev->op->gather_rows(dev, picked, (const float *)(const void *)a, index, n, 2));
+    ER_TRY(dev->op->download(dev, out, picked, n * sizeof *out));
 out:
     if (index) dev->op->release(dev, index);
     if (picked) dev->op->release(dev, picked);
@@ -27,13 +27,13 @@ static er_status add_on_diagonal(er_device *dev, double *a, const int32_t *at, s
     ER_TRY(dev->op->alloc(dev, &index, n * sizeof *at));
     ER_TRY(dev->op->alloc(dev, &scale, n * sizeof *host));
     ER_TRY(dev->op->alloc(dev, &one, n * sizeof *host));
-    ER_TRY(dev->op->upload(dev, NULL, index, at, n * sizeof *at));
+    ER_TRY(dev->op->upload(dev, index, at, n * sizeof *at));
     for (size_t i = 0; i < n; i++) host[i] = 1;
-    ER_TRY(dev->op->upload(dev, NULL, one, host, n * sizeof *host));
+    ER_TRY(dev->op->upload(dev, one, host, n * sizeof *host));
     for (size_t i = 0; i < n; i++) host[i] = value;
-    ER_TRY(dev->op->upload(dev, NULL, scale, host, n * sizeof *host));
-    ER_TRY(dev->op->rows_f64(dev, NULL, a, one, scale, index, n, 1));
-    ER_TRY(dev->op->sync(dev, NULL));
+    ER_TRY(dev->op->upload(dev, scale, host, n * sizeof *host));
+    ER_TRY(dev->op->rows_f64(dev, a, one, scale, index, n, 1));
+    ER_TRY(dev->op->sync(dev));
 out:
     if (index) dev->op->release(dev, index);
     if (scale) dev->op->release(dev, scale);

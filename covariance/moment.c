@@ -12,7 +12,7 @@ er_status er_moment_create(er_moment **out, er_device *dev, size_t dim) {
     m->dim = dim;
     ER_TRY(dev->op->alloc(dev, &sum, dim * dim * sizeof(double)));
     m->sum = sum;
-    ER_TRY(dev->op->zero(dev, NULL, m->sum, dim * dim * sizeof(double)));
+    ER_TRY(dev->op->zero(dev, m->sum, dim * dim * sizeof(double)));
     *out = m, m = NULL;
 out:
     er_moment_free(dev, m);
@@ -27,15 +27,15 @@ void er_moment_free(er_device *dev, er_moment *m) {
 }
 
 er_status er_moment_update(
-    er_device *dev, er_stream *s, er_moment *m, const float *keys, float *scratch, size_t tokens) {
+    er_device *dev, er_moment *m, const float *keys, float *scratch, size_t tokens) {
     if (tokens == 0) return ER_OK;
-    er_status rc = dev->op->moment_add(dev, s, m->sum, keys, scratch, tokens, m->dim);
+    er_status rc = dev->op->moment_add(dev, m->sum, keys, scratch, tokens, m->dim);
     if (rc == ER_OK) m->count += tokens;
     return rc;
 }
 
-er_status er_moment_finish(er_device *dev, er_stream *s, er_moment *m) {
-    return dev->op->symmetrise(dev, s, m->sum, m->dim);
+er_status er_moment_finish(er_device *dev, er_moment *m) {
+    return dev->op->symmetrise(dev, m->sum, m->dim);
 }
 
 er_status er_moment_park(er_device *dev, er_moment *m) {
@@ -45,7 +45,7 @@ er_status er_moment_park(er_device *dev, er_moment *m) {
     if (!m->sum) return ER_OK;
     if (!host) {
         if (!(host = malloc(bytes))) return er_fail(ER_ENOMEM, "%zu bytes for a parked second moment", bytes);
-        rc = dev->op->download(dev, NULL, host, m->sum, bytes);
+        rc = dev->op->download(dev, host, m->sum, bytes);
         if (rc != ER_OK) {
             free(host);
             return rc;
@@ -63,7 +63,7 @@ er_status er_moment_fetch(er_device *dev, er_moment *m) {
     if (m->sum) return ER_OK;
     er_status rc = dev->op->alloc(dev, &p, bytes);
     if (rc != ER_OK) return rc;
-    rc = dev->op->upload(dev, NULL, p, m->parked, bytes);
+    rc = dev->op->upload(dev, p, m->parked, bytes);
     if (rc == ER_OK) m->sum = p;
     else dev->op->release(dev, p);
     return rc;

@@ -41,7 +41,6 @@ typedef struct er_rows {
 
 typedef struct er_run {
     er_model *model;
-    er_stream *stream;
     size_t max_tokens, max_rows;
     size_t tokens, rows;        // of the batch in hand
     size_t longest, longest_prefix;  // of any row: own tokens, cached ones

@@ -1,8 +1,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+#include "io/clock.h"
 #include "io/log.h"
 #include "io/log_private.h"
 
@@ -20,12 +20,6 @@ struct er_progress {
 
 static er_progress *active;   // the one on screen
 static er_progress fallback;  // when memory is out: progress is never a reason to fail
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void format_clock(char *text, size_t size, double seconds) {
     unsigned long s = seconds < 0 ? 0 : seconds > 3.6e8 ? 360000000ul : (unsigned long)(seconds + 0.5);
@@ -72,7 +66,7 @@ void er_progress_hide(void) {
 }
 
 void er_progress_show(void) {
-    if (active && active->visible) draw(active, now_s(), true);
+    if (active && active->visible) draw(active, er_clock(), true);
 }
 
 er_progress *er_progress_begin(const char *stage, size_t total, const char *unit) {
@@ -85,7 +79,7 @@ er_progress *er_progress_begin(const char *stage, size_t total, const char *unit
     er_log_lock();
     er_progress_hide();
     active = p;
-    p->began = now_s();
+    p->began = er_clock();
     if (shown()) draw(p, p->began, isatty(STDERR_FILENO) == 1);
     er_log_unlock();
     return p;
@@ -98,7 +92,7 @@ void er_progress_skip(er_progress *p, size_t done) {
 }
 
 void er_progress_update(er_progress *p, size_t done, const char *note) {
-    double now = now_s();
+    double now = er_clock();
     er_log_lock();
     p->done = done;
     (void)snprintf(p->note, sizeof p->note, "%s", note ? note : "");
@@ -113,7 +107,7 @@ void er_progress_end(er_progress *p) {
     er_log_lock();
     if (shown()) {
         char text[320], took[32];
-        double elapsed = now_s() - p->began;
+        double elapsed = er_clock() - p->began;
         er_progress_format(
             text, sizeof text, p->stage, p->done, p->total, p->base, elapsed, p->unit, p->note, 0);
         format_clock(took, sizeof took, elapsed);

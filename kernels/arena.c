@@ -45,7 +45,7 @@ er_status er_arena_take_host(er_arena *a, void *slot, size_t count, size_t eleme
 }
 
 void er_arena_release(er_arena *a) {
-    if (a->host_bytes && a->dev) (void)a->dev->op->sync(a->dev, NULL);
+    if (a->host_bytes && a->dev) (void)a->dev->op->sync(a->dev);
     while (a->count) {
         a->count--;
         give_back(a, a->block[a->count].p, a->block[a->count].host);

@@ -9,17 +9,17 @@ typedef struct mover {
 static void run_gather(void *p, size_t turn) {
     (void)turn;
     mover *m = p;
-    bench_must(bench.dev->op->gather_rows(bench.dev, NULL, m->dst, m->src, m->index, m->n, m->width));
+    bench_must(bench.dev->op->gather_rows(bench.dev, m->dst, m->src, m->index, m->n, m->width));
 }
 static void run_scatter(void *p, size_t turn) {
     (void)turn;
     mover *m = p;
-    bench_must(bench.dev->op->scatter_add_rows(bench.dev, NULL, m->dst, m->src, m->target, m->n, m->width));
+    bench_must(bench.dev->op->scatter_add_rows(bench.dev, m->dst, m->src, m->target, m->n, m->width));
 }
 static void run_store(void *p, size_t turn) {  // src as fused rows: q is width / 2, k and v a quarter each
     (void)turn;
     mover *m = p;
-    bench_must(bench.dev->op->kv_store(bench.dev, NULL, m->cache_k, m->cache_v, m->src, m->width,
+    bench_must(bench.dev->op->kv_store(bench.dev, m->cache_k, m->cache_v, m->src, m->width,
         m->width / 2, m->width / 4, m->index, m->n));
 }
 
@@ -42,7 +42,7 @@ void bench_rows_moved(size_t n, size_t width) {
         bench_compare(&store, bench_got(m.cache_k, at), bench_at(f, i * width + 2 * quarter + col % quarter));
         bench_compare(&store, bench_got(m.cache_v, at), bench_at(f, i * width + 3 * quarter + col % quarter));
     }
-    bench_must(bench.dev->op->zero(bench.dev, NULL, m.dst, n * width * 4));
+    bench_must(bench.dev->op->zero(bench.dev, m.dst, n * width * 4));
     run_scatter(&m, 0);
     for (int s = 0; s < SAMPLES; s++) {
         size_t row = bench_pick(n / 4), col = bench_pick(width);
@@ -92,12 +92,12 @@ typedef struct solver_rows {
 static void run_rows(void *p, size_t turn) {
     (void)turn;
     solver_rows *s = p;
-    bench_must(bench.dev->op->rows_f64(bench.dev, NULL, s->dst, s->src, s->scale, s->index, s->n, s->width));
+    bench_must(bench.dev->op->rows_f64(bench.dev, s->dst, s->src, s->scale, s->index, s->n, s->width));
 }
 static void run_residual(void *p, size_t turn) {
     (void)turn;
     solver_rows *s = p;
-    bench_must(bench.dev->op->residual_rows(bench.dev, NULL, s->dst, &s->r));
+    bench_must(bench.dev->op->residual_rows(bench.dev, s->dst, &s->r));
 }
 
 static void add_rows(size_t n, size_t width, field f, field scale, const int32_t *index) {

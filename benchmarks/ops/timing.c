@@ -27,7 +27,7 @@ double bench_gemm_bound(size_t k) {
 static double batch(const bench_case *k, size_t runs, size_t *turn) {
     double start = now();
     for (size_t i = 0; i < runs; i++) k->run(k->data, (*turn)++);
-    bench_must(bench.dev->op->sync(bench.dev, NULL));
+    bench_must(bench.dev->op->sync(bench.dev));
     return (now() - start) / (double)runs;
 }
 

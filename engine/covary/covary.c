@@ -2,10 +2,10 @@
 #include "engine/covary.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "engine/covary/corpus.h"
 #include "engine/covary/rows_file.h"
 #include "engine/generate/batch.h"
+#include "io/clock.h"
 #include "io/file_kind.h"
 #include "io/log.h"
 
@@ -155,12 +155,6 @@ er_status er_covary_count(size_t *tokens, er_model *m, const er_covary_options *
     return rc;
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 // ---- all of it ----
 
 typedef struct er_missing {
@@ -211,7 +205,7 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
     }
     ER_TRY(list_missing(&want, out, layers, n_layers));
     if ((said.computed = want.count) > 0) {
-        start = now();
+        start = er_clock();
         ER_TRY(o.n_corpus
                    ? er_corpus_rows_of(&rows, m, o.corpus, file, o.n_corpus, o.tokens, o.row_tokens, o.seed)
                    : sampled_rows(&rows, m, &o, text, &said.lost));
@@ -219,7 +213,7 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
         if (o.n_corpus && rows->tokens < o.tokens && !o.counted)
             er_warn("%s%s: %zu tokens, the budget is %zu", o.corpus[0], o.n_corpus > 1 ? " and others" : "",
                 rows->tokens, o.tokens);
-        said.text_seconds = now() - start, start = now();
+        said.text_seconds = er_clock() - start, start = er_clock();
         want.m = m, want.o = &o, want.text = text, want.lost = &said.lost;
         size_t own = m->arch.inner *
                      m->arch.inner;  // a sum and the pass's fp32 square; cached sums make room for them
@@ -227,7 +221,7 @@ er_status er_covary(er_moment **out, er_model *m, const size_t *layers, size_t n
         ER_TRY(er_covary_collect(
             want.moment, m, want.layer, want.count, rows, o.batch_tokens, keep, &want, &said.flops));
         for (size_t i = 0; i < want.count; i++) out[want.place[i]] = want.moment[i];
-        said.pass_seconds = now() - start;
+        said.pass_seconds = er_clock() - start;
         said.tokens = rows->tokens, said.rows = rows->rows;
     }
     if (report) *report = said;

@@ -83,7 +83,7 @@ static er_status run_batch(er_pass *p, er_moment *const *moments) {
                                      : er_run_layer(r, l, p->x, NULL)) != ER_OK)
             break;
         if (!at) continue;
-        if ((rc = er_moment_update(dev, r->stream, moments[at - 1], r->act, p->scratch, r->tokens)) != ER_OK)
+        if ((rc = er_moment_update(dev, moments[at - 1], r->act, p->scratch, r->tokens)) != ER_OK)
             break;
         p->flops += 2.0 * (double)r->tokens * (double)p->model->arch.inner * (double)p->model->arch.inner;
         if (l < p->last) rc = er_run_layer_finish(r, l, p->x);
@@ -107,8 +107,8 @@ er_status er_covary_rows(er_moment *const *moments, er_model *m, const size_t *l
         ER_TRY(run_batch(&p, moments));
         er_progress_update(progress, rows->start[end], NULL);
     }
-    for (size_t i = 0; i < n_layers; i++) ER_TRY(er_moment_finish(m->dev, p.run->stream, moments[i]));
-    ER_TRY(m->dev->op->sync(m->dev, p.run->stream));
+    for (size_t i = 0; i < n_layers; i++) ER_TRY(er_moment_finish(m->dev, moments[i]));
+    ER_TRY(m->dev->op->sync(m->dev));
     if (flops) *flops = p.run->flops + p.flops;
 out:
     if (progress) er_progress_end(progress);

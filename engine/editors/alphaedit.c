@@ -20,7 +20,7 @@ static er_status project(const er_site_edit *e, er_normal *s) {
     double *value = malloc(d * sizeof *value);
     if (!value) ER_FAIL(ER_ENOMEM, "%zu eigenvalues", d);
     if (!e->c->count) ER_FAIL(ER_ENUMERIC, "covariance of no tokens");
-    ER_TRY(op->copy(e->dev, NULL, s->basis, e->c->sum, d * d * sizeof(double)));
+    ER_TRY(op->copy(e->dev, s->basis, e->c->sum, d * d * sizeof(double)));
     ER_TRY(op->syevd(e->dev, s->basis, d, value));
     while (rank < d && value[rank] / (double)e->c->count < e->h->nullspace_threshold) rank++;
     if (!rank)

@@ -74,7 +74,7 @@ out:
 static er_status fetch_current(apply *s) {
     er_device *d = s->m->dev;
     size_t bytes = s->own.count * s->m->arch.hidden * sizeof *s->h_cur;
-    return d->op->download(d, NULL, s->h_cur, s->gather.h_cur, bytes);
+    return d->op->download(d, s->h_cur, s->gather.h_cur, bytes);
 }
 
 // The sum over this rank's requests of |Z - Zc| / |Z - Zc at the start|, of the states fetched last.
@@ -101,8 +101,8 @@ static er_status observe(apply *s, size_t layer) {
     er_device *d = s->m->dev;
     const er_normal_shape *shape = &s->normal.shape;
     size_t n = shape->summed ? 0 : shape->n, requests = s->own.count;
-    ER_TRY(d->op->download(d, NULL, s->dw, s->normal.rk, shape->d_out * shape->d_key * sizeof *s->dw));
-    if (n) ER_TRY(d->op->download(d, NULL, s->keys, s->normal.keys, n * shape->d_key * sizeof *s->keys));
+    ER_TRY(d->op->download(d, s->dw, s->normal.rk, shape->d_out * shape->d_key * sizeof *s->dw));
+    if (n) ER_TRY(d->op->download(d, s->keys, s->normal.keys, n * shape->d_key * sizeof *s->keys));
     for (size_t i = 0; i < requests * shape->d_out; i++) s->current[i] = (double)s->h_cur[i];
     s->a->observer->layer(
         s->a->observer->ctx, layer, n ? s->keys : NULL, s->current, s->dw, n, shape->d_key, shape->d_out);
@@ -129,10 +129,10 @@ static er_status join_history(apply *s, size_t index) {
     size_t n = s->normal.shape.d_key * s->normal.shape.d_key;
     if (!s->editor->keeps_history || !kept) return ER_OK;
     ER_TRY(er_moment_fetch(d, kept));
-    ER_TRY(d->op->axpy_f64(d, NULL, kept->sum, 1.0, s->normal.kk, n));
-    ER_TRY(d->op->copy(d, NULL, s->normal.kk, kept->sum, n * sizeof(double)));
+    ER_TRY(d->op->axpy_f64(d, kept->sum, 1.0, s->normal.kk, n));
+    ER_TRY(d->op->copy(d, s->normal.kk, kept->sum, n * sizeof(double)));
     kept->count += s->normal.shape.n;
-    ER_TRY(er_moment_finish(d, NULL, kept));
+    ER_TRY(er_moment_finish(d, kept));
     er_moment_changed(kept);
     if (d->runs_behind) ER_TRY(er_moment_park(d, kept));
 out:
@@ -175,7 +175,7 @@ static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
     bool parked = c->sum == NULL;
     if (parked) ER_TRY(er_moment_fetch(d, c));
     ER_TRY(er_traces_queue(
-        s->traces, s->diagonals, d, NULL, c, n->kk, n->shape.summed ? NULL : n->keys, n->shape.n));
+        s->traces, s->diagonals, d, c, n->kk, n->shape.summed ? NULL : n->keys, n->shape.n));
     ER_TRY(fetch_current(s));
     r->gather_seconds = er_clock() - from;
     er_lambda_from_traces(&r->lambda, &r->trace_ratio, s->traces, c, h);
@@ -185,7 +185,7 @@ static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
     if (parked && rc == ER_OK) rc = er_moment_park(d, c);  // the next one wants its place
     ER_TRY(at_layer(rc, r->layer, c));
     if (s->a->observer) ER_TRY(observe(s, r->layer));
-    ER_TRY(at_layer(d->op->weight_add(d, NULL, e.site->weight, n->rk, &change), r->layer, c));
+    ER_TRY(at_layer(d->op->weight_add(d, e.site->weight, n->rk, &change), r->layer, c));
     r->w_norm = change.weight, r->dw_norm = change.change;
     r->rounding_loss = change.change > 0 ? change.lost / change.change : 0;
 out:

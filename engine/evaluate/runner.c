@@ -37,7 +37,7 @@ static er_status make_buffers(er_scorer *s) {
         er_status rc = dev->op->alloc(dev, want[i].at, want[i].bytes);
         if (rc != ER_OK) return rc;
     }
-    return dev->op->zero(dev, s->run->stream, s->weight, n * sizeof(float));
+    return dev->op->zero(dev, s->weight, n * sizeof(float));
 }
 
 er_status er_scorer_create(er_scorer **out, er_model *m, size_t max_tokens, bool cache) {
@@ -83,7 +83,6 @@ er_status er_scorer_labels(
     er_scorer *s, float *nll, int32_t *hit, const int32_t *index, const int32_t *label, size_t n) {
     er_status rc = ER_OK;
     er_device *dev = s->model->dev;
-    er_stream *stream = s->run->stream;
     for (size_t at = 0; at < n; at += s->max_labels) {
         size_t k = n - at < s->max_labels ? n - at : s->max_labels;
         er_label_loss loss = {.rows = k,
@@ -93,12 +92,12 @@ er_status er_scorer_labels(
             .weight = s->weight,
             .loss = s->loss,
             .hit = s->hit};
-        ER_TRY(dev->op->upload(dev, stream, s->index, index + at, k * sizeof *index));
-        ER_TRY(dev->op->upload(dev, stream, s->label, label + at, k * sizeof *label));
+        ER_TRY(dev->op->upload(dev, s->index, index + at, k * sizeof *index));
+        ER_TRY(dev->op->upload(dev, s->label, label + at, k * sizeof *label));
         ER_TRY(er_run_head(s->run, s->logits, s->x, s->index, k, s->picked, s->stats, s->scratch));
-        ER_TRY(dev->op->label_loss(dev, stream, &loss));
-        ER_TRY(dev->op->download(dev, stream, nll + at, s->loss, k * sizeof *nll));
-        ER_TRY(dev->op->download(dev, stream, hit + at, s->hit, k * sizeof *hit));
+        ER_TRY(dev->op->label_loss(dev, &loss));
+        ER_TRY(dev->op->download(dev, nll + at, s->loss, k * sizeof *nll));
+        ER_TRY(dev->op->download(dev, hit + at, s->hit, k * sizeof *hit));
     }
 out:
     return rc;

@@ -6,7 +6,7 @@
 #include "io/signals.h"
 
 #define OPS(r) ((r)->model->dev->op)
-#define AT(r) (r)->model->dev, (r)->stream
+#define AT(r) (r)->model->dev
 
 static er_status linear(er_run *r, float *y, const float *x, const er_weight *w, const float *b, size_t m,
     size_t d_out, size_t d_in, float beta) {

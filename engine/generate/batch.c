@@ -110,7 +110,6 @@ void er_batch_push(er_batch *b, size_t slot, const int32_t *token, size_t n) {
 
 er_status er_batch_step(er_batch *b) {
     er_device *dev = b->model->dev;
-    er_stream *s = b->run->stream;
     er_status rc = ER_OK;
     er_rows rows = {.rows = b->rows,
         .tokens = b->tokens,
@@ -121,12 +120,12 @@ er_status er_batch_step(er_batch *b) {
         .prefix_len = b->prefix_len,
         .store_at = b->store_at};
     ER_TRY(er_run_begin(b->run, &rows, b->kv));
-    ER_TRY(dev->op->upload(dev, s, b->index, b->last, b->rows * sizeof *b->index));
+    ER_TRY(dev->op->upload(dev, b->index, b->last, b->rows * sizeof *b->index));
     ER_TRY(er_run_embed(b->run, b->x));
     for (size_t l = 0; l < b->model->arch.layers; l++) ER_TRY(er_run_layer(b->run, l, b->x, NULL));
     ER_TRY(er_run_head(b->run, b->logits, b->x, b->index, b->rows, b->picked, b->picked_stats, b->h));
     size_t bytes = b->rows * b->model->arch.vocab * sizeof(float);
-    ER_TRY(dev->op->download(dev, s, b->host_logits, b->logits, bytes));
+    ER_TRY(dev->op->download(dev, b->host_logits, b->logits, bytes));
 out:
     return rc;
 }

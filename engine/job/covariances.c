@@ -4,6 +4,7 @@
 
 #include "engine/covary.h"
 #include "engine/job/job.h"
+#include "io/clock.h"
 #include "io/log.h"
 
 static void describe(er_job *j) {
@@ -35,7 +36,7 @@ static er_status fill_idle(er_job *j, const er_hparams *h) {
 er_status er_job_covary(er_job *j) {
     er_status rc = ER_OK;
     const er_hparams *h = &j->report->hparams;
-    double start = er_job_clock();
+    double start = er_clock();
     er_covary_report r = {0};
     er_covary_options co = {.corpus = j->o->text,
         .n_corpus = j->o->n_text,
@@ -51,7 +52,7 @@ er_status er_job_covary(er_job *j) {
     j->cache_lost = r.lost;
     ER_TRY(fill_idle(j, h));
     describe(j);
-    j->report->covary_seconds = er_job_clock() - start;
+    j->report->covary_seconds = er_clock() - start;
     er_info("covary      %zu layers %s (%zu from the cache), %.1f s", h->n_layers, j->text_source, r.cached,
         j->report->covary_seconds);
 out:

@@ -2,16 +2,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/job/job.h"
+#include "io/clock.h"
 #include "io/log.h"
-
-double er_job_clock(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 // For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins; ERRATA_DEBUG_SIGNAL=<stage> raises SIGUSR2
 // there, for a handler of the test.
@@ -49,7 +43,7 @@ static void job_free(er_job *j) {
 
 er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     er_status rc = ER_OK;
-    er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_job_clock()};
+    er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_clock()};
     if (!j.report) return er_fail(ER_ENOMEM, "report");
     ER_TRY(er_warnings_begin(&j.warnings));
     ER_TRY(er_interrupted_in(er_job_prepare(&j), "prepare", NULL));
@@ -70,7 +64,7 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
                 (double)j.report->weight_bytes, j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
         ER_TRY(er_job_manifest(&j, false));
     }
-    j.report->seconds = er_job_clock() - j.start;
+    j.report->seconds = er_clock() - j.start;
     *report = j.report;
     j.report = NULL;
 out:

@@ -1,13 +1,7 @@
 #include "engine/estimate.h"
 
 #include <stdlib.h>
-#include <time.h>
-
-static double clock_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "io/clock.h"
 
 er_status er_estimate_gemm_rate(double *rate, er_device *d, const er_arch *a, er_dtype stored) {
     er_status rc = ER_OK;
@@ -21,15 +15,15 @@ er_status er_estimate_gemm_rate(double *rate, er_device *d, const er_arch *a, er
     ER_TRY(d->op->weight_create(d, &w, &spec));
     ER_TRY(d->op->alloc(d, &x, M * k * sizeof(float)));
     ER_TRY(d->op->alloc(d, &y, M * n * sizeof(float)));
-    ER_TRY(d->op->zero(d, NULL, x, M * k * sizeof(float)));
-    ER_TRY(d->op->linear(d, NULL, y, x, w, NULL, M, 0));
-    double start = clock_now(), runs = 0;
-    while (clock_now() - start < 0.2 && runs < 1000) {
-        ER_TRY(d->op->linear(d, NULL, y, x, w, NULL, M, 0));
-        ER_TRY(d->op->sync(d, NULL));
+    ER_TRY(d->op->zero(d, x, M * k * sizeof(float)));
+    ER_TRY(d->op->linear(d, y, x, w, NULL, M, 0));
+    double start = er_clock(), runs = 0;
+    while (er_clock() - start < 0.2 && runs < 1000) {
+        ER_TRY(d->op->linear(d, y, x, w, NULL, M, 0));
+        ER_TRY(d->op->sync(d));
         runs++;
     }
-    *rate = runs * 2.0 * M * (double)n * (double)k / (clock_now() - start);
+    *rate = runs * 2.0 * M * (double)n * (double)k / (er_clock() - start);
 out:
     if (w) d->op->weight_free(d, w);
     d->op->release(d, x);

@@ -28,7 +28,7 @@ typedef struct er_job {
     char (*shard_digest)[65];  // [shards] of what was written
     er_warnings *warnings;  // of this job, for the manifest
     size_t batch_tokens;  // of the values stage
-    double start;  // er_job_clock() when the job began
+    double start;  // er_clock() when the job began
 } er_job;
 
 er_status er_job_prepare(er_job *j);  // read and check everything; no compute
@@ -46,5 +46,4 @@ er_status er_job_write(er_job *j);
 er_status er_job_parent(er_job *j);   // what the output descends from, when the model was written by errata
 er_status er_job_manifest(er_job *j, bool written);  // fills report->json; of a check, or of what was written
 void er_job_print_plan(const er_job *j);
-double er_job_clock(void);
 #endif

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "engine/job/job.h"
+#include "io/clock.h"
 #include "io/json_write.h"
 
 // Absent when there is no value.
@@ -35,7 +36,7 @@ static void add_run(er_json_writer *w, cJSON *root, const er_job *j) {
     cJSON *r = er_json_object(w, root, "run");
     if (gmtime_r(&now, &utc)) (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
     text(w, r, "finished", when);
-    er_json_number(w, r, "seconds", er_job_clock() - j->start);
+    er_json_number(w, r, "seconds", er_clock() - j->start);
     er_json_number(w, r, "threads", j->dev->threads);
     er_json_bool(w, r, "deterministic", j->o->deterministic);
     er_json_bool(w, r, "strict", j->o->strict);

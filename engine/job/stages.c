@@ -5,6 +5,7 @@
 
 #include "engine/covary.h"
 #include "engine/job/job.h"
+#include "io/clock.h"
 #include "io/log.h"
 
 static er_status store_key(er_job *j, char key[65]) {
@@ -135,7 +136,7 @@ er_status er_job_write(er_job *j) {
     er_edited_tensor edits[ER_MAX_EDIT_LAYERS] = {0};
     void *bytes[ER_MAX_EDIT_LAYERS] = {0};
     char missing[512];
-    double start = er_job_clock();
+    double start = er_clock();
     ER_TRY(er_output_begin(&j->output, j->o->out, j->o->force));
     for (size_t i = 0; i < h->n_layers; i++) {
         const er_block *b = &j->m->block[h->layers[i]];
@@ -149,12 +150,12 @@ er_status er_job_write(er_job *j) {
     rc = er_checkpoint_write_with(j->m->checkpoint, j->output, edits, h->n_layers,
         &(er_write_options){.copy_all = j->o->copy_all, .shard_digest = j->shard_digest});
     if (rc != ER_OK) goto out;
-    j->report->write_seconds = er_job_clock() - start;
+    j->report->write_seconds = er_clock() - start;
     ER_TRY(er_job_manifest(j, true));
     ER_TRY(er_output_write(j->output, ER_MANIFEST, j->report->json, strlen(j->report->json)));
     ER_TRY(er_stop_check(""));
     ER_TRY(er_output_commit(j->output));
-    j->report->write_seconds = er_job_clock() - start;
+    j->report->write_seconds = er_clock() - start;
     er_info("written     %s", j->o->out);
 out:
     for (size_t i = 0; i < h->n_layers; i++) free(bytes[i]);

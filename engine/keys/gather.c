@@ -25,7 +25,7 @@ static er_status upload_scales(er_gather *g) {
     if (!scale) return er_fail(ER_ENOMEM, "weights of %zu prompts", l->rows);
     for (size_t i = 0; i < l->rows; i++)
         scale[i] = g->averaged ? l->weight[i] : (float)sqrt((double)l->weight[i]);
-    er_status rc = OPS(g)->upload(g->m->dev, NULL, g->scale, scale, l->rows * sizeof *scale);
+    er_status rc = OPS(g)->upload(g->m->dev, g->scale, scale, l->rows * sizeof *scale);
     free(scale);
     return rc;
 }
@@ -37,8 +37,8 @@ er_status er_gather_create(er_gather *g, er_model *m, const er_microbatches *l, 
     ER_TRY(take_buffers(g, &g->memory, &m->arch, l));
     if (averaged && !(g->host_spread = malloc((l->units + 1) * sizeof(float))))
         ER_FAIL(ER_ENOMEM, "weights of %zu requests", l->units);
-    ER_TRY(d->op->upload(d, NULL, g->z, z, l->units * m->arch.hidden * sizeof *z));
-    ER_TRY(d->op->upload(d, NULL, g->request, l->unit, l->rows * sizeof *l->unit));
+    ER_TRY(d->op->upload(d, g->z, z, l->units * m->arch.hidden * sizeof *z));
+    ER_TRY(d->op->upload(d, g->request, l->unit, l->rows * sizeof *l->unit));
     ER_TRY(upload_scales(g));
 out:
     return rc;
@@ -84,18 +84,18 @@ static er_status gather_averaged(
     double *keys = NULL, *resid = NULL;
     ER_TRY(er_normal_begin(out, 1));
     ER_TRY(er_normal_room(out, &keys, &resid, l->units));
-    ER_TRY(d->op->zero(d, NULL, keys, l->units * width * sizeof *keys));
+    ER_TRY(d->op->zero(d, keys, l->units * width * sizeof *keys));
     ER_TRY(er_hidden_pass_prefill_shared(pass, layer, false));
     for (size_t i = l->n_prefix_groups; i < l->n_microbatches; i++) {
         size_t row = l->microbatch[i].first - l->shared, n = l->microbatch[i].rows;
         ER_TRY(er_hidden_pass_load(pass, i));
         ER_TRY(er_hidden_pass_run_to_key(pass, layer, g->key));
-        ER_TRY(d->op->rows_f64(d, NULL, keys, g->key, g->scale + row, g->request + row, n, width));
+        ER_TRY(d->op->rows_f64(d, keys, g->key, g->scale + row, g->request + row, n, width));
         if (i < l->n_prefix_groups + l->n_base)
             ER_TRY(er_hidden_pass_finish_layer(pass, layer, g->h_cur + row * o));
     }
     for (size_t u = 0; u < l->units; u++) g->host_spread[u] = (float)spread;
-    ER_TRY(d->op->upload(d, NULL, g->spread, g->host_spread, l->units * sizeof *g->spread));
+    ER_TRY(d->op->upload(d, g->spread, g->host_spread, l->units * sizeof *g->spread));
     // With one and the same state three times over the target is z itself; and the indices of the base prompts, which come first,
     // count the requests.
     er_residual_rows p = {.rows = l->units,
@@ -106,7 +106,7 @@ static er_status gather_averaged(
         .start = g->h_cur,
         .unit = g->request,
         .scale = g->spread};
-    ER_TRY(d->op->residual_rows(d, NULL, resid, &p));
+    ER_TRY(d->op->residual_rows(d, resid, &p));
     er_normal_added(out, l->units);
 out:
     return rc;
@@ -122,12 +122,12 @@ static er_status original_states(
     size_t o = g->m->arch.hidden, bytes = n * o * sizeof *h;
     if (row < g->kept) {
         *out = g->h_orig + row * o;
-        return first ? d->op->copy(d, NULL, g->h_orig + row * o, h, bytes) : ER_OK;
+        return first ? d->op->copy(d, g->h_orig + row * o, h, bytes) : ER_OK;
     }
     float *host = g->host_h_orig + (row - g->kept) * o;
     *out = first ? h : g->batch_h_orig;
-    return first ? d->op->download_later(d, NULL, host, h, bytes)
-                 : d->op->upload(d, NULL, g->batch_h_orig, host, bytes);
+    return first ? d->op->download_later(d, host, h, bytes)
+                 : d->op->upload(d, g->batch_h_orig, host, bytes);
 }
 
 // r = h_orig + delta - h: the optimisation added delta to every prompt's own state, so that is each prompt's own target.
@@ -144,7 +144,7 @@ static er_status gather_microbatch(
     ER_TRY(er_normal_room(out, &keys, &resid, n));
     ER_TRY(er_hidden_pass_load(pass, i));
     ER_TRY(er_hidden_pass_run_to_key(pass, layer, g->key));
-    ER_TRY(d->op->rows_f64(d, NULL, keys, g->key, g->scale + row, NULL, n, width));
+    ER_TRY(d->op->rows_f64(d, keys, g->key, g->scale + row, NULL, n, width));
     ER_TRY(er_hidden_pass_finish_layer(pass, layer, h));
     ER_TRY(original_states(g, &orig, row, n, h, first));
     er_residual_rows p = {.rows = n,
@@ -155,7 +155,7 @@ static er_status gather_microbatch(
         .start = g->h_orig,
         .unit = g->request + row,
         .scale = g->scale + row};
-    ER_TRY(d->op->residual_rows(d, NULL, resid, &p));
+    ER_TRY(d->op->residual_rows(d, resid, &p));
     er_normal_added(out, n);
 out:
     return rc;

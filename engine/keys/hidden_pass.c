@@ -16,7 +16,7 @@ struct er_hidden_pass {
 };
 
 #define OPS(c) ((c)->m->dev->op)
-#define AT(c) (c)->m->dev, (c)->run->stream
+#define AT(c) (c)->m->dev
 
 void er_hidden_pass_free(er_hidden_pass *c) {
     if (!c) return;

@@ -19,8 +19,8 @@ static er_status upload_f32(er_loader *l, float **out, const float *host, size_t
     er_device *d = l->m->dev;
     void *dev = NULL;
     ER_TRY(d->op->alloc(d, &dev, n * sizeof *host));
-    ER_TRY(d->op->upload(d, NULL, dev, host, n * sizeof *host));
-    ER_TRY(d->op->sync(d, NULL));  // `host` is the caller's to free
+    ER_TRY(d->op->upload(d, dev, host, n * sizeof *host));
+    ER_TRY(d->op->sync(d));  // `host` is the caller's to free
     *out = dev;
     dev = NULL;
     l->m->weight_bytes += n * sizeof *host;

@@ -29,8 +29,8 @@ er_status er_normal_begin(er_normal *s, double spread) {
     s->held = s->rank = 0;
     s->ridge = 1, s->spread = spread;
     if (!s->shape.summed) return ER_OK;
-    ER_TRY(s->dev->op->zero(s->dev, NULL, s->kk, d * d * sizeof *s->kk));
-    ER_TRY(s->dev->op->zero(s->dev, NULL, s->rk, o * d * sizeof *s->rk));
+    ER_TRY(s->dev->op->zero(s->dev, s->kk, d * d * sizeof *s->kk));
+    ER_TRY(s->dev->op->zero(s->dev, s->rk, o * d * sizeof *s->rk));
 out:
     return rc;
 }
@@ -41,8 +41,8 @@ static er_status sum_held(er_normal *s) {
     const er_device_ops *op = s->dev->op;
     size_t d = s->shape.d_key, o = s->shape.d_out, n = s->held;
     if (!n) return ER_OK;
-    ER_TRY(op->syrk_f64(s->dev, NULL, d, n, 1.0, s->keys, d, 1.0, s->kk));
-    ER_TRY(op->gemm_f64(s->dev, NULL, true, false, o, d, n, s->spread, s->resid, o, s->keys, d, 1.0, s->rk, d));
+    ER_TRY(op->syrk_f64(s->dev, d, n, 1.0, s->keys, d, 1.0, s->kk));
+    ER_TRY(op->gemm_f64(s->dev, true, false, o, d, n, s->spread, s->resid, o, s->keys, d, 1.0, s->rk, d));
     s->held = 0;
 out:
     return rc;
@@ -80,15 +80,15 @@ out:
 
 er_status er_normal_begin_prior(er_normal *s) {
     size_t bytes = s->shape.d_key * s->shape.d_key * sizeof *s->kk;
-    return s->shape.summed ? ER_OK : s->dev->op->zero(s->dev, NULL, s->kk, bytes);
+    return s->shape.summed ? ER_OK : s->dev->op->zero(s->dev, s->kk, bytes);
 }
 
 er_status er_normal_add_matrix(er_normal *s, double alpha, const double *m) {
-    return s->dev->op->axpy_f64(s->dev, NULL, s->kk, alpha, m, s->shape.d_key * s->shape.d_key);
+    return s->dev->op->axpy_f64(s->dev, s->kk, alpha, m, s->shape.d_key * s->shape.d_key);
 }
 
 er_status er_normal_add_identity(er_normal *s, double alpha) {
-    return s->dev->op->add_diagonal(s->dev, NULL, s->kk, s->shape.d_key, alpha);
+    return s->dev->op->add_diagonal(s->dev, s->kk, s->shape.d_key, alpha);
 }
 
 er_status er_normal_restrict(er_normal *s, size_t rank) {

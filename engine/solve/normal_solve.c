@@ -23,8 +23,8 @@ static er_status sum_columns(er_normal *s) {
     const er_device_ops *op = s->dev->op;
     size_t n = s->held, d = s->shape.d_key, o = s->shape.d_out;
     if (s->shape.summed) return ER_OK;
-    ER_TRY(op->syrk_f64(s->dev, NULL, d, n, 1.0, s->keys, d, 1.0, s->kk));
-    ER_TRY(op->gemm_f64(s->dev, NULL, true, false, o, d, n, s->spread, s->resid, o, s->keys, d, 0.0, s->rk, d));
+    ER_TRY(op->syrk_f64(s->dev, d, n, 1.0, s->keys, d, 1.0, s->kk));
+    ER_TRY(op->gemm_f64(s->dev, true, false, o, d, n, s->spread, s->resid, o, s->keys, d, 0.0, s->rk, d));
 out:
     return rc;
 }
@@ -32,8 +32,8 @@ out:
 static er_status primal(er_normal *s) {
     er_status rc = ER_OK;
     ER_TRY(sum_columns(s));
-    ER_TRY(s->dev->op->potrf(s->dev, NULL, s->kk, s->shape.d_key));
-    ER_TRY(s->dev->op->potrs(s->dev, NULL, s->kk, s->shape.d_key, s->rk, s->shape.d_out));
+    ER_TRY(s->dev->op->potrf(s->dev, s->kk, s->shape.d_key));
+    ER_TRY(s->dev->op->potrs(s->dev, s->kk, s->shape.d_key, s->rk, s->shape.d_out));
 out:
     return rc;
 }
@@ -45,13 +45,13 @@ static er_status restricted(er_normal *s) {
     er_device *dev = s->dev;
     size_t d = s->shape.d_key, o = s->shape.d_out, r = s->rank;
     ER_TRY(sum_columns(s));
-    ER_TRY(op->symmetrise(dev, NULL, s->kk, d));
-    ER_TRY(op->gemm_f64(dev, NULL, false, false, r, d, d, 1.0, s->basis, d, s->kk, d, 0.0, s->scratch, d));
-    ER_TRY(op->gemm_f64(dev, NULL, false, true, r, r, d, 1.0, s->scratch, d, s->basis, d, 0.0, s->reduced, r));
-    ER_TRY(op->potrf(dev, NULL, s->reduced, r));
-    ER_TRY(op->gemm_f64(dev, NULL, false, true, o, r, d, 1.0, s->rk, d, s->basis, d, 0.0, s->scratch, r));
-    ER_TRY(op->potrs(dev, NULL, s->reduced, r, s->scratch, o));
-    ER_TRY(op->gemm_f64(dev, NULL, false, false, o, d, r, 1.0, s->scratch, r, s->basis, d, 0.0, s->rk, d));
+    ER_TRY(op->symmetrise(dev, s->kk, d));
+    ER_TRY(op->gemm_f64(dev, false, false, r, d, d, 1.0, s->basis, d, s->kk, d, 0.0, s->scratch, d));
+    ER_TRY(op->gemm_f64(dev, false, true, r, r, d, 1.0, s->scratch, d, s->basis, d, 0.0, s->reduced, r));
+    ER_TRY(op->potrf(dev, s->reduced, r));
+    ER_TRY(op->gemm_f64(dev, false, true, o, r, d, 1.0, s->rk, d, s->basis, d, 0.0, s->scratch, r));
+    ER_TRY(op->potrs(dev, s->reduced, r, s->scratch, o));
+    ER_TRY(op->gemm_f64(dev, false, false, o, d, r, 1.0, s->scratch, r, s->basis, d, 0.0, s->rk, d));
 out:
     return rc;
 }
@@ -63,18 +63,18 @@ static er_status dual(er_normal *s) {
     er_device *dev = s->dev;
     size_t n = s->held, d = s->shape.d_key, o = s->shape.d_out;
     double *y = s->dual, *g = y + n * d, *x = g + n * n;
-    ER_TRY(op->potrf(dev, NULL, s->kk, d));
-    ER_TRY(op->copy(dev, NULL, y, s->keys, n * d * sizeof *y));
-    ER_TRY(op->potrs(dev, NULL, s->kk, d, y, n));
+    ER_TRY(op->potrf(dev, s->kk, d));
+    ER_TRY(op->copy(dev, y, s->keys, n * d * sizeof *y));
+    ER_TRY(op->potrs(dev, s->kk, d, y, n));
     // The identity turns R's columns into the contiguous right-hand sides of potrs.
-    ER_TRY(op->zero(dev, NULL, g, n * n * sizeof *g));
-    ER_TRY(op->add_diagonal(dev, NULL, g, n, 1.0));
-    ER_TRY(op->gemm_f64(dev, NULL, true, false, o, n, n, s->spread, s->resid, o, g, n, 0.0, x, n));
-    if (s->ridge != 1) ER_TRY(op->add_diagonal(dev, NULL, g, n, s->ridge - 1));
-    ER_TRY(op->gemm_f64(dev, NULL, false, true, n, n, d, 1.0, y, d, s->keys, d, 1.0, g, n));
-    ER_TRY(op->potrf(dev, NULL, g, n));
-    ER_TRY(op->potrs(dev, NULL, g, n, x, o));
-    ER_TRY(op->gemm_f64(dev, NULL, false, false, o, d, n, 1.0, x, n, y, d, 0.0, s->rk, d));
+    ER_TRY(op->zero(dev, g, n * n * sizeof *g));
+    ER_TRY(op->add_diagonal(dev, g, n, 1.0));
+    ER_TRY(op->gemm_f64(dev, true, false, o, n, n, s->spread, s->resid, o, g, n, 0.0, x, n));
+    if (s->ridge != 1) ER_TRY(op->add_diagonal(dev, g, n, s->ridge - 1));
+    ER_TRY(op->gemm_f64(dev, false, true, n, n, d, 1.0, y, d, s->keys, d, 1.0, g, n));
+    ER_TRY(op->potrf(dev, g, n));
+    ER_TRY(op->potrs(dev, g, n, x, o));
+    ER_TRY(op->gemm_f64(dev, false, false, o, d, n, 1.0, x, n, y, d, 0.0, s->rk, d));
 out:
     return rc;
 }
@@ -90,7 +90,7 @@ er_status er_normal_solve(er_normal *s, er_solve_info *info) {
     double flops = 0, from = er_clock(), d = (double)shape->d_key;
     bool pays = er_normal_dual_pays(&flops, shape), by_columns = false;
     if (!shape->n)
-        return s->dev->op->zero(s->dev, NULL, s->rk, shape->d_out * shape->d_key * sizeof *s->rk);
+        return s->dev->op->zero(s->dev, s->rk, shape->d_out * shape->d_key * sizeof *s->rk);
     if (shape->restricted) {
         ER_TRY(restricted(s));
         flops = restricted_flops(s);
@@ -101,7 +101,7 @@ er_status er_normal_solve(er_normal *s, er_solve_info *info) {
         by_columns = s->ridge == 0 || pays;
         ER_TRY(by_columns ? dual(s) : primal(s));
     }
-    ER_TRY(s->dev->op->sync(s->dev, NULL));
+    ER_TRY(s->dev->op->sync(s->dev));
     if (info) *info = (er_solve_info){.dual = by_columns, .flops = flops, .seconds = er_clock() - from};
 out:
     return rc;

@@ -56,10 +56,10 @@ static er_status below_delta(er_slots *s, pack *p, const size_t *slots, size_t n
         for (size_t r = 0; r < u->n_rows; base += u->row[r++].length)
             for (size_t j = u->row[r].subject_last; j < u->row[r].length; j++)
                 p->index[k++] = (int32_t)(base + j);
-        ER_TRY(d->op->upload(d, s->run->stream, s->index_tmp, p->index, k * sizeof *p->index));
+        ER_TRY(d->op->upload(d, s->index_tmp, p->index, k * sizeof *p->index));
         ER_TRY(d->op->gather_rows(
-            d, s->run->stream, s->state + s->state_at[slots[i]] * hidden, s->x, s->index_tmp, k, hidden));
-        ER_TRY(d->op->copy(d, s->run->stream, s->z0 + slots[i] * hidden, s->x + (size_t)z0_at * hidden,
+            d, s->state + s->state_at[slots[i]] * hidden, s->x, s->index_tmp, k, hidden));
+        ER_TRY(d->op->copy(d, s->z0 + slots[i] * hidden, s->x + (size_t)z0_at * hidden,
             hidden * sizeof(float)));
     }
 out:
@@ -85,8 +85,8 @@ static er_status prefix_above(er_slots *s, pack *p, const size_t *slots, size_t 
         }
     }
     if (!p->tokens || !s->above) return ER_OK;
-    ER_TRY(d->op->upload(d, s->run->stream, s->index_tmp, p->index, p->tokens * sizeof *p->index));
-    ER_TRY(d->op->gather_rows(d, s->run->stream, s->dx, s->x, s->index_tmp, p->tokens, s->m->arch.hidden));
+    ER_TRY(d->op->upload(d, s->index_tmp, p->index, p->tokens * sizeof *p->index));
+    ER_TRY(d->op->gather_rows(d, s->dx, s->x, s->index_tmp, p->tokens, s->m->arch.hidden));
     er_rows rows = {.rows = p->rows,
         .tokens = p->tokens,
         .token = p->token,
@@ -102,16 +102,15 @@ out:
 static er_status reset_slots(er_slots *s, const size_t *slots, size_t n) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
-    er_stream *st = s->run->stream;
     size_t hidden = s->m->arch.hidden, bytes = hidden * sizeof(float);
     static const int32_t zero = 0;
     float *cleared[] = {s->delta, s->adam_m, s->adam_v};
     for (size_t i = 0; i < n; i++) {
         size_t at = slots[i] * hidden;
-        for (size_t j = 0; j < 3; j++) ER_TRY(d->op->zero(d, st, cleared[j] + at, bytes));
-        ER_TRY(d->op->row_norm(d, st, s->z0_norm + slots[i], s->z0 + at, 1, hidden));
-        ER_TRY(d->op->download_later(d, st, s->host_z0 + at, s->z0 + at, bytes));
-        ER_TRY(d->op->upload(d, st, s->step + slots[i], &zero, sizeof zero));
+        for (size_t j = 0; j < 3; j++) ER_TRY(d->op->zero(d, cleared[j] + at, bytes));
+        ER_TRY(d->op->row_norm(d, s->z0_norm + slots[i], s->z0 + at, 1, hidden));
+        ER_TRY(d->op->download_later(d, s->host_z0 + at, s->z0 + at, bytes));
+        ER_TRY(d->op->upload(d, s->step + slots[i], &zero, sizeof zero));
         s->fresh[slots[i]] = true;
         s->n_trace[slots[i]] = 0;
     }

@@ -140,7 +140,7 @@ out:
 
 static er_status mark_empty(er_slots *s, size_t slot) {
     static const int32_t empty = -1;
-    return s->m->dev->op->upload(s->m->dev, s->run->stream, s->step + slot, &empty, sizeof empty);
+    return s->m->dev->op->upload(s->m->dev, s->step + slot, &empty, sizeof empty);
 }
 
 er_status er_slots_create(
@@ -175,7 +175,7 @@ out:
 
 void er_slots_free(er_slots *s) {
     if (!s) return;
-    (void)s->m->dev->op->sync(s->m->dev, s->run ? s->run->stream : NULL);  // a step may still be under way
+    (void)s->m->dev->op->sync(s->m->dev);  // a step may still be under way
     er_arena_release(&s->memory);
     er_kv_free(s->kv);
     er_run_free(s->run);

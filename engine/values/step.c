@@ -102,7 +102,7 @@ er_status er_slots_plan(er_slots *s) {
         {s->label, p.label, s->labels}, {s->kl_ref, p.kl_ref, s->labels}, {s->weight, p.weight, s->labels},
         {s->loss_start, p.loss_start, s->count + 1}};
     for (size_t i = 0; i < sizeof up / sizeof *up; i++)
-        ER_TRY(d->op->upload(d, s->run->stream, up[i].dev, up[i].host, up[i].n * 4));
+        ER_TRY(d->op->upload(d, up[i].dev, up[i].host, up[i].n * 4));
 out:
     plan_free(&p);
     return rc;
@@ -111,11 +111,10 @@ out:
 static er_status forward(er_slots *s) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
-    er_stream *st = s->run->stream;
     size_t hidden = s->m->arch.hidden;
-    ER_TRY(d->op->gather_rows(d, st, s->x, s->state, s->state_index, s->tokens, hidden));
-    ER_TRY(d->op->gather_rows(d, st, s->row_tmp, s->delta, s->slot_of_row, s->rows, hidden));
-    ER_TRY(d->op->scatter_add_rows(d, st, s->x, s->row_tmp, s->first_of_row, s->rows, hidden));
+    ER_TRY(d->op->gather_rows(d, s->x, s->state, s->state_index, s->tokens, hidden));
+    ER_TRY(d->op->gather_rows(d, s->row_tmp, s->delta, s->slot_of_row, s->rows, hidden));
+    ER_TRY(d->op->scatter_add_rows(d, s->x, s->row_tmp, s->first_of_row, s->rows, hidden));
     for (size_t l = 0; l < s->above; l++) ER_TRY(er_run_layer(s->run, s->z_layer + 1 + l, s->x, &s->tape[l]));
     ER_TRY(er_run_head(
         s->run, s->logits, s->x, s->label_token, s->labels, s->picked, s->picked_stats, s->head_tmp));
@@ -128,17 +127,16 @@ out:
 static er_status backward(er_slots *s) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
-    er_stream *st = s->run->stream;
     size_t hidden = s->m->arch.hidden, bytes = hidden * sizeof(float);
     ER_TRY(er_run_head_backward(
         s->run, s->dpicked, s->logits, s->labels, s->picked, s->picked_stats, s->head_tmp));
-    ER_TRY(d->op->zero(d, st, s->dx, s->tokens * bytes));
-    ER_TRY(d->op->scatter_add_rows(d, st, s->dx, s->dpicked, s->label_token, s->labels, hidden));
+    ER_TRY(d->op->zero(d, s->dx, s->tokens * bytes));
+    ER_TRY(d->op->scatter_add_rows(d, s->dx, s->dpicked, s->label_token, s->labels, hidden));
     for (size_t l = s->above; l-- > 0;)
         ER_TRY(er_run_layer_backward(s->run, s->z_layer + 1 + l, s->dx, &s->tape[l]));
-    ER_TRY(d->op->zero(d, st, s->grad, s->count * bytes));
-    ER_TRY(d->op->gather_rows(d, st, s->row_tmp, s->dx, s->first_of_row, s->rows, hidden));
-    ER_TRY(d->op->scatter_add_rows(d, st, s->grad, s->row_tmp, s->slot_of_row, s->rows, hidden));
+    ER_TRY(d->op->zero(d, s->grad, s->count * bytes));
+    ER_TRY(d->op->gather_rows(d, s->row_tmp, s->dx, s->first_of_row, s->rows, hidden));
+    ER_TRY(d->op->scatter_add_rows(d, s->grad, s->row_tmp, s->slot_of_row, s->rows, hidden));
 out:
     return rc;
 }
@@ -146,14 +144,13 @@ out:
 static er_status one_step(er_slots *s) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
-    er_stream *st = s->run->stream;
     size_t vocab = s->m->arch.vocab;
     ER_TRY(forward(s));
     for (size_t i = 0; i < s->count;
          i++) {  // delta is 0 in a fresh slot: these are the unedited model's probabilities
         if (!er_slots_runs(s, i) || !s->fresh[i]) continue;
         ER_TRY(d->op->log_softmax(
-            d, st, s->reference + i * vocab, s->logits + (size_t)s->kl_logit[i] * vocab, 1, vocab));
+            d, s->reference + i * vocab, s->logits + (size_t)s->kl_logit[i] * vocab, 1, vocab));
         s->fresh[i] = false;
     }
     er_label_loss loss = {.rows = s->labels,
@@ -165,7 +162,7 @@ static er_status one_step(er_slots *s) {
         .weight = s->weight,
         .loss = s->loss,
         .want_grad = true};
-    ER_TRY(d->op->label_loss(d, st, &loss));
+    ER_TRY(d->op->label_loss(d, &loss));
     ER_TRY(backward(s));
     er_delta_step step = {.slots = s->count,
         .hidden = s->m->arch.hidden,
@@ -186,7 +183,7 @@ static er_status one_step(er_slots *s) {
         .step = s->step,
         .total = s->total,
         .done = s->done};
-    ER_TRY(d->op->delta_step(d, st, &step));
+    ER_TRY(d->op->delta_step(d, &step));
 out:
     return rc;
 }
@@ -194,14 +191,13 @@ out:
 er_status er_slots_queue(er_slots *s) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
-    er_stream *st = s->run->stream;
     size_t n = s->count;
     unsigned to = s->steps % 2;
     ER_TRY(one_step(s));
-    ER_TRY(d->op->download_later(d, st, s->host_done[to], s->done, n * sizeof(int32_t)));
-    ER_TRY(d->op->download_later(d, st, s->host_total[to], s->total, n * sizeof(float)));
-    ER_TRY(d->op->download_later(d, st, s->host_delta[to], s->delta, n * s->m->arch.hidden * sizeof(float)));
-    ER_TRY(d->op->mark(d, st, to));
+    ER_TRY(d->op->download_later(d, s->host_done[to], s->done, n * sizeof(int32_t)));
+    ER_TRY(d->op->download_later(d, s->host_total[to], s->total, n * sizeof(float)));
+    ER_TRY(d->op->download_later(d, s->host_delta[to], s->delta, n * s->m->arch.hidden * sizeof(float)));
+    ER_TRY(d->op->mark(d, to));
     for (size_t i = 0; i < n; i++)
         if (er_slots_runs(s, i)) s->queued[i]++;
     s->steps++;

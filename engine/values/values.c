@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "engine/values/slots.h"
+#include "io/clock.h"
 #include "io/log.h"
 
 typedef struct loop {
@@ -19,12 +19,6 @@ typedef struct loop {
     float *z;       // [hidden]
     size_t seen;    // steps whose results have been looked at
 } loop;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool wanted(const loop *l, size_t unit) { return !l->o->have || !l->o->have[unit]; }
 
@@ -172,7 +166,7 @@ er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units
     er_status rc = ER_OK;
     loop l = {.o = options, .sink = sink, .ctx = ctx};
     size_t hidden = m->arch.hidden, total = 0;
-    double start = now();
+    double start = er_clock();
     *stats = (er_values_stats){0};
     for (size_t i = 0; i < units->count; i++) total += wanted(&l, i);
     if (!total) return ER_OK;
@@ -185,7 +179,7 @@ er_status er_values_optimise(er_values_stats *stats, er_model *m, const er_units
     ER_TRY(run_loop(&l, stats, total));
 out:
     if (l.s) stats->flops = l.s->run->flops, stats->failed = l.s->failed;
-    stats->seconds = now() - start;
+    stats->seconds = er_clock() - start;
     er_slots_free(l.s);
     free(l.taken);
     free(l.z);

@@ -31,9 +31,9 @@ er_status er_comm_sum_f64(const er_comm *c, er_device *d, double *dev, size_t n)
     if (c->op->sum_dev) return c->op->sum_dev(c, d, dev, n);
     double *host = malloc((n + 1) * sizeof *host);
     if (!host) ER_FAIL(ER_ENOMEM, "%zu sums on their way between ranks", n);
-    ER_TRY(d->op->download(d, NULL, host, dev, n * sizeof *host));
+    ER_TRY(d->op->download(d, host, dev, n * sizeof *host));
     ER_TRY(c->op->sum(c, host, n));
-    ER_TRY(d->op->upload(d, NULL, dev, host, n * sizeof *host));
+    ER_TRY(d->op->upload(d, dev, host, n * sizeof *host));
 out:
     free(host);
     return rc;

@@ -93,9 +93,8 @@ ER_CLONES static void act_gated_backward_row(
 #undef LOOP
 }
 
-er_status er_cpu_activation(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *a,
+er_status er_cpu_activation(er_device *d, er_act_kind kind, bool gated, float *a,
     const float *u, size_t tokens, size_t inner) {
-    (void)s;
 #pragma omp parallel for num_threads(d->threads) if (tokens * inner > 1 << 12)
     for (size_t t = 0; t < tokens; t++) {
         if (gated) act_gated_row(kind, a + t * inner, u + 2 * t * inner, inner);
@@ -104,9 +103,8 @@ er_status er_cpu_activation(er_device *d, er_stream *s, er_act_kind kind, bool g
     return ER_OK;
 }
 
-er_status er_cpu_activation_backward(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *du,
+er_status er_cpu_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du,
     const float *da, const float *u, size_t tokens, size_t inner) {
-    (void)s;
 #pragma omp parallel for num_threads(d->threads) if (tokens * inner > 1 << 12)
     for (size_t t = 0; t < tokens; t++) {
         if (gated) act_gated_backward_row(kind, du + 2 * t * inner, da + t * inner, u + 2 * t * inner, inner);

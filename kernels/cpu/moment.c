@@ -10,8 +10,7 @@ ER_CLONES static void add_row(double *restrict sum, const float *restrict x, siz
     for (size_t i = 0; i < n; i++) sum[i] += (double)x[i];
 }
 
-er_status er_cpu_symmetrise(er_device *d, er_stream *s, double *a, size_t n) {
-    (void)s;
+er_status er_cpu_symmetrise(er_device *d, double *a, size_t n) {
     const size_t tile = 64;
 #pragma omp parallel for num_threads(d->threads) schedule(dynamic)
     for (size_t i0 = 0; i0 < n; i0 += tile)
@@ -22,8 +21,7 @@ er_status er_cpu_symmetrise(er_device *d, er_stream *s, double *a, size_t n) {
 }
 
 er_status er_cpu_moment_add(
-    er_device *d, er_stream *s, double *sum, const float *x, float *scratch, size_t tokens, size_t n) {
-    (void)s;
+    er_device *d, double *sum, const float *x, float *scratch, size_t tokens, size_t n) {
     if (!tokens || !n) return ER_OK;
     for (size_t t0 = 0; t0 < tokens; t0 += TILE) {
         size_t t = tokens - t0 < TILE ? tokens - t0 : TILE;

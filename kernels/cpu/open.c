@@ -8,25 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-static er_status cpu_copy(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
-    (void)d, (void)s;
+static er_status cpu_copy(er_device *d, void *dst, const void *src, size_t bytes) {
+    (void)d;
     if (bytes) memcpy(dst, src, bytes);
     return ER_OK;
 }
 
-static er_status cpu_zero(er_device *d, er_stream *s, void *dst, size_t bytes) {
-    (void)d, (void)s;
+static er_status cpu_zero(er_device *d, void *dst, size_t bytes) {
+    (void)d;
     if (bytes) memset(dst, 0, bytes);
     return ER_OK;
 }
 
-static er_status cpu_sync(er_device *d, er_stream *s) {
-    (void)d, (void)s;
+static er_status cpu_sync(er_device *d) {
+    (void)d;
     return ER_OK;
 }
 
-static er_status cpu_mark(er_device *d, er_stream *s, unsigned mark) {
-    (void)d, (void)s, (void)mark;
+static er_status cpu_mark(er_device *d, unsigned mark) {
+    (void)d, (void)mark;
     return ER_OK;
 }
 

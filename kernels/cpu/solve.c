@@ -33,10 +33,10 @@ void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const 
 // OpenMP's number of threads belongs to the calling thread, and OpenBLAS asks for it.
 static void take_threads(const er_device *d) { omp_set_num_threads(d->threads); }
 
-er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b, size_t m, size_t n,
+er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n,
     size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
     size_t ldc) {
-    (void)d, (void)s;
+    (void)d;
     if (!m || !n) return ER_OK;
     if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
         return er_fail(
@@ -53,9 +53,9 @@ er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b
     return ER_OK;
 }
 
-er_status er_cpu_syrk_f64(er_device *d, er_stream *s, size_t n, size_t k, double alpha, const double *a,
+er_status er_cpu_syrk_f64(er_device *d, size_t n, size_t k, double alpha, const double *a,
     size_t lda, double beta, double *c) {
-    (void)d, (void)s;
+    (void)d;
     if (!n) return ER_OK;
     if (n > INT_MAX || k > INT_MAX || lda > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a product of %zu x %zu is beyond the 32-bit sizes of BLAS", n, k);
@@ -72,22 +72,20 @@ er_status er_cpu_syrk_f64(er_device *d, er_stream *s, size_t n, size_t k, double
     return ER_OK;
 }
 
-er_status er_cpu_widen(er_device *d, er_stream *s, double *dst, const float *src, size_t n) {
-    (void)s;
+er_status er_cpu_widen(er_device *d, double *dst, const float *src, size_t n) {
 #pragma omp parallel for simd num_threads(d->threads) if (n > 1 << 15)
     for (size_t i = 0; i < n; i++) dst[i] = (double)src[i];
     return ER_OK;
 }
 
-er_status er_cpu_axpy_f64(er_device *d, er_stream *s, double *y, double alpha, const double *x, size_t n) {
-    (void)s;
+er_status er_cpu_axpy_f64(er_device *d, double *y, double alpha, const double *x, size_t n) {
 #pragma omp parallel for simd num_threads(d->threads) if (n > 1 << 15)
     for (size_t i = 0; i < n; i++) y[i] += alpha * x[i];
     return ER_OK;
 }
 
-er_status er_cpu_add_diagonal(er_device *d, er_stream *s, double *a, size_t n, double value) {
-    (void)d, (void)s;
+er_status er_cpu_add_diagonal(er_device *d, double *a, size_t n, double value) {
+    (void)d;
     for (size_t i = 0; i < n; i++) a[i * n + i] += value;
     return ER_OK;
 }
@@ -115,8 +113,8 @@ static er_status factor_in_pieces(int *pivot, double *a, size_t n) {
     return ER_OK;
 }
 
-er_status er_cpu_potrf(er_device *d, er_stream *s, double *a, size_t n) {
-    (void)d, (void)s;
+er_status er_cpu_potrf(er_device *d, double *a, size_t n) {
+    (void)d;
     if (!n) return ER_OK;
     if (n > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a matrix of %zu rows is beyond the 32-bit sizes of LAPACK", n);
@@ -134,8 +132,8 @@ er_status er_cpu_potrf(er_device *d, er_stream *s, double *a, size_t n) {
     return ER_OK;
 }
 
-er_status er_cpu_potrs(er_device *d, er_stream *s, const double *factor, size_t n, double *b, size_t rhs) {
-    (void)d, (void)s;
+er_status er_cpu_potrs(er_device *d, const double *factor, size_t n, double *b, size_t rhs) {
+    (void)d;
     if (!n || !rhs) return ER_OK;
     if (n > INT_MAX || rhs > INT_MAX)
         return er_fail(ER_EUNSUPPORTED,

@@ -75,10 +75,10 @@ static __global__ void k_activation_backward(
     }
 }
 
-er_status er_cuda_activation(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *a,
+er_status er_cuda_activation(er_device *d, er_act_kind kind, bool gated, float *a,
     const float *u, size_t tokens, size_t inner) {
     if (!tokens || !inner) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     if (inner % 4 == 0 && er_aligned(a, u))
         return ER_LAUNCHED(
             ER_LAUNCH_ROWS((k_activation<4>), tokens, inner, 4, at, kind, gated, a, u, tokens, inner));
@@ -86,10 +86,10 @@ er_status er_cuda_activation(er_device *d, er_stream *s, er_act_kind kind, bool 
         ER_LAUNCH_ROWS((k_activation<1>), tokens, inner, 1, at, kind, gated, a, u, tokens, inner));
 }
 
-er_status er_cuda_activation_backward(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *du,
+er_status er_cuda_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du,
     const float *da, const float *u, size_t tokens, size_t inner) {
     if (!tokens || !inner) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     if (inner % 4 == 0 && er_aligned(du, da, u))
         return ER_LAUNCHED(ER_LAUNCH_ROWS(
             (k_activation_backward<4>), tokens, inner, 4, at, kind, gated, du, da, u, tokens, inner));

@@ -171,9 +171,9 @@ static er_status launch_long(cudaStream_t at, const er_attention *a, float *out,
         (k_attention_long<V, WIDTH>), er_attention_grid(a, 1, tiles), ER_TILE_THREADS, at, *a, out, lse));
 }
 
-er_status er_cuda_attention(er_device *d, er_stream *s, const er_attention *a, float *out, float *lse) {
+er_status er_cuda_attention(er_device *d, const er_attention *a, float *out, float *lse) {
     er_status rc = ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     const bool wide = er_wide(a, out);
     if (!a->tokens || !a->rows || !a->heads || !a->head_dim) return ER_OK;
     if (a->head_dim > ER_HEAD_MOST) ER_FAIL(ER_EUNSUPPORTED, "attention heads of %zu", a->head_dim);

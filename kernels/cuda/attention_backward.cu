@@ -266,10 +266,10 @@ out:
     return rc;
 }
 
-er_status er_cuda_attention_backward(er_device *d, er_stream *s, const er_attention *a, float *dqkv,
+er_status er_cuda_attention_backward(er_device *d, const er_attention *a, float *dqkv,
     const float *dout, const float *out, const float *lse) {
     er_status rc = ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     const gradient_args g = {dqkv, dout, out, lse};
     const bool wide = er_wide(a, dqkv, dout, out);
     if (!a->tokens || !a->rows || !a->heads || !a->head_dim) return ER_OK;

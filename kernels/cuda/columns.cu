@@ -58,10 +58,10 @@ static __global__ void k_residual_rows(double *r, er_residual_rows p) {
     }
 }
 
-er_status er_cuda_rows_f64(er_device *d, er_stream *s, double *dst, const float *src, const float *scale,
+er_status er_cuda_rows_f64(er_device *d, double *dst, const float *src, const float *scale,
     const int32_t *index, size_t n, size_t width) {
     if (!n || !width) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     bool pairs = width % 2 == 0 && er_aligned(dst, src);
     if (index && pairs)
         return ER_LAUNCHED(
@@ -74,7 +74,7 @@ er_status er_cuda_rows_f64(er_device *d, er_stream *s, double *dst, const float 
     return ER_LAUNCHED(ER_LAUNCH_ROWS((k_scale_rows<1>), n, width, 1, at, dst, src, scale, n, width));
 }
 
-er_status er_cuda_residual_rows(er_device *d, er_stream *s, double *r, const er_residual_rows *p) {
+er_status er_cuda_residual_rows(er_device *d, double *r, const er_residual_rows *p) {
     if (!p->rows || !p->width) return ER_OK;
-    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_residual_rows, p->rows, p->width, 1, er_cuda_stream(d, s), r, *p));
+    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_residual_rows, p->rows, p->width, 1, er_cuda_stream(d), r, *p));
 }

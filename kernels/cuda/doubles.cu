@@ -26,24 +26,24 @@ static __global__ void k_add_diagonal(double *a, size_t n, double value) {
     ER_EACH_COLUMN(i, n, 1) a[i * n + i] += value;
 }
 
-er_status er_cuda_widen(er_device *d, er_stream *s, double *dst, const float *src, size_t n) {
+er_status er_cuda_widen(er_device *d, double *dst, const float *src, size_t n) {
     if (!n) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     if (er_aligned(dst, src))
         return ER_LAUNCHED(ER_LAUNCH((k_widen<2>), er_blocks(n, 2 * ER_BLOCK), ER_BLOCK, at, dst, src, n));
     return ER_LAUNCHED(ER_LAUNCH((k_widen<1>), er_blocks(n, ER_BLOCK), ER_BLOCK, at, dst, src, n));
 }
 
-er_status er_cuda_axpy_f64(er_device *d, er_stream *s, double *y, double alpha, const double *x, size_t n) {
+er_status er_cuda_axpy_f64(er_device *d, double *y, double alpha, const double *x, size_t n) {
     if (!n) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     if (er_aligned(y, x))
         return ER_LAUNCHED(ER_LAUNCH((k_axpy<2>), er_blocks(n, 2 * ER_BLOCK), ER_BLOCK, at, y, alpha, x, n));
     return ER_LAUNCHED(ER_LAUNCH((k_axpy<1>), er_blocks(n, ER_BLOCK), ER_BLOCK, at, y, alpha, x, n));
 }
 
-er_status er_cuda_add_diagonal(er_device *d, er_stream *s, double *a, size_t n, double value) {
+er_status er_cuda_add_diagonal(er_device *d, double *a, size_t n, double value) {
     if (!n) return ER_OK;
     return ER_LAUNCHED(
-        ER_LAUNCH(k_add_diagonal, er_blocks(n, ER_BLOCK), ER_BLOCK, er_cuda_stream(d, s), a, n, value));
+        ER_LAUNCH(k_add_diagonal, er_blocks(n, ER_BLOCK), ER_BLOCK, er_cuda_stream(d), a, n, value));
 }

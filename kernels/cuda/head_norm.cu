@@ -72,11 +72,11 @@ static __global__ void k_head_norm_backward(er_norm_kind kind, float *d, const f
     }
 }
 
-er_status er_cuda_head_norm(er_device *d, er_stream *s, er_norm_kind kind, float *x, size_t ld,
+er_status er_cuda_head_norm(er_device *d, er_norm_kind kind, float *x, size_t ld,
     const float *w, const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
     size_t rows = tokens * heads;
     if (!rows || !head_dim) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     unsigned blocks = er_blocks(rows, WARPS);
     if (head_dim % 4 == 0 && ld % 4 == 0 && er_aligned(x, w) && (!b || er_aligned(b)))
         return ER_LAUNCHED(
@@ -85,11 +85,11 @@ er_status er_cuda_head_norm(er_device *d, er_stream *s, er_norm_kind kind, float
         ER_LAUNCH((k_head_norm<1>), blocks, ER_BLOCK, at, kind, x, ld, w, b, eps, rows, heads, head_dim));
 }
 
-er_status er_cuda_head_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dy, const float *x,
+er_status er_cuda_head_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x,
     size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
     size_t rows = tokens * heads;
     if (!rows || !head_dim) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     unsigned blocks = er_blocks(rows, WARPS);
     if (head_dim % 4 == 0 && ld % 4 == 0 && er_aligned(dy, x, w))
         return ER_LAUNCHED(ER_LAUNCH(
@@ -106,15 +106,15 @@ static __global__ void k_clip_backward(float *d, const float *x, float limit, si
     ER_EACH_COLUMN(i, n, 1) d[i] = x[i] >= -limit && x[i] <= limit ? d[i] : 0;
 }
 
-er_status er_cuda_clip(er_device *d, er_stream *s, float *x, float limit, size_t n) {
+er_status er_cuda_clip(er_device *d, float *x, float limit, size_t n) {
     if (!n) return ER_OK;
     return ER_LAUNCHED(
-        ER_LAUNCH(k_clip, er_blocks(n, ER_BLOCK), ER_BLOCK, er_cuda_stream(d, s), x, limit, n));
+        ER_LAUNCH(k_clip, er_blocks(n, ER_BLOCK), ER_BLOCK, er_cuda_stream(d), x, limit, n));
 }
 
 er_status er_cuda_clip_backward(
-    er_device *d, er_stream *s, float *dy, const float *x, float limit, size_t n) {
+    er_device *d, float *dy, const float *x, float limit, size_t n) {
     if (!n) return ER_OK;
     return ER_LAUNCHED(
-        ER_LAUNCH(k_clip_backward, er_blocks(n, ER_BLOCK), ER_BLOCK, er_cuda_stream(d, s), dy, x, limit, n));
+        ER_LAUNCH(k_clip_backward, er_blocks(n, ER_BLOCK), ER_BLOCK, er_cuda_stream(d), dy, x, limit, n));
 }

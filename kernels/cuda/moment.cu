@@ -35,11 +35,11 @@ static __global__ void k_symmetrise(double *a, size_t n) {
     }
 }
 
-er_status er_cuda_symmetrise(er_device *d, er_stream *s, double *a, size_t n) {
+er_status er_cuda_symmetrise(er_device *d, double *a, size_t n) {
     if (!n) return ER_OK;
     size_t edge = (n + MIRROR - 1) / MIRROR;
     return ER_LAUNCHED(
-        ER_LAUNCH(k_symmetrise, er_blocks(edge * edge, 1), ER_BLOCK, er_cuda_stream(d, s), a, n));
+        ER_LAUNCH(k_symmetrise, er_blocks(edge * edge, 1), ER_BLOCK, er_cuda_stream(d), a, n));
 }
 
 static er_status add_below(cudaStream_t at, double *sum, const float *part, size_t n) {
@@ -49,9 +49,9 @@ static er_status add_below(cudaStream_t at, double *sum, const float *part, size
 }
 
 er_status er_cuda_moment_add(
-    er_device *d, er_stream *s, double *sum, const float *x, float *scratch, size_t tokens, size_t n) {
+    er_device *d, double *sum, const float *x, float *scratch, size_t tokens, size_t n) {
     er_status rc = ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     er_dtype t = er_cuda_input_type(d);
     size_t width = er_dtype_bits(t) / 8, most = tokens < TILE ? tokens : TILE;
     void *copy = NULL;

@@ -62,10 +62,10 @@ static __global__ void k_norm_backward(bool centred, float *dx, const float *dy,
     }
 }
 
-er_status er_cuda_norm(er_device *d, er_stream *s, er_norm_kind kind, float *y, float *stats, const float *x,
+er_status er_cuda_norm(er_device *d, er_norm_kind kind, float *y, float *stats, const float *x,
     const float *w, const float *b, float eps, size_t tokens, size_t hidden) {
     if (!tokens || !hidden) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     bool centred = kind == ER_LAYER_NORM;
     if (hidden % 4 == 0 && er_aligned(y, x, w, b))
         return ER_LAUNCHED(ER_LAUNCH_BLOCKS(
@@ -74,10 +74,10 @@ er_status er_cuda_norm(er_device *d, er_stream *s, er_norm_kind kind, float *y, 
         (k_norm<1>), tokens, hidden, 1, at, centred, y, stats, x, w, b, eps, tokens, hidden));
 }
 
-er_status er_cuda_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dx, const float *dy,
+er_status er_cuda_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy,
     const float *x, const float *w, const float *stats, size_t tokens, size_t hidden) {
     if (!tokens || !hidden) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     bool centred = kind == ER_LAYER_NORM;
     if (hidden % 4 == 0 && er_aligned(dx, dy, x, w))
         return ER_LAUNCHED(ER_LAUNCH_BLOCKS(
@@ -96,9 +96,9 @@ static __global__ void k_row_norm(float *out, const float *x, size_t rows, size_
 }
 
 er_status er_cuda_row_norm(
-    er_device *d, er_stream *s, float *out, const float *x, size_t rows, size_t width) {
+    er_device *d, float *out, const float *x, size_t rows, size_t width) {
     if (!rows) return ER_OK;
     size_t work = width ? width : 1;
     return ER_LAUNCHED(
-        ER_LAUNCH_BLOCKS(k_row_norm, rows, work, 1, er_cuda_stream(d, s), out, x, rows, width));
+        ER_LAUNCH_BLOCKS(k_row_norm, rows, work, 1, er_cuda_stream(d), out, x, rows, width));
 }

@@ -94,17 +94,17 @@ template <int V> static __global__ void k_label_loss(er_label_loss l) {
 }
 
 er_status er_cuda_log_softmax(
-    er_device *d, er_stream *s, float *y, const float *x, size_t rows, size_t vocab) {
+    er_device *d, float *y, const float *x, size_t rows, size_t vocab) {
     if (!rows || !vocab) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     if (vocab % 4 == 0 && er_aligned(y, x))
         return ER_LAUNCHED(ER_LAUNCH_BLOCKS((k_log_softmax<4>), rows, vocab, 4, at, y, x, rows, vocab));
     return ER_LAUNCHED(ER_LAUNCH_BLOCKS((k_log_softmax<1>), rows, vocab, 1, at, y, x, rows, vocab));
 }
 
-er_status er_cuda_label_loss(er_device *d, er_stream *s, const er_label_loss *l) {
+er_status er_cuda_label_loss(er_device *d, const er_label_loss *l) {
     if (!l->rows || !l->vocab) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     if (l->vocab % 4 == 0 && er_aligned(l->logits, l->reference))
         return ER_LAUNCHED(ER_LAUNCH_BLOCKS((k_label_loss<4>), l->rows, l->vocab, 4, at, *l));
     return ER_LAUNCHED(ER_LAUNCH_BLOCKS((k_label_loss<1>), l->rows, l->vocab, 1, at, *l));

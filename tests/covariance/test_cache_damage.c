@@ -67,7 +67,7 @@ static void moments(void **state) {
     const double sum[DIM * DIM] = {4, 1, 0, 1, 5, 2, 0, 2, 6};
     double got[DIM * DIM];
     OK(er_moment_create(&m, dev, DIM));
-    OK(dev->op->upload(dev, NULL, m->sum, sum, sizeof sum));
+    OK(dev->op->upload(dev, m->sum, sum, sizeof sum));
     m->count = 60;
     OK(er_moment_cache_put(m, dev, in_scratch("m"), KEY));
     OK(er_file_read(&bytes, &n, in_scratch("m/" KEY ".npz"), 1 << 20));
@@ -80,7 +80,7 @@ static void moments(void **state) {
             assert_int_equal(rc, ER_EFORMAT);
             continue;
         }
-        OK(dev->op->download(dev, NULL, got, back->sum, sizeof got));
+        OK(dev->op->download(dev, got, back->sum, sizeof got));
         assert_memory_equal(got, sum, sizeof got);
         assert_int_equal(back->count, 60);
         er_moment_free(dev, back);

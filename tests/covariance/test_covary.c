@@ -85,7 +85,7 @@ static void ref_sum(double *want, er_model *m, const er_token_rows *t, size_t la
         OK(er_run_begin(run, &rows, NULL));
         OK(er_run_embed(run, x));
         for (size_t l = 0; l <= layer; l++) OK(er_run_layer(run, l, x, NULL));
-        OK(dev->op->download(dev, NULL, key, run->act, n * d * sizeof *key));
+        OK(dev->op->download(dev, key, run->act, n * d * sizeof *key));
         for (size_t i = 0; i < n; i++)
             for (size_t a = 0; a < d; a++)
                 for (size_t b = 0; b < d; b++)
@@ -98,7 +98,7 @@ static void ref_sum(double *want, er_model *m, const er_token_rows *t, size_t la
 
 static double *sum_of(const er_moment *m) {
     double *s = malloc(m->dim * m->dim * sizeof *s);
-    OK(dev->op->download(dev, NULL, s, m->sum, m->dim * m->dim * sizeof *s));
+    OK(dev->op->download(dev, s, m->sum, m->dim * m->dim * sizeof *s));
     return s;
 }
 

@@ -37,12 +37,12 @@ static void sums_match(size_t dim, const size_t *pieces, size_t n_pieces) {
             for (size_t i = 0; i < dim; i++)
                 for (size_t j = 0; j < dim; j++)
                     want[i * dim + j] += (double)host[t * dim + i] * (double)host[t * dim + j];
-        OK(dev->op->upload(dev, NULL, keys, host, pieces[p] * dim * sizeof *host));
-        OK(er_moment_update(dev, NULL, m, keys, scratch, pieces[p]));
+        OK(dev->op->upload(dev, keys, host, pieces[p] * dim * sizeof *host));
+        OK(er_moment_update(dev, m, keys, scratch, pieces[p]));
     }
     assert_int_equal(m->count, rows);
-    OK(er_moment_finish(dev, NULL, m));
-    OK(dev->op->download(dev, NULL, sum, m->sum, dim * dim * sizeof *sum));
+    OK(er_moment_finish(dev, m));
+    OK(dev->op->download(dev, sum, m->sum, dim * dim * sizeof *sum));
     double error = 0, size = 0;
     for (size_t i = 0; i < dim * dim; i++) {
         error += (sum[i] - want[i]) * (sum[i] - want[i]), size += want[i] * want[i];
@@ -75,12 +75,12 @@ static void test_small_keys_behind_a_large_one(void **state) {
     float large[DIM] = {8192, 8192}, ones[3 * DIM] = {1, 1, 1, 1, 1, 1};
     double sum[DIM * DIM];
     OK(er_moment_create(&m, dev, DIM));
-    OK(dev->op->upload(dev, NULL, keys, large, sizeof large));
-    OK(er_moment_update(dev, NULL, m, keys, scratch, 1));
-    OK(dev->op->upload(dev, NULL, keys, ones, sizeof ones));
-    for (int i = 0; i < TIMES; i++) OK(er_moment_update(dev, NULL, m, keys, scratch, 3));
-    OK(er_moment_finish(dev, NULL, m));
-    OK(dev->op->download(dev, NULL, sum, m->sum, sizeof sum));
+    OK(dev->op->upload(dev, keys, large, sizeof large));
+    OK(er_moment_update(dev, m, keys, scratch, 1));
+    OK(dev->op->upload(dev, keys, ones, sizeof ones));
+    for (int i = 0; i < TIMES; i++) OK(er_moment_update(dev, m, keys, scratch, 3));
+    OK(er_moment_finish(dev, m));
+    OK(dev->op->download(dev, sum, m->sum, sizeof sum));
     assert_int_equal(m->count, 3 * TIMES + 1);
     for (int i = 0; i < DIM * DIM; i++) NEAR(sum[i], 67108864.0 + 3.0 * TIMES, 1e-12 * 67108864.0);
     // What this test is about: the same additions in fp32 lose all three million.
@@ -101,10 +101,10 @@ static void test_long_constant_text(void **state) {
     double sum[DIM * DIM];
     for (size_t i = 0; i < TILE * DIM; i++) host[i] = i % 2 ? 3.0f : 1.0f;
     OK(er_moment_create(&m, dev, DIM));
-    OK(dev->op->upload(dev, NULL, keys, host, sizeof host));
-    for (int i = 0; i < TILES; i++) OK(er_moment_update(dev, NULL, m, keys, scratch, TILE));
-    OK(er_moment_finish(dev, NULL, m));
-    OK(dev->op->download(dev, NULL, sum, m->sum, sizeof sum));
+    OK(dev->op->upload(dev, keys, host, sizeof host));
+    for (int i = 0; i < TILES; i++) OK(er_moment_update(dev, m, keys, scratch, TILE));
+    OK(er_moment_finish(dev, m));
+    OK(dev->op->download(dev, sum, m->sum, sizeof sum));
     double n = (double)TILE * TILES;
     const double want[4] = {n, 3 * n, 3 * n, 9 * n};
     for (int i = 0; i < 4; i++) NEAR(sum[i], want[i], 1e-12 * want[i]);
@@ -136,21 +136,21 @@ static void test_idle_dimensions(void **state) {
     OK(er_moment_create(&m, dev, D));
     OK(er_moment_fill_idle(dev, m, &idle));  // all of them: nothing to go by
     assert_int_equal(idle, 0);
-    OK(dev->op->upload(dev, NULL, keys, host, sizeof host));
-    OK(er_moment_update(dev, NULL, m, keys, scratch, ROWS));
-    OK(er_moment_finish(dev, NULL, m));
-    OK(dev->op->download(dev, NULL, before, m->sum, sizeof before));
+    OK(dev->op->upload(dev, keys, host, sizeof host));
+    OK(er_moment_update(dev, m, keys, scratch, ROWS));
+    OK(er_moment_finish(dev, m));
+    OK(dev->op->download(dev, before, m->sum, sizeof before));
     for (size_t i = 0; i < D; i++) mean += before[i * D + i] / 3;
     for (int parked = 0; parked < 2; parked++) {
         if (parked) {  // as it was, then away from the device and back
-            OK(dev->op->upload(dev, NULL, m->sum, before, sizeof before));
+            OK(dev->op->upload(dev, m->sum, before, sizeof before));
             OK(er_moment_park(dev, m));
         }
         OK(er_moment_fill_idle(dev, m, &idle));
         assert_int_equal(idle, 2);
         NEAR(m->filled, 2 * mean, 1e-6 * mean);
         OK(er_moment_fetch(dev, m));
-        OK(dev->op->download(dev, NULL, after, m->sum, sizeof after));
+        OK(dev->op->download(dev, after, m->sum, sizeof after));
         for (size_t i = 0; i < D * D; i++) {
             bool filled = i == 1 * D + 1 || i == 4 * D + 4;
             if (filled) NEAR(after[i], mean, 1e-6 * mean);

@@ -39,7 +39,7 @@ static void holds_golden(er_moment *m) {
     double sum[DIM * DIM];
     assert_int_equal(m->dim, DIM);
     assert_int_equal(m->count, ROWS);
-    OK(dev->op->download(dev, NULL, sum, m->sum, sizeof sum));
+    OK(dev->op->download(dev, sum, m->sum, sizeof sum));
     for (size_t i = 0; i < DIM * DIM; i++) assert_true(sum[i] == golden_sum(i / DIM, i % DIM));
 }
 
@@ -48,7 +48,7 @@ static er_moment *golden_moment(void) {
     double sum[DIM * DIM];
     for (size_t i = 0; i < DIM * DIM; i++) sum[i] = golden_sum(i / DIM, i % DIM);
     OK(er_moment_create(&m, dev, DIM));
-    OK(dev->op->upload(dev, NULL, m->sum, sum, sizeof sum));
+    OK(dev->op->upload(dev, m->sum, sum, sizeof sum));
     m->count = ROWS;
     return m;
 }
@@ -139,9 +139,9 @@ static void test_export_refuses(void **state) {
     m->count = 0;
     FAILS(er_moment_export(m, dev, path, 1, 0), ER_EARG, "0 rows");
     m->count = ROWS;
-    OK(dev->op->upload(dev, NULL, m->sum + 1, &huge, sizeof huge));
+    OK(dev->op->upload(dev, m->sum + 1, &huge, sizeof huge));
     FAILS(er_moment_export(m, dev, path, 1, 0), ER_ENUMERIC, "beyond fp32");
-    OK(dev->op->upload(dev, NULL, m->sum + 8, &nan, sizeof nan));
+    OK(dev->op->upload(dev, m->sum + 8, &nan, sizeof nan));
     FAILS(er_moment_export(m, dev, path, 1, 1), ER_ENUMERIC, "[1][2] is not finite");
     assert_false(er_file_exists(path));
     er_moment_free(dev, m);

@@ -59,14 +59,14 @@ static int32_t ref_next(er_model *m, const int32_t *ids, size_t n) {
     OK(dev->op->alloc(dev, &stats, 2 * sizeof(float)));
     OK(dev->op->alloc(dev, &h, hidden * sizeof(float)));
     OK(dev->op->alloc(dev, &index, sizeof last));
-    OK(dev->op->upload(dev, NULL, index, &last, sizeof last));
+    OK(dev->op->upload(dev, index, &last, sizeof last));
     OK(er_run_create(&run, m, n, 1, false));
     er_rows rows = {.rows = 1, .tokens = n, .token = ids, .pos = pos, .row_start = start};
     OK(er_run_begin(run, &rows, NULL));
     OK(er_run_embed(run, x));
     for (size_t l = 0; l < m->arch.layers; l++) OK(er_run_layer(run, l, x, NULL));
     OK(er_run_head(run, logits, x, index, 1, picked, stats, h));
-    OK(dev->op->download(dev, NULL, out, logits, vocab * sizeof *out));
+    OK(dev->op->download(dev, out, logits, vocab * sizeof *out));
     for (size_t i = 1; i < vocab; i++)
         if (out[i] > out[best]) best = (int32_t)i;
     void *all[] = {x, logits, picked, stats, h, index};

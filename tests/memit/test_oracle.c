@@ -262,7 +262,7 @@ static void run_by_traces(const char *name) {
     char stats[640];
     (void)snprintf(stats, sizeof stats, "%s", path_in(&j, "stats"));
     OK(er_covary_import(c, j.m, j.h.layers, j.h.n_layers, stats));
-    OK(j.dev->op->download(j.dev, NULL, sum, c[0]->sum, d * d * sizeof *sum));
+    OK(j.dev->op->download(j.dev, sum, c[0]->sum, d * d * sizeof *sum));
     for (size_t i = 0; i < d; i++) moment += sum[i * d + i] / (double)c[0]->count;
     er_covary_free(c, j.h.n_layers, j.dev);
     j.h.trace_ratio = j.h.lambda * moment / keys;

@@ -57,7 +57,7 @@ static double loss_of(const problem *p, const float *logits, float *dlogits) {
 
 static void add_delta(const problem *p, float *x, const float *delta, const int32_t *at) {
     size_t rows = p->g.rows, h = p->g.hidden;
-    OK(golden_dev->op->scatter_add_rows(golden_dev, NULL, x, to_dev(delta, rows * h * sizeof *delta),
+    OK(golden_dev->op->scatter_add_rows(golden_dev, x, to_dev(delta, rows * h * sizeof *delta),
         to_dev(at, rows * sizeof *at), rows, h));
 }
 
@@ -81,10 +81,10 @@ static float *gradient(
     OK(er_run_head(r, logits, x, index, n, picked, stats, scratch));
     *loss = loss_of(p, to_host(logits, n * v), dlogits);
     OK(er_run_head_backward(r, dpicked, to_dev(dlogits, n * v * sizeof(float)), n, picked, stats, scratch));
-    OK(op->zero(golden_dev, NULL, dx, r->tokens * h * sizeof(float)));
-    OK(op->scatter_add_rows(golden_dev, NULL, dx, dpicked, index, n, h));
+    OK(op->zero(golden_dev, dx, r->tokens * h * sizeof(float)));
+    OK(op->scatter_add_rows(golden_dev, dx, dpicked, index, n, h));
     for (size_t l = a->layers; l-- > p->z + 1;) OK(er_run_layer_backward(r, l, dx, &tape[l]));
-    OK(op->gather_rows(golden_dev, NULL, grad, dx, to_dev(delta_at, rows * sizeof *delta_at), rows, h));
+    OK(op->gather_rows(golden_dev, grad, dx, to_dev(delta_at, rows * sizeof *delta_at), rows, h));
     return to_host(grad, rows * h);
 }
 
@@ -193,7 +193,7 @@ static void cached_prefixes(void **state) {
         OK(er_run_begin(r, &all, kv));
         forward_to_z(&p, r, x);
         OK(golden_dev->op->gather_rows(
-            golden_dev, NULL, xs, x, to_dev(index, n * sizeof *index), n, g->hidden));
+            golden_dev, xs, x, to_dev(index, n * sizeof *index), n, g->hidden));
         for (size_t l = p.z + 1; l < a->layers; l++) OK(er_run_layer(r, l, x, NULL));
         OK(er_run_begin(r, &suffix, kv));
         add_delta(&p, xs, p.delta, delta_at);
@@ -223,7 +223,7 @@ static void central_differences(void **state) {
         double loss[3], slope = 0, norm = 0, e = 5e-3;
         OK(er_run_begin(r, &rows, NULL));
         forward_to_z(&p, r, x0);
-        OK(golden_dev->op->copy(golden_dev, NULL, x, x0, stream));
+        OK(golden_dev->op->copy(golden_dev, x, x0, stream));
         add_delta(&p, x, p.delta, p.delta_at);
         const float *grad = gradient(&p, r, x, p.at, p.delta_at, &loss[0]);
         double *way = keep_host(n * sizeof *way);
@@ -239,7 +239,7 @@ static void central_differences(void **state) {
         for (int side = 0; side < 2; side++) {
             for (size_t j = 0; j < n; j++)
                 shifted[j] = (float)((double)p.delta[j] + (side ? e : -e) * way[j]);
-            OK(golden_dev->op->copy(golden_dev, NULL, x, x0, stream));
+            OK(golden_dev->op->copy(golden_dev, x, x0, stream));
             add_delta(&p, x, shifted, p.delta_at);
             for (size_t l = p.z + 1; l < g->m->arch.layers; l++) OK(er_run_layer(r, l, x, NULL));
             loss[1 + side] = loss_of(&p, logits_at(r, x, p.at, p.n), NULL);

@@ -75,7 +75,7 @@ static void job_open(job *j) {
             for (size_t i = 0; i < d * d; i++) c[i] += v[i / d] * v[i % d];
         }
         OK(er_moment_create(&j->c[l], j->x.dev, d));
-        OK(j->x.dev->op->upload(j->x.dev, NULL, j->c[l]->sum, c, d * d * sizeof *c));
+        OK(j->x.dev->op->upload(j->x.dev, j->c[l]->sum, c, d * d * sizeof *c));
         j->c[l]->count = 3 * d;
         OK(er_moment_create(&j->history[l], j->x.dev, d));
     }

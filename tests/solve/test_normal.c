@@ -389,12 +389,12 @@ static void check_traces(er_device *dev, size_t n, size_t d, double ratio, bool 
     // What was filled in has no part in lambda.
     m->count = (uint64_t)p.count, m->filled = n % 2 ? 3.5 : 0;
     p.c[d * d - 1] += m->filled;
-    OK(dev->op->upload(dev, NULL, m->sum, p.c, d * d * sizeof(double)));
+    OK(dev->op->upload(dev, m->sum, p.c, d * d * sizeof(double)));
     double *room = zeros(er_traces_workspace(d)), *host = zeros(2 * d), *square = zeros(d * d);
     OK(er_traces_begin(room, dev, d));
-    if (of_sums) OK(dev->op->syrk_f64(dev, NULL, d, n, 1.0, p.keys, d, 0.0, square));
-    OK(er_traces_queue(host, room, dev, NULL, m, square, of_sums ? NULL : p.keys, n));
-    OK(dev->op->sync(dev, NULL));
+    if (of_sums) OK(dev->op->syrk_f64(dev, d, n, 1.0, p.keys, d, 0.0, square));
+    OK(er_traces_queue(host, room, dev, m, square, of_sums ? NULL : p.keys, n));
+    OK(dev->op->sync(dev));
     er_lambda_from_traces(&lambda, &told, host, m, &(er_hparams){.lambda = 0.7, .trace_ratio = ratio});
     bool by_traces = ratio > 0 && n;
     double expected = by_traces ? ratio * trace_k / trace_c : 0.7;

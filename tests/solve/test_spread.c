@@ -39,11 +39,11 @@ static void run_row(slow *s, const er_row *r, size_t layer, double *key, double 
     for (size_t l = 0; l < end; l++) OK(er_run_layer(s->run, l, s->x, NULL));
     if (key) {
         OK(er_run_layer_to_key(s->run, layer, s->x, NULL));
-        OK(d->op->download(d, NULL, out, s->run->act + r->subject_last * a->inner, a->inner * sizeof *out));
+        OK(d->op->download(d, out, s->run->act + r->subject_last * a->inner, a->inner * sizeof *out));
         for (size_t i = 0; i < a->inner; i++) key[i] += (double)r->key_weight * (double)out[i];
         return;
     }
-    OK(d->op->download(d, NULL, out, s->x + r->subject_last * a->hidden, a->hidden * sizeof *out));
+    OK(d->op->download(d, out, s->x + r->subject_last * a->hidden, a->hidden * sizeof *out));
     for (size_t i = 0; i < a->hidden; i++) state[i] = (double)out[i];
 }
 
@@ -270,7 +270,7 @@ static void open_case(fixture *f, const char *name, bool bos, size_t n_layers, c
                 for (size_t j = 0; j < f->d; j++) c[i * f->d + j] += v[i] * v[j];
         }
         OK(er_moment_create(&f->c[l], f->x.dev, f->d));
-        OK(f->x.dev->op->upload(f->x.dev, NULL, f->c[l]->sum, c, f->d * f->d * sizeof *c));
+        OK(f->x.dev->op->upload(f->x.dev, f->c[l]->sum, c, f->d * f->d * sizeof *c));
         f->c[l]->count = 3 * f->d;
     }
     f->start = zeros(f->n * f->o);
@@ -464,7 +464,7 @@ static void carried(
         OK(er_hidden_pass_load(c, i));
         if (layer < 2) {
             OK(er_hidden_pass_run_to_key(c, layer, key));
-            OK(dev->op->download(dev, NULL, host, key, n * f->d * sizeof *host));
+            OK(dev->op->download(dev, host, key, n * f->d * sizeof *host));
             for (size_t r = 0; r < n; r++)
                 for (size_t j = 0; j < f->d; j++)
                     keys[(size_t)l->unit[row + r] * f->d + j] +=
@@ -473,7 +473,7 @@ static void carried(
         if (!bare) continue;
         if (layer < 2) OK(er_hidden_pass_finish_layer(c, layer, state));
         else OK(er_hidden_pass_run_to_end(c, layer, state));
-        OK(dev->op->download(dev, NULL, host, state, n * f->o * sizeof *host));
+        OK(dev->op->download(dev, host, state, n * f->o * sizeof *host));
         for (size_t j = 0; j < n * f->o; j++) current[row * f->o + j] = (double)host[j];
     }
     dev->op->release(dev, key);
@@ -561,7 +561,7 @@ static void test_no_covariance(void **state) {
     fixture f;
     er_apply_report r;
     open_case(&f, "llama_gqa", true, 2, (const size_t[]){0, 1});
-    OK(f.x.dev->op->zero(f.x.dev, NULL, f.c[0]->sum, f.d * f.d * sizeof(double)));
+    OK(f.x.dev->op->zero(f.x.dev, f.c[0]->sum, f.d * f.d * sizeof(double)));
     FAILS(er_apply_edits(&r, f.x.m, &(er_apply){.units = f.x.units, .z = f.z, .c = f.c, .h = &f.x.h}), ER_ENUMERIC, "layer 0: ");
     f.x.h.key_per_row = true;  // few columns beside so many dimensions: as singular as before
     FAILS(er_apply_edits(&r, f.x.m, &(er_apply){.units = f.x.units, .z = f.z, .c = f.c, .h = &f.x.h}), ER_ENUMERIC, "layer 0: ");

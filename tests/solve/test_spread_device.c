@@ -60,15 +60,15 @@ static er_status f_memory(er_device *d, size_t *available, size_t *total) {
     *available = room ? room : (size_t)1 << 40;
     return rc;
 }
-static er_status f_download(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+static er_status f_download(er_device *d, void *dst, const void *src, size_t bytes) {
     COUNTED;
     waits++;
-    return real->download(d, s, dst, src, bytes);
+    return real->download(d, dst, src, bytes);
 }
-static er_status f_sync(er_device *d, er_stream *s) {
+static er_status f_sync(er_device *d) {
     COUNTED;
     waits++;
-    return real->sync(d, s);
+    return real->sync(d);
 }
 static er_status f_await(er_device *d, unsigned mark) {
     COUNTED;
@@ -76,65 +76,65 @@ static er_status f_await(er_device *d, unsigned mark) {
     return real->await(d, mark);
 }
 static er_status f_weight_add(
-    er_device *d, er_stream *s, er_weight *w, const double *dw, er_weight_change *change) {
+    er_device *d, er_weight *w, const double *dw, er_weight_change *change) {
     COUNTED;
     if (!edits++) allocs_before_edit = allocs;
-    return real->weight_add(d, s, w, dw, change);
+    return real->weight_add(d, w, dw, change);
 }
 WATCH(
-    upload, (er_device * d, er_stream *s, void *dst, const void *src, size_t bytes), (d, s, dst, src, bytes))
-WATCH(download_later, (er_device * d, er_stream *s, void *dst, const void *src, size_t bytes),
-    (d, s, dst, src, bytes))
-WATCH(copy, (er_device * d, er_stream *s, void *dst, const void *src, size_t bytes), (d, s, dst, src, bytes))
-WATCH(zero, (er_device * d, er_stream *s, void *dst, size_t bytes), (d, s, dst, bytes))
+    upload, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
+WATCH(download_later, (er_device * d, void *dst, const void *src, size_t bytes),
+    (d, dst, src, bytes))
+WATCH(copy, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
+WATCH(zero, (er_device * d, void *dst, size_t bytes), (d, dst, bytes))
 WATCH(embed,
-    (er_device * d, er_stream *s, float *x, const er_weight *w, float scale, const er_weight *position,
+    (er_device * d, float *x, const er_weight *w, float scale, const er_weight *position,
         const int32_t *token, const int32_t *pos, int32_t offset, size_t tokens),
-    (d, s, x, w, scale, position, token, pos, offset, tokens))
+    (d, x, w, scale, position, token, pos, offset, tokens))
 WATCH(norm,
-    (er_device * d, er_stream *s, er_norm_kind k, float *y, float *stats, const float *x, const float *w,
+    (er_device * d, er_norm_kind k, float *y, float *stats, const float *x, const float *w,
         const float *b, float eps, size_t tokens, size_t hidden),
-    (d, s, k, y, stats, x, w, b, eps, tokens, hidden))
+    (d, k, y, stats, x, w, b, eps, tokens, hidden))
 WATCH(linear,
-    (er_device * d, er_stream *s, float *y, const float *x, const er_weight *w, const float *b, size_t m,
+    (er_device * d, float *y, const float *x, const er_weight *w, const float *b, size_t m,
         float beta),
-    (d, s, y, x, w, b, m, beta))
+    (d, y, x, w, b, m, beta))
 WATCH(rope,
-    (er_device * d, er_stream *s, er_rope_style k, float *x, size_t ld, const int32_t *pos,
+    (er_device * d, er_rope_style k, float *x, size_t ld, const int32_t *pos,
         const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse),
-    (d, s, k, x, ld, pos, table, rot, tokens, heads, head_dim, inverse))
-WATCH(attention, (er_device * d, er_stream *s, const er_attention *a, float *out, float *lse),
-    (d, s, a, out, lse))
+    (d, k, x, ld, pos, table, rot, tokens, heads, head_dim, inverse))
+WATCH(attention, (er_device * d, const er_attention *a, float *out, float *lse),
+    (d, a, out, lse))
 WATCH(kv_store,
-    (er_device * d, er_stream *s, float *k, float *v, const float *qkv, size_t ld, size_t k_at, size_t kv_dim,
+    (er_device * d, float *k, float *v, const float *qkv, size_t ld, size_t k_at, size_t kv_dim,
         const int32_t *at, size_t tokens),
-    (d, s, k, v, qkv, ld, k_at, kv_dim, at, tokens))
+    (d, k, v, qkv, ld, k_at, kv_dim, at, tokens))
 WATCH(activation,
-    (er_device * d, er_stream *s, er_act_kind k, bool gated, float *a, const float *u, size_t tokens,
+    (er_device * d, er_act_kind k, bool gated, float *a, const float *u, size_t tokens,
         size_t inner),
-    (d, s, k, gated, a, u, tokens, inner))
+    (d, k, gated, a, u, tokens, inner))
 WATCH(gather_rows,
-    (er_device * d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width),
-    (d, s, dst, src, index, n, width))
+    (er_device * d, float *dst, const float *src, const int32_t *index, size_t n, size_t width),
+    (d, dst, src, index, n, width))
 WATCH(rows_f64,
-    (er_device * d, er_stream *s, double *dst, const float *src, const float *scale, const int32_t *index,
+    (er_device * d, double *dst, const float *src, const float *scale, const int32_t *index,
         size_t n, size_t width),
-    (d, s, dst, src, scale, index, n, width))
-WATCH(residual_rows, (er_device * d, er_stream *s, double *r, const er_residual_rows *p), (d, s, r, p))
+    (d, dst, src, scale, index, n, width))
+WATCH(residual_rows, (er_device * d, double *r, const er_residual_rows *p), (d, r, p))
 WATCH(syrk_f64,
-    (er_device * d, er_stream *s, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta,
+    (er_device * d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta,
         double *c),
-    (d, s, n, k, alpha, a, lda, beta, c))
+    (d, n, k, alpha, a, lda, beta, c))
 WATCH(gemm_f64,
-    (er_device * d, er_stream *s, bool ta, bool tb, size_t m, size_t n, size_t k, double alpha,
+    (er_device * d, bool ta, bool tb, size_t m, size_t n, size_t k, double alpha,
         const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc),
-    (d, s, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
-WATCH(axpy_f64, (er_device * d, er_stream *s, double *y, double alpha, const double *x, size_t n),
-    (d, s, y, alpha, x, n))
-WATCH(add_diagonal, (er_device * d, er_stream *s, double *a, size_t n, double value), (d, s, a, n, value))
-WATCH(potrf, (er_device * d, er_stream *s, double *a, size_t n), (d, s, a, n))
-WATCH(potrs, (er_device * d, er_stream *s, const double *factor, size_t n, double *b, size_t rhs),
-    (d, s, factor, n, b, rhs))
+    (d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
+WATCH(axpy_f64, (er_device * d, double *y, double alpha, const double *x, size_t n),
+    (d, y, alpha, x, n))
+WATCH(add_diagonal, (er_device * d, double *a, size_t n, double value), (d, a, n, value))
+WATCH(potrf, (er_device * d, double *a, size_t n), (d, a, n))
+WATCH(potrs, (er_device * d, const double *factor, size_t n, double *b, size_t rhs),
+    (d, factor, n, b, rhs))
 
 // ---- an edit ----
 
@@ -175,7 +175,7 @@ static void edit_open(edit *e, const char *name, bool per_row, size_t max_tokens
     for (size_t l = 0; l < 2; l++) {
         const er_block *b = &e->x.m->block[h->layers[l]];
         OK(er_moment_create(&e->c[l], e->x.dev, d));
-        OK(e->x.dev->op->upload(e->x.dev, NULL, e->c[l]->sum, c, d * d * sizeof *c));
+        OK(e->x.dev->op->upload(e->x.dev, e->c[l]->sum, c, d * d * sizeof *c));
         e->c[l]->count = 1;
         assert_non_null(e->weight[l] = malloc(b->down_tensor->bytes));
         OK(e->x.dev->op->weight_read(e->x.dev, b->down, e->weight[l]));

@@ -52,10 +52,10 @@ static inline void naive_close(naive *n) {
 }
 
 static inline void naive_up(naive *n, void *dev, const void *host, size_t bytes) {
-    OK(n->m->dev->op->upload(n->m->dev, NULL, dev, host, bytes));
+    OK(n->m->dev->op->upload(n->m->dev, dev, host, bytes));
 }
 static inline void naive_down(naive *n, void *host, const void *dev, size_t bytes) {
-    OK(n->m->dev->op->download(n->m->dev, NULL, host, dev, bytes));
+    OK(n->m->dev->op->download(n->m->dev, host, dev, bytes));
 }
 
 // State [hidden] behind the z layer at the subject's last token, delta not added.
