@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "io/clock.h"
 #include "io/file.h"
 #include "io/log.h"
 
@@ -130,12 +131,6 @@ static er_status load(er_value_store *s) {
     return rehash(s);
 }
 
-static double seconds(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 // The file's name, should it be new. No more than that is lost where the file system cannot do it.
 static void sync_name(const char *dir) {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -166,7 +161,7 @@ er_status er_value_store_open(er_value_store **out, const char *dir, const char 
     }
     int locked = take_lock(s, s->refusal ? LOCK_SH : LOCK_EX);
     if (locked && !s->refusal) ER_TRY(refuse_puts(s, locked));
-    s->synced = seconds();
+    s->synced = er_clock();
     if (!s->refusal) sync_name(dir);
     rc = load(s);
     (void)flock(s->fd, LOCK_UN);
@@ -212,7 +207,7 @@ static er_status append(er_value_store *s, const char *record) {
 // The values are in memory too, and the job needs the file only to go on after it was interrupted: a disk
 // that refuses is warned of.
 static void sync_records(er_value_store *s) {
-    s->synced = seconds();
+    s->synced = er_clock();
     if (!s->dirty) return;
     s->dirty = false;
     if (fdatasync(s->fd) == 0 || s->sync_said) return;
@@ -238,7 +233,7 @@ er_status er_value_store_put(er_value_store *s, const char *unit_digest, const e
     er_status rc = append(s, r);
     if (rc != ER_OK) return rc;
     s->dirty = true;
-    if (seconds() - s->synced >= ER_VALUE_STORE_SYNC_S) sync_records(s);
+    if (er_clock() - s->synced >= ER_VALUE_STORE_SYNC_S) sync_records(s);
     s->count++;  // lookups come before puts; the next opening indexes it
     return ER_OK;
 }
