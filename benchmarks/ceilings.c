@@ -89,7 +89,7 @@ static void *random_block(size_t elements, size_t width) {
     char *p = malloc(elements * width);
     size_t first = elements < PERIOD ? elements : PERIOD;
     for (size_t i = 0; p && i < first; i++) {
-        float f = er_random_unit(&random);
+        float f = er_random_request(&random);
         double g = (double)f;
         uint16_t h = er_bf16_from_f32(f);
         memcpy(p + i * width, width == 2 ? (void *)&h : width == 4 ? (void *)&f : (void *)&g, width);

@@ -18,7 +18,7 @@
 // all. Nothing is written to the model's own folder. Target values are kept in the cache as they are found,
 // so the same call after an interruption goes on.
 //
-// To stop a job, call er_stop_request() (io/signals.h, included here) from any thread or from a signal handler:
+// To stop a job, call er_stop_request() (io/base/signals.h, included here) from any thread or from a signal handler:
 // er_edit() returns EINTERRUPTED within about a second of work, and er_stop_clear() makes the next call possible. The
 // library sets no handlers and no masks that outlast its calls, but for one thing: where the host has not called
 // er_signals_block(), the OpenMP workers that it computes on keep all signals blocked that can be. Handlers of the
@@ -28,9 +28,9 @@
 #include "engine/estimate.h"
 #include "engine/hparams.h"
 #include "engine/editors/apply.h"
-#include "engine/values.h"
+#include "engine/targets.h"
 #include "io/facts.h"
-#include "io/signals.h"
+#include "io/base/signals.h"
 
 #define ERRATA_VERSION "0.1.0"
 
@@ -68,13 +68,13 @@ typedef struct er_edit_options {
 #define ER_EDIT_OPTIONS_DEFAULT ((er_edit_options){.profile = "default", .device = {.kind = "auto"}})
 
 typedef struct er_edit_report {
-    size_t facts, rejected, duplicates, units;
-    size_t values_cached;  // units whose z came from the cache
+    size_t facts, rejected, duplicates, requests;
+    size_t targets_cached;  // requests whose z came from the cache
     er_hparams hparams;
     er_estimate estimate;  // check only
-    er_values_stats values;
+    er_targets_stats targets;
     er_apply_report spread;
-    double covary_seconds, write_seconds, seconds;
+    double statistics_seconds, write_seconds, seconds;
     size_t weight_bytes;
     char device[128];
     char model_digest[65];

@@ -29,7 +29,7 @@ typedef struct er_tape {
 er_status er_tape_take(er_tape *t, er_arena *memory, const er_arch *a, size_t max_tokens);
 
 // A packed batch; host arrays, borrowed during er_run_begin only.
-typedef struct er_rows {
+typedef struct er_batch {
     size_t rows, tokens;
     const int32_t *token;       // [tokens]
     const int32_t *pos;         // [tokens] absolute positions
@@ -37,7 +37,7 @@ typedef struct er_rows {
     const int32_t *prefix_at;   // [rows] position in the cache, or NULL: no row has a prefix
     const int32_t *prefix_len;  // [rows]
     const int32_t *store_at;    // [tokens] cache position that this token's key and value go to (< 0: none), or NULL
-} er_rows;
+} er_batch;
 
 typedef struct er_run {
     er_model *model;
@@ -47,7 +47,7 @@ typedef struct er_run {
     bool has_prefix, has_store;
     int32_t *token, *pos, *row_start, *prefix_at, *prefix_len, *store_at;  // [dev]
     er_kv *kv;                  // borrowed; read for prefixes, written for store_at. May be NULL
-    float *h, *qkv, *attn, *u, *act, *lse, *stats;  // [dev] work; `act` [tokens, inner] holds the keys after er_run_layer
+    float *h, *qkv, *attn, *u, *act, *lse, *stats;  // [dev] work; `act` [tokens, d_ff] holds the keys after er_run_layer
     float *dh, *dqkv, *du;      // [dev] gradient work; NULL unless created for backward
     double flops;               // GEMM FLOPs done so far, counted
     er_arena memory;
@@ -58,7 +58,7 @@ size_t er_run_bytes(const er_arch *a, size_t max_tokens, size_t max_rows, bool b
 void er_run_free(er_run *r);
 // EARG when the batch does not fit the run, or a token, position, row or cache range is out of bounds. Layers outside kv's range
 // store nothing; running one of them with prefixes is EARG.
-er_status er_run_begin(er_run *r, const er_rows *rows, er_kv *kv);
+er_status er_run_begin(er_run *r, const er_batch *rows, er_kv *kv);
 er_status er_run_embed(er_run *r, float *x);
 // x [tokens, hidden] in: block input, out: block output. tape may be NULL.
 er_status er_run_layer(er_run *r, size_t layer, float *x, er_tape *tape);

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "engine/model.h"
-#include "engine/token_rows.h"
+#include "engine/sequences.h"
 
 typedef struct er_generate_options {
     size_t max_new_tokens;
@@ -28,7 +28,7 @@ typedef struct er_generate_options {
 // One continuation per prompt, in order, without the prompt. EARG for an empty prompt or one that fills the
 // model's positions; a row ends early where the positions do. EINTERRUPTED once a stop was requested.
 er_status er_generate(
-    er_token_rows **out, er_model *m, const er_token_rows *prompts, const er_generate_options *o);
+    er_sequences **out, er_model *m, const er_sequences *prompts, const er_generate_options *o);
 // Text in, text out. A blank at a prompt's end goes into the first token that follows, as it does in any text and as the editor has it:
 // what may follow is then what begins with it. (The continuation alone, special tokens dropped); the caller frees each. On failure all
 // are NULL.
@@ -37,7 +37,7 @@ er_status er_ask_all(
 er_status er_ask(char **out, er_model *m, const char *prompt, const er_generate_options *o);
 
 typedef struct er_sample_options {
-    size_t tokens;       // in all; 0: 10 * inner
+    size_t tokens;       // in all; 0: 10 * d_ff
     size_t row_tokens;   // 0: 128, or the model's positions when there are fewer
     double temperature;  // 0: 1
     double top_p;        // 0: 0.95
@@ -50,5 +50,5 @@ void er_sample_defaults(er_sample_options *o, const er_model *m);  // fills in t
 // "<|endoftext|>" or eos (which end documents, so one starts behind them); else from a seeded draw among the
 // most frequent whole words of the vocabulary. A start that no template asks for is dropped from the row.
 // Exactly o->tokens tokens, the last row cut; rows end where documents do.
-er_status er_sample_text(er_token_rows **out, er_model *m, const er_sample_options *o);
+er_status er_sample_text(er_sequences **out, er_model *m, const er_sample_options *o);
 #endif

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include "engine/model.h"
 #include "io/facts.h"
-#include "io/json.h"
+#include "io/base/json.h"
 
 #define ER_MAX_EDIT_LAYERS 64
 #define ER_RULE_OF_THUMB "rule of thumb"
@@ -34,9 +34,9 @@ typedef struct er_hparams {
     size_t n_prefixes;   // context templates besides the bare prompt
     double key_bare;    // share of the bare prompt in a fact's key; the other rows share the rest (0.5 in the
                         // reference)
-    bool key_per_row;   // each row is a column of the solve, with its own residual, instead of one averaged
+    bool key_per_prompt;   // each row is a column of the solve, with its own residual, instead of one averaged
                         // key per subject
-    size_t n_siblings;  // phrasings of other facts of the same relation, at most
+    size_t n_relation_prompts;  // phrasings of other facts of the same relation, at most
     bool merge_subjects;  // facts that share a subject get one z together
     size_t loss_layer;    // v_loss_layer of a file, counted from 1; 0: not given
     bool layers_guessed;  // no preset and nobody said which layers

@@ -10,7 +10,7 @@
 
 #define ER_MAX_ROPE_PAIRS 256
 #define ER_MAX_LAYERS 4096
-#define ER_MAX_SLOTS 13  // linear maps and norms of a block: er_slot of engine/model/family.h
+#define ER_MAX_SLOTS 13  // linear maps and norms of a block: er_slot of engine/model/family_internal.h
 
 // Layers, by number.
 typedef struct er_layer_set {
@@ -33,14 +33,14 @@ typedef struct er_rope_config {
 
 typedef struct er_arch {
     char family[32];  // model_type of config.json
-    size_t layers, hidden, heads, kv_heads, head_dim, inner, vocab, positions;
+    size_t layers, hidden, heads, kv_heads, head_dim, d_ff, vocab, positions;
     er_norm_kind norm;
     float norm_eps;
     er_act_kind act;
     bool gated, parallel_residual, learned_positions, tied_head;
     const char *module[ER_MAX_SLOTS];  // the row's names of the block's parts, NULL for those this model lacks
-    bool head_norms;                // norm of every q and k head, before rotation
-    er_norm_kind head_norm;
+    bool qk_norms;                // norm of every q and k head, before rotation
+    er_norm_kind qk_norm;
     bool head_norm_each;            // every head has weights of its own; else all share one vector
     float clip_qkv;                 // q, k and v are clipped to -clip_qkv .. clip_qkv; 0: not
     int32_t position_offset;
@@ -67,9 +67,9 @@ typedef struct er_block {  // weights of one layer; [dev]. Absent ones are NULL
     float *k_norm_w, *k_norm_b;  // [kv_heads, head_dim]
     er_weight *out;         // [hidden, heads * head_dim]
     float *out_b;
-    er_weight *up;          // [inner, hidden], or gate | up fused [2 inner, hidden] when gated
+    er_weight *up;          // [d_ff, hidden], or gate | up fused [2 d_ff, hidden] when gated
     float *up_b;
-    er_weight *down;        // [hidden, inner]: the edited weight. Its input is the key, its output goes to the residual stream
+    er_weight *down;        // [hidden, d_ff]: the edited weight. Its input is the key, its output goes to the residual stream
     float *down_b;
     const er_tensor *down_tensor;  // where it is stored; borrowed from the checkpoint
     char *down_name;               // module name without ".weight", e.g. "model.layers.3.mlp.down_proj"
@@ -86,7 +86,7 @@ typedef struct er_model {
     float *head_b;
     float *final_w, *final_b;
     float *rope_table;         // [dev] [positions used, rope.dims]; NULL without rotary
-    size_t rope_positions;     // er_arch_longest_row with rotary, else 0: longer rows are refused by er_run_begin
+    size_t rope_positions;     // er_arch_max_seq_len with rotary, else 0: longer rows are refused by er_run_begin
     int32_t eos;               // -1 when unknown
     size_t weight_bytes;
 } er_model;
@@ -117,9 +117,9 @@ er_status er_model_check_tokens(const er_model *m, const int32_t *token, size_t 
 // Rotary cosines and sines as er_device_ops.rope reads them: table [positions, rope.dims].
 void er_rope_table(float *table, const er_rope_config *rope, size_t positions);
 // Positions that a row may have: all of them, of rotary ones at most 32,768, and the original context under longrope.
-size_t er_arch_longest_row(const er_arch *a);
+size_t er_arch_max_seq_len(const er_arch *a);
 size_t er_arch_qkv_rows(const er_arch *a);  // (heads + 2 kv_heads) * head_dim
-size_t er_arch_up_rows(const er_arch *a);   // inner, twice that when gated
+size_t er_arch_up_rows(const er_arch *a);   // d_ff, twice that when gated
 // FLOPs of one token through `n` layers (forward, GEMMs only) and through the head.
 double er_arch_layer_flops(const er_arch *a);
 double er_arch_head_flops(const er_arch *a);

@@ -4,7 +4,7 @@
 #ifndef ER_REPORT_H
 #define ER_REPORT_H
 #include "engine/evaluate.h"
-#include "io/warnings.h"
+#include "io/base/warnings.h"
 
 typedef struct er_report_layer {  // what the edit did to one weight matrix
     size_t layer;

@@ -1,14 +1,14 @@
 // Hugging Face checkpoints: safetensors, single or sharded. Everything is verified against the file size before any read;
 // bytes are read with pread (no mapping, so a file that shrinks is an error and not a signal). Shards stay open from opening to
-// writing: what is copied are the files that were read, and a folder that changed meanwhile is an error (io/folder.h).
+// writing: what is copied are the files that were read, and a folder that changed meanwhile is an error (io/base/folder.h).
 #ifndef ER_CHECKPOINT_H
 #define ER_CHECKPOINT_H
 #include <stdbool.h>
 #include <stdint.h>
 #include "io/dtype.h"
-#include "io/file.h"
-#include "io/folder.h"
-#include "io/status.h"
+#include "io/base/file.h"
+#include "io/base/folder.h"
+#include "io/base/status.h"
 
 #define ER_MAX_RANK 64
 

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 #include "io/checkpoint_internal.h"
-#include "io/log.h"
-#include "io/os.h"
+#include "io/base/log.h"
+#include "io/base/os.h"
 #include "io/weights_file.h"
 
 #define MAX_DEPTH 16

@@ -29,7 +29,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "io/status.h"
+#include "io/base/status.h"
 
 // Whether a space stands between a prompt and its target: as the scripts and signs at the seam want it, or as somebody said.
 typedef enum er_space { ER_SPACE_AUTO, ER_SPACE_ALWAYS, ER_SPACE_NEVER } er_space;

@@ -4,7 +4,7 @@
 #define ER_NPZ_H
 #include <stddef.h>
 #include <stdint.h>
-#include "io/status.h"
+#include "io/base/status.h"
 
 typedef enum er_npy_type { ER_NPY_F4, ER_NPY_F8, ER_NPY_F2, ER_NPY_I8, ER_NPY_I4, ER_NPY_U } er_npy_type;
 typedef struct er_npy {

@@ -7,8 +7,8 @@
 #include <unistd.h>
 #include <zlib.h>
 #include "io/npy.h"
-#include "io/os.h"
-#include "io/partial.h"
+#include "io/base/os.h"
+#include "io/base/partial.h"
 
 #define ZIP64_VERSION 45u
 #define LIMIT                                                                                                \

@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "io/file.h"
-#include "io/log.h"
-#include "io/os.h"
-#include "io/partial.h"
-#include "io/signals.h"
-#include "io/unfinished.h"
+#include "io/base/file.h"
+#include "io/base/log.h"
+#include "io/base/os.h"
+#include "io/base/partial.h"
+#include "io/base/signals.h"
+#include "io/base/unfinished.h"
 
 struct er_output {
     char *dir;      // no trailing slash
@@ -75,9 +75,9 @@ out:
     return rc;
 }
 
-static bool is_inside(const char *inner, const char *outer) {
+static bool is_inside(const char *d_ff, const char *outer) {
     size_t n = strlen(outer);
-    return strncmp(inner, outer, n) == 0 && (inner[n] == '\0' || inner[n] == '/' || outer[n - 1] == '/');
+    return strncmp(d_ff, outer, n) == 0 && (d_ff[n] == '\0' || d_ff[n] == '/' || outer[n - 1] == '/');
 }
 
 // EOUTPUT when the folder to be is `model_dir` or lies inside it; links are resolved first.

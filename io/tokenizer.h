@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "io/folder.h"
-#include "io/status.h"
+#include "io/base/folder.h"
+#include "io/base/status.h"
 
 typedef struct er_token {
     int32_t id;

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "io/log.h"
+#include "io/base/log.h"
 #include "kernels/cuda/cuda.h"
 
 // "cuda" or "cuda:N".

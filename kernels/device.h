@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "io/dtype.h"
-#include "io/status.h"
+#include "io/base/status.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -57,13 +57,13 @@ typedef struct er_weight_change {  // Frobenius norms, in fp64
     double lost;    // |round(W + dW) - (W + dW)|
 } er_weight_change;
 
-typedef struct er_residual_rows {  // everything [dev] but the sizes
+typedef struct er_residual {  // everything [dev] but the sizes
     size_t rows, width;
     const float *then, *now;   // [rows, width]
     const float *z, *start;    // [units, width]
-    const int32_t *unit;       // [rows]
+    const int32_t *request;       // [rows]
     const float *scale;        // [rows]
-} er_residual_rows;
+} er_residual;
 
 typedef struct er_label_loss {  // everything [dev]; one row of logits per label or KL position
     size_t rows, vocab;
@@ -108,10 +108,10 @@ typedef struct er_device_ops {
     er_status (*alloc_host)(er_device *, void **out, size_t bytes);
     void (*release_host)(er_device *, void *);
     // Asynchronous; `dst` lies in memory of alloc_host and is filled once a mark set behind this call has been awaited.
-    er_status (*download_later)(er_device *, void *dst, const void *dev_src, size_t bytes);
-    // Mark 0 .. ER_MARKS-1 stands behind all work queued so far; await waits for that work and for nothing queued later.
-    er_status (*mark)(er_device *, unsigned mark);
-    er_status (*await)(er_device *, unsigned mark);
+    er_status (*download_async)(er_device *, void *dst, const void *dev_src, size_t bytes);
+    // Mark 0 .. ER_EVENTS-1 stands behind all work queued so far; await waits for that work and for nothing queued later.
+    er_status (*event_record)(er_device *, unsigned mark);
+    er_status (*event_wait)(er_device *, unsigned mark);
     // Bytes that alloc may still give, and that the device gives in all, both within memory_limit.
     er_status (*memory)(er_device *, size_t *available, size_t *total);
 
@@ -137,10 +137,10 @@ typedef struct er_device_ops {
         const float *stats, size_t tokens, size_t hidden);
     // In place on x [tokens, ld]: norm of each of the first `heads` heads of head_dim, times w, plus b; both [heads, head_dim], b may
     // be NULL.
-    er_status (*head_norm)(er_device *, er_norm_kind, float *x, size_t ld, const float *w, const float *b, float eps,
+    er_status (*qk_norm)(er_device *, er_norm_kind, float *x, size_t ld, const float *w, const float *b, float eps,
         size_t tokens, size_t heads, size_t head_dim);
     // In place: d [tokens, ld] in: gradient of its output, out: of its input x [tokens, ld].
-    er_status (*head_norm_backward)(er_device *, er_norm_kind, float *d, const float *x, size_t ld, const float *w,
+    er_status (*qk_norm_backward)(er_device *, er_norm_kind, float *d, const float *x, size_t ld, const float *w,
         float eps, size_t tokens, size_t heads, size_t head_dim);
     // In place on x [n]: what lies outside -limit .. limit becomes the nearer end; NaN stays. The way back: d [n] becomes 0 where x does.
     er_status (*clip)(er_device *, float *x, float limit, size_t n);
@@ -162,10 +162,10 @@ typedef struct er_device_ops {
     // k and v of qkv rows to the cache: token t goes to cache position at[t]; at[t] < 0 is skipped. cache_k/v [capacity, kv_dim].
     er_status (*kv_store)(er_device *, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv, size_t k_at,
         size_t kv_dim, const int32_t *at, size_t tokens);
-    // a [tokens, inner] = act(u), u [tokens, inner]; gated: u [tokens, 2*inner] = gate | up, a = act(gate) * up.
-    er_status (*activation)(er_device *, er_act_kind, bool gated, float *a, const float *u, size_t tokens, size_t inner);
+    // a [tokens, d_ff] = act(u), u [tokens, d_ff]; gated: u [tokens, 2*d_ff] = gate | up, a = act(gate) * up.
+    er_status (*activation)(er_device *, er_act_kind, bool gated, float *a, const float *u, size_t tokens, size_t d_ff);
     er_status (*activation_backward)(er_device *, er_act_kind, bool gated, float *du, const float *da, const float *u,
-        size_t tokens, size_t inner);
+        size_t tokens, size_t d_ff);
     er_status (*add)(er_device *, float *y, const float *x, size_t n);                       // y += x
     // dst[i] = src[index[i]] for i < n, rows of `width`;   dst[index[i]] += src[i] (indices may repeat; negative: skipped).
     er_status (*gather_rows)(er_device *, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
@@ -177,7 +177,7 @@ typedef struct er_device_ops {
     // sum [d, d] fp64 += X^T X, X [tokens, d] fp32, on and below the diagonal; what stands above is undefined until `symmetrise`.
     // Products in the device's precision with fp32 sums over tiles of tokens (CPU: fp32, 1,024; GPU: 16,384), tiles added in fp64.
     // `scratch` [d, d] fp32.
-    er_status (*moment_add)(er_device *, double *sum, const float *x, float *scratch, size_t tokens, size_t d);
+    er_status (*syrk_accumulate)(er_device *, double *sum, const float *x, float *scratch, size_t tokens, size_t d);
     er_status (*symmetrise)(er_device *, double *a, size_t n);  // a[i, j] = a[j, i] for j > i
     // C [n, n] = alpha A^T A + beta C on and below the diagonal, A [k, n] with leading dimension lda, fp64; beta is 0 or 1.
     er_status (*syrk_f64)(er_device *, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta,
@@ -185,12 +185,12 @@ typedef struct er_device_ops {
     // C [m, n] = alpha op(A) op(B) + beta C, fp64, row-major with leading dimensions.
     er_status (*gemm_f64)(er_device *, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, double alpha,
         const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc);
-    er_status (*widen)(er_device *, double *dst, const float *src, size_t n);
+    er_status (*cast)(er_device *, double *dst, const float *src, size_t n);
     // dst[index[i]] += scale[i] * src[i], rows of `width`; equal indices are added in order of i. index NULL: dst[i] = scale[i] * src[i].
-    er_status (*rows_f64)(er_device *, double *dst, const float *src, const float *scale, const int32_t *index, size_t n,
+    er_status (*scaled_scatter)(er_device *, double *dst, const float *src, const float *scale, const int32_t *index, size_t n,
         size_t width);
-    // r [rows, width] = scale[i] * (then[i] + z[u] - start[u] - now[i]) with u = unit[i], in fp64.
-    er_status (*residual_rows)(er_device *, double *r, const er_residual_rows *p);
+    // r [rows, width] = scale[i] * (then[i] + z[u] - start[u] - now[i]) with u = request[i], in fp64.
+    er_status (*residual)(er_device *, double *r, const er_residual *p);
     er_status (*axpy_f64)(er_device *, double *y, double alpha, const double *x, size_t n);   // y += alpha x
     er_status (*add_diagonal)(er_device *, double *a, size_t n, double value);
     // A [n, n] symmetric, of which only the part on and below the diagonal is read; its factor L (A = L L^T) is left there for potrs.
@@ -210,9 +210,9 @@ struct er_device {
     int threads;
     size_t memory_limit;      // bytes the job may take
     bool memory_bound;        // CPU: it was asked for, so alloc and weights keep to it. A GPU always does
-    bool runs_behind;         // ops return before they are done: a caller that needs no answer at once gains by not waiting
+    bool is_async;         // ops return before they are done: a caller that needs no answer at once gains by not waiting
 };
-enum { ER_MARKS = 8 };
+enum { ER_EVENTS = 8 };
 
 typedef struct er_device_options {
     const char *kind;         // "auto", "cpu", "cuda"

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "io/status.h"
+#include "io/base/status.h"
 
 #define OK(call)                                                                                             \
     do {                                                                                                     \

@@ -74,7 +74,7 @@ void bench_weight_add(size_t d_out, size_t d_in, er_dtype t) {
     void *bytes = bench_stored(w, t, n);
     float *change = bench_field_room(d, n);
     linear l = {.dw = bench_room(n * 8)};
-    bench_must(bench.dev->op->widen(bench.dev, l.dw, change, n));
+    bench_must(bench.dev->op->cast(bench.dev, l.dw, change, n));
     bench_must(bench.dev->op->weight_create(
         bench.dev, &l.w, &(er_weight_spec){bytes, t, d_out, d_in, false, true, false}));
     run_add(&l, 0);

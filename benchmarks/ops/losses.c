@@ -118,7 +118,7 @@ void bench_delta_step(size_t slots, size_t hidden) {
     float *norm = bench_host(slots * 4);
     for (size_t i = 0; i <= slots; i++) start[i] = (int32_t)(i * LABELS_A_FACT);
     for (size_t i = 0; i < slots; i++) norm[i] = 50 + (float)(i % 7);
-    stepper s = {.sets = bench.dev->runs_behind ? RING : 1};
+    stepper s = {.sets = bench.dev->is_async ? RING : 1};
     for (size_t k = 0; k < s.sets; k++)  // stop: never below; steps: never the last
         s.set[k] = (er_delta_step){slots, hidden, 1000000, 1e-3f, 0.5f, 0.75f, -1e9f,
             bench_field_room(delta, n), bench_room(n * 4), bench_room(n * 4), bench_field_room(grad, n),

@@ -9,7 +9,7 @@ typedef struct solve {
 static void run_moment(void *p, size_t turn) {
     (void)turn;
     solve *s = p;
-    bench_must(bench.dev->op->moment_add(bench.dev, s->sum, s->x, s->scratch, s->tokens, s->n));
+    bench_must(bench.dev->op->syrk_accumulate(bench.dev, s->sum, s->x, s->scratch, s->tokens, s->n));
 }
 static void run_symmetrise(void *p, size_t turn) {
     (void)turn;
@@ -50,7 +50,7 @@ static void moments(solve *s, field x) {
     char shape[64];
     double square = (double)s->n * (double)s->n;
     (void)snprintf(shape, sizeof shape, "%zu tokens, %zu columns", s->tokens, s->n);
-    bench_report(&(bench_case){"moment_add", shape, (double)s->tokens * square,
+    bench_report(&(bench_case){"syrk_accumulate", shape, (double)s->tokens * square,
         8 * square + 4 * (double)(s->tokens * s->n), BENCH_GEMM, c, bench_gemm_bound(s->tokens), run_moment,
         s});
 }
@@ -122,13 +122,13 @@ static void solves(solve *s, field b) {
 }
 
 void bench_solve(size_t tokens, size_t n, size_t rhs) {
-    if (!bench_wants("moment_add symmetrise potrf potrs gemm_f64 syrk_f64")) return;
+    if (!bench_wants("syrk_accumulate symmetrise potrf potrs gemm_f64 syrk_f64")) return;
     field x = bench_field(1), b = bench_field(1);
     float *narrow = bench_field_room(b, n * rhs);
     solve s = {bench_field_room(x, tokens * n), bench_room(n * n * 4), bench_room(n * n * 8),
         bench_room(n * n * 8), bench_room(n * rhs * 8), bench_room(n * rhs * 8), tokens, n, rhs};
-    bench_must(bench.dev->op->widen(bench.dev, s.b, narrow, n * rhs));
-    bench_must(bench.dev->op->widen(bench.dev, s.c, narrow, n * rhs));
+    bench_must(bench.dev->op->cast(bench.dev, s.b, narrow, n * rhs));
+    bench_must(bench.dev->op->cast(bench.dev, s.c, narrow, n * rhs));
     run_moment(&s, 0);
     moments(&s, x);
     products(&s, b);

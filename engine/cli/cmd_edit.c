@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/cli/cli.h"
+#include "engine/cli/cli_internal.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -221,11 +221,11 @@ static int parse(parsed *p, int argc, char **argv) {
 }
 
 static void print_edit(const er_edit_report *r, const char *out) {
-    (void)printf("edited   %zu facts (%zu subjects) in %.1f s: %s\n", r->facts, r->units, r->seconds, out);
+    (void)printf("edited   %zu facts (%zu subjects) in %.1f s: %s\n", r->facts, r->requests, r->seconds, out);
     if (r->rejected)
         (void)printf("skipped  %zu records; errata-manifest.json lists them with reasons\n", r->rejected);
     (void)printf("stages   covary %.1f s, values %.1f s (%zu from the cache), solve %.1f s, write %.1f s\n",
-        r->covary_seconds, r->values.seconds, r->values_cached, r->spread.seconds, r->write_seconds);
+        r->statistics_seconds, r->targets.seconds, r->targets_cached, r->spread.seconds, r->write_seconds);
     for (size_t i = 0; i < r->spread.n_layers; i++) {
         const er_layer_report *l = &r->spread.layer[i];
         (void)printf("layer %-3zu|dW|/|W| %.2f %%, residual %.1f %% before it\n", l->layer,
@@ -236,7 +236,7 @@ static void print_edit(const er_edit_report *r, const char *out) {
 
 static void print_check(const er_edit_report *r) {
     const er_estimate *e = &r->estimate;
-    (void)printf("usable   %zu facts (%zu subjects), %zu rejected, %zu duplicates\n", r->facts, r->units,
+    (void)printf("usable   %zu facts (%zu subjects), %zu rejected, %zu duplicates\n", r->facts, r->requests,
         r->rejected, r->duplicates);
     (void)printf("work     %.3g GFLOP a fact, %.3g TFLOP in all, if every step is used\n",
         e->flops / (double)r->facts * 1e-9, e->flops * 1e-12);

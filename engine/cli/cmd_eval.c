@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cli/cli.h"
+#include "engine/cli/cli_internal.h"
 #include "engine/evaluate.h"
 #include "engine/prompts.h"
 #include "engine/report.h"
-#include "io/file_kind.h"
-#include "io/log.h"
-#include "io/signals.h"
+#include "io/base/file_kind.h"
+#include "io/base/log.h"
+#include "io/base/signals.h"
 
 enum {
     O_MODEL = CLI_FIRST,

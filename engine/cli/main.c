@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/cli/cli.h"
-#include "io/log.h"
+#include "engine/cli/cli_internal.h"
+#include "io/base/log.h"
 
 static const struct {
     const char *name, *what;

@@ -8,14 +8,14 @@
 #include "engine/editors/editor.h"
 #include "engine/keys/gather.h"
 #include "engine/solve/lambda.h"
-#include "io/clock.h"
-#include "io/log.h"
+#include "io/base/clock.h"
+#include "io/base/log.h"
 
 typedef struct apply {
     const er_apply *a;
     const er_editor *editor;
     const er_comm *comm;
-    er_units own;    // this rank's share of the requests
+    er_requests own;    // this rank's share of the requests
     const float *z;  // of them
     er_model *m;
     er_site site[ER_MAX_EDIT_LAYERS];
@@ -37,8 +37,8 @@ static const char interrupted[] = "interrupted in solve: nothing is written";
 
 static const er_comm *comm_of(const er_apply *a) { return a->comm ? a->comm : er_comm_self(); }
 
-static er_units share_of(const er_apply *a, size_t *first) {
-    er_units own = *a->units;
+static er_requests share_of(const er_apply *a, size_t *first) {
+    er_requests own = *a->requests;
     size_t count = 0;
     er_comm_share(comm_of(a), own.count, first, &count);
     own.at += *first;
@@ -48,10 +48,10 @@ static er_units share_of(const er_apply *a, size_t *first) {
 
 static er_normal_shape shape_of(const er_apply *a, const er_arch *m, const er_microbatches *l) {
     const er_editor *e = editor_of(a);
-    bool averaged = e->averaged || !a->h->key_per_row;
-    er_normal_shape s = {.d_key = m->inner,
+    bool averaged = e->averaged || !a->h->key_per_prompt;
+    er_normal_shape s = {.d_key = m->d_ff,
         .d_out = m->hidden,
-        .n = averaged ? l->units : l->rows,
+        .n = averaged ? l->requests : l->rows,
         .summed = !averaged || e->keeps_history || comm_of(a)->size > 1,
         .definite = a->h->lambda > 0,
         .restricted = e->restricted,
@@ -111,7 +111,7 @@ out:
 }
 
 // A numerical refusal names its layer, what the statistics rest on, and what may help.
-static er_status at_layer(er_status rc, size_t layer, const er_moment *c) {
+static er_status at_layer(er_status rc, size_t layer, const er_second_moment *c) {
     char why[512];
     bool few = c->count < 10 * c->dim;
     if (rc != ER_ENUMERIC) return rc;
@@ -125,16 +125,16 @@ static er_status at_layer(er_status rc, size_t layer, const er_moment *c) {
 static er_status join_history(apply *s, size_t index) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
-    er_moment *kept = s->a->history ? s->a->history[index] : NULL;
+    er_second_moment *kept = s->a->history ? s->a->history[index] : NULL;
     size_t n = s->normal.shape.d_key * s->normal.shape.d_key;
     if (!s->editor->keeps_history || !kept) return ER_OK;
-    ER_TRY(er_moment_fetch(d, kept));
+    ER_TRY(er_second_moment_restore(d, kept));
     ER_TRY(d->op->axpy_f64(d, kept->sum, 1.0, s->normal.kk, n));
     ER_TRY(d->op->copy(d, s->normal.kk, kept->sum, n * sizeof(double)));
     kept->count += s->normal.shape.n;
-    ER_TRY(er_moment_finish(d, kept));
-    er_moment_changed(kept);
-    if (d->runs_behind) ER_TRY(er_moment_park(d, kept));
+    ER_TRY(er_second_moment_finish(d, kept));
+    er_second_moment_changed(kept);
+    if (d->is_async) ER_TRY(er_second_moment_offload(d, kept));
 out:
     return rc;
 }
@@ -157,14 +157,14 @@ static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
     const er_hparams *h = s->a->h;
-    er_moment *c = s->a->c[index];
+    er_second_moment *c = s->a->c[index];
     er_normal *n = &s->normal;
     er_site_edit e = {.dev = d,
         .h = h,
         .site = &s->site[index],
         .index = index,
         .n_sites = h->n_layers,
-        .n_requests = s->a->units->count,
+        .n_requests = s->a->requests->count,
         .c = c};
     double from = er_clock(), spread = s->editor->spread ? s->editor->spread(&e) : 1.0 / (double)(h->n_layers - index);
     er_weight_change change;
@@ -172,8 +172,8 @@ static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
     rc = er_gather_layer(&s->gather, n, s->pass, r->layer, spread, index == 0);
     ER_TRY(er_comm_agree(s->comm, rc, interrupted));
     ER_TRY(er_normal_reduce(n, s->comm));
-    bool parked = c->sum == NULL;
-    if (parked) ER_TRY(er_moment_fetch(d, c));
+    bool offloaded = c->sum == NULL;
+    if (offloaded) ER_TRY(er_second_moment_restore(d, c));
     ER_TRY(er_traces_queue(
         s->traces, s->diagonals, d, c, n->kk, n->shape.summed ? NULL : n->keys, n->shape.n));
     ER_TRY(fetch_current(s));
@@ -182,7 +182,7 @@ static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
     e.lambda = r->lambda;
     ER_TRY(join_history(s, index));
     rc = solve_site(&e, s, r);
-    if (parked && rc == ER_OK) rc = er_moment_park(d, c);  // the next one wants its place
+    if (offloaded && rc == ER_OK) rc = er_second_moment_offload(d, c);  // the next one wants its place
     ER_TRY(at_layer(rc, r->layer, c));
     if (s->a->observer) ER_TRY(observe(s, r->layer));
     ER_TRY(at_layer(d->op->weight_add(d, e.site->weight, n->rk, &change), r->layer, c));
@@ -199,12 +199,12 @@ static er_status create_host(apply *s) {
     const er_arch *m = &s->m->arch;
     size_t n = s->own.count, states = n * m->hidden;
     ER_TRY(er_arena_take_host(&s->memory, &s->h_cur, states, sizeof *s->h_cur));
-    ER_TRY(er_arena_take_host(&s->memory, &s->traces, 2 * m->inner, sizeof *s->traces));
+    ER_TRY(er_arena_take_host(&s->memory, &s->traces, 2 * m->d_ff, sizeof *s->traces));
     s->h_orig = malloc((states + 1) * sizeof *s->h_orig);
     if (s->a->observer) {
-        s->keys = malloc((n * m->inner + 1) * sizeof *s->keys);
+        s->keys = malloc((n * m->d_ff + 1) * sizeof *s->keys);
         s->current = malloc((states + 1) * sizeof *s->current);
-        s->dw = malloc(m->hidden * m->inner * sizeof *s->dw);
+        s->dw = malloc(m->hidden * m->d_ff * sizeof *s->dw);
     }
     if (!s->h_orig || (s->a->observer && !(s->keys && s->current && s->dw)))
         ER_FAIL(ER_ENOMEM, "states of %zu subjects", n);
@@ -220,7 +220,7 @@ static er_status create(apply *s, size_t last) {
     ER_TRY(create_host(s));
     ER_TRY(er_microbatches_create(&s->layout, &s->own, a->max_tokens ? a->max_tokens : er_apply_tokens(d)));
     er_normal_shape shape = shape_of(a, &s->m->arch, s->layout);
-    ER_TRY(er_gather_create(&s->gather, s->m, s->layout, s->z, s->editor->averaged || !a->h->key_per_row));
+    ER_TRY(er_gather_create(&s->gather, s->m, s->layout, s->z, s->editor->averaged || !a->h->key_per_prompt));
     ER_TRY(take_buffers(s, &s->memory, &shape));
     ER_TRY(er_traces_begin(s->diagonals, d, shape.d_key));
     ER_TRY(er_hidden_pass_create(&s->pass, s->m, s->layout, last));
@@ -252,7 +252,7 @@ static er_status walk_layer(apply *s, er_layer_report *r, size_t l, size_t index
 
 // The mean of residual_ratio over the requests of all ranks.
 static er_status residual_mean(apply *s, double *out, bool first) {
-    size_t n = s->a->units->count;
+    size_t n = s->a->requests->count;
     double sum = residual_ratio(s, first);
     er_status rc = er_comm_sum_host(s->comm, &sum, 1);
     if (rc == ER_OK) *out = n ? sum / (double)n : 0;
@@ -299,19 +299,19 @@ er_status er_apply_edits(er_apply_report *out, er_model *m, const er_apply *a) {
 // ---- before it begins ----
 
 // A GPU needs more work at a time to be busy.
-size_t er_apply_tokens(const er_device *dev) { return dev->runs_behind ? 8192 : 2048; }
+size_t er_apply_tokens(const er_device *dev) { return dev->is_async ? 8192 : 2048; }
 
 er_status er_apply_bytes(size_t *bytes, const er_arch *arch, const er_apply *a) {
     er_microbatches *l = NULL;
     apply s = {0};
     size_t first = 0;
-    er_units own = share_of(a, &first);
+    er_requests own = share_of(a, &first);
     er_status rc = er_microbatches_create(&l, &own, a->max_tokens);
     if (rc != ER_OK) return rc;
     er_normal_shape shape = shape_of(a, arch, l);
     (void)take_buffers(&s, &s.memory, &shape);
     *bytes = s.memory.bytes + er_hidden_pass_bytes(arch, l, a->h->layers[a->h->n_layers - 1]) +
-             er_gather_bytes(arch, l, editor_of(a)->averaged || !a->h->key_per_row);
+             er_gather_bytes(arch, l, editor_of(a)->averaged || !a->h->key_per_prompt);
     er_microbatches_free(l);
     return ER_OK;
 }
@@ -319,12 +319,12 @@ er_status er_apply_bytes(size_t *bytes, const er_arch *arch, const er_apply *a) 
 er_status er_apply_room(size_t *max_tokens, er_device *dev, const er_arch *arch, const er_apply *a) {
     er_status rc = ER_OK;
     er_apply try = *a;
-    size_t need = 0, available = 0, total = 0, moment = arch->inner * arch->inner * sizeof(double);
+    size_t need = 0, available = 0, total = 0, moment = arch->d_ff * arch->d_ff * sizeof(double);
     *max_tokens = try.max_tokens = er_apply_tokens(dev);
-    if (!dev->runs_behind) return ER_OK;
+    if (!dev->is_async) return ER_OK;
     if (editor_of(a)->keeps_history) moment *= 2;
     ER_TRY(er_apply_bytes(&need, arch, &try));
-    ER_TRY(er_moment_make_room(dev, a->c, a->h->n_layers, need + moment));
+    ER_TRY(er_second_moment_evict(dev, a->c, a->h->n_layers, need + moment));
     ER_TRY(dev->op->memory(dev, &available, &total));
     while (need + moment > available && try.max_tokens > 2048) {
         *max_tokens = try.max_tokens /= 2;

@@ -38,10 +38,10 @@ typedef struct er_apply_observer {
 struct er_editor;
 typedef struct er_apply {
     const struct er_editor *editor;  // NULL: MEMIT
-    const er_units *units;
-    const float *z;            // [units, hidden]
-    er_moment *const *c;       // [h->n_layers] statistics
-    er_moment *const *history; // [h->n_layers] K K^T of earlier edits; this one's are added. NULL unless the editor keeps them
+    const er_requests *requests;
+    const float *z;            // [requests, hidden]
+    er_second_moment *const *c;       // [h->n_layers] statistics
+    er_second_moment *const *history; // [h->n_layers] K K^T of earlier edits; this one's are added. NULL unless the editor keeps them
     const er_hparams *h;
     const er_comm *comm;  // NULL: alone. Each rank takes its share of the requests; all of them end with the same weights
     size_t max_tokens;  // of one pass through a layer; 0: er_apply_tokens

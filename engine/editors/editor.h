@@ -15,7 +15,7 @@
 #include "engine/hparams.h"
 #include "engine/model/site.h"
 #include "engine/solve/normal.h"
-#include "engine/values.h"
+#include "engine/targets.h"
 
 // The edit of one site, in the order of the sites.
 typedef struct er_site_edit {
@@ -23,7 +23,7 @@ typedef struct er_site_edit {
     const er_hparams *h;
     const er_site *site;
     size_t index, n_sites, n_requests;
-    er_moment *c;        // statistics of the site's keys; their sum is on the device
+    er_second_moment *c;        // statistics of the site's keys; their sum is on the device
     double lambda;       // the weight of C, resolved
 } er_site_edit;
 
@@ -31,13 +31,13 @@ typedef struct er_editor {
     const char *name;      // --editor, manifest
     const char *alg_name;  // as the peers' settings files spell it
     const char *const *keys;  // the keys of settings that are this editor's own, NULL-terminated; or NULL
-    bool averaged;            // prompts of a request are averaged into one column, whatever key_per_row says
+    bool averaged;            // prompts of a request are averaged into one column, whatever key_per_prompt says
     bool hard;                // may ask for the hard constraint (ridge 0)
     bool restricted;          // project is set
     bool keeps_history;       // A = K K^T + those of earlier edits of this model + prior; kept beside the output for the next one
     er_status (*check)(const er_hparams *h);  // ECONFIG: its own numbers
-    er_status (*targets)(er_values_stats *stats, er_model *m, const er_units *units, const er_hparams *h,
-        const er_values_options *options, er_value_sink sink, void *ctx);
+    er_status (*targets)(er_targets_stats *stats, er_model *m, const er_requests *requests, const er_hparams *h,
+        const er_targets_options *options, er_target_sink sink, void *ctx);
     er_status (*run)(er_apply_report *out, er_model *m, const er_apply *a);
     double (*spread)(const er_site_edit *e);
     er_status (*system)(const er_site_edit *e, er_normal *s);

@@ -10,7 +10,7 @@
 
 static er_status system_of(const er_site_edit *e, er_normal *s) {
     er_status rc = ER_OK;
-    const er_moment *c = e->c;
+    const er_second_moment *c = e->c;
     bool hard = e->n_requests == 1 || e->h->emmet_lambda == 0;
     double mu = hard ? 1 : e->h->emmet_lambda;
     if (!c->count) ER_FAIL(ER_ENUMERIC, "covariance of no tokens");

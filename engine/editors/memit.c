@@ -3,7 +3,7 @@
 #include "engine/editors/editors_internal.h"
 
 er_status er_memit_system(const er_site_edit *e, er_normal *s) {
-    const er_moment *c = e->c;
+    const er_second_moment *c = e->c;
     if (c->dim != e->site->d_key)
         return er_fail(ER_EARG, "covariance of %zu rows for keys of %zu", c->dim, e->site->d_key);
     if (!c->count) return er_fail(ER_ENUMERIC, "covariance of no tokens");

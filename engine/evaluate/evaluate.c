@@ -1,11 +1,11 @@
 // From facts to questions and from answers to items.
-#include "engine/evaluate/parts.h"
+#include "engine/evaluate/evaluate_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include "engine/generate.h"
-#include "io/clock.h"
-#include "io/log.h"
+#include "io/base/clock.h"
+#include "io/base/log.h"
 
 #define ANSWER_TOKENS 8
 
@@ -154,7 +154,7 @@ er_status er_evaluate(er_eval **out, er_model *m, const er_facts *facts, const e
     fill_items(e, paraphrases, o);
     ER_TRY(ask_items(e, m, o));
     if (o->answers) ER_TRY(ask_answers(e, m, o));
-    if (o->drift_text && o->drift_bytes) ER_TRY(er_drift_measure(&e->drift, m, o));
+    if (o->drift_text && o->drift_bytes) ER_TRY(er_perplexity_measure(&e->drift, m, o));
     ER_TRY(er_eval_summarize(e));
     e->seconds = er_clock() - begin;
     *out = e;

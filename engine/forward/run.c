@@ -72,7 +72,7 @@ static er_status take_run(er_run *r, er_arena *m, const er_arch *a, bool backwar
         size_t width;
         bool needed;
     } work[] = {{&r->h, a->hidden, true}, {&r->qkv, qkv, true}, {&r->attn, a->heads * a->head_dim, true},
-        {&r->u, up, true}, {&r->act, a->inner, true}, {&r->lse, a->heads, true}, {&r->stats, 2, true},
+        {&r->u, up, true}, {&r->act, a->d_ff, true}, {&r->lse, a->heads, true}, {&r->stats, 2, true},
         {&r->dh, a->hidden, backward}, {&r->dqkv, qkv, backward}, {&r->du, up, backward}};
     for (size_t i = 0; i < sizeof work / sizeof *work; i++)
         if (work[i].needed) ER_TRY(er_arena_take(m, work[i].to, tokens * work[i].width, sizeof(float)));
@@ -105,7 +105,7 @@ void er_run_free(er_run *r) {
     free(r);
 }
 
-static er_status check_tokens(const er_run *r, const er_rows *b, const er_kv *kv) {
+static er_status check_tokens(const er_run *r, const er_batch *b, const er_kv *kv) {
     const er_model *m = r->model;
     size_t positions = m->rope_table ? m->rope_positions : m->arch.positions;
     for (size_t t = 0; t < b->tokens; t++) {
@@ -122,7 +122,7 @@ static er_status check_tokens(const er_run *r, const er_rows *b, const er_kv *kv
     return ER_OK;
 }
 
-static er_status check_rows(const er_rows *b, const er_kv *kv) {
+static er_status check_rows(const er_batch *b, const er_kv *kv) {
     if (b->row_start[0] != 0 || (size_t)b->row_start[b->rows] != b->tokens)
         return er_fail(
             ER_EARG, "rows span tokens %d to %d of %zu", b->row_start[0], b->row_start[b->rows], b->tokens);
@@ -138,7 +138,7 @@ static er_status check_rows(const er_rows *b, const er_kv *kv) {
     return ER_OK;
 }
 
-er_status er_run_begin(er_run *r, const er_rows *b, er_kv *kv) {
+er_status er_run_begin(er_run *r, const er_batch *b, er_kv *kv) {
     er_status rc = ER_OK;
     er_device *d = r->model->dev;
     if (b->tokens > r->max_tokens || b->rows > r->max_rows)

@@ -1,5 +1,5 @@
 // The numbers by their keys, from JSON and to it.
-#include "engine/hparams/fields.h"
+#include "engine/hparams/fields_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -23,10 +23,10 @@ static const field fields[] = {
     FIELD("stop", F_REAL, stop),
     FIELD("cov_tokens", F_SIZE, cov_tokens),
     FIELD("n_prefixes", F_SIZE, n_prefixes),
-    FIELD("n_siblings", F_SIZE, n_siblings),
+    FIELD("n_relation_prompts", F_SIZE, n_relation_prompts),
     FIELD("key_bare", F_REAL, key_bare),
     FIELD("merge_subjects", F_BOOL, merge_subjects),
-    FIELD("key_per_row", F_BOOL, key_per_row),
+    FIELD("key_per_prompt", F_BOOL, key_per_prompt),
     FIELD("L2", F_REAL, l2),
     FIELD("nullspace_threshold", F_REAL, nullspace_threshold),
     FIELD("emmet_lambda", F_REAL, emmet_lambda),

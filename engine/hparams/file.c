@@ -4,15 +4,15 @@
 #include <string.h>
 #include <strings.h>
 
-#include "engine/hparams/fields.h"
-#include "io/file.h"
-#include "io/log.h"
-#include "io/yaml.h"
+#include "engine/hparams/fields_internal.h"
+#include "io/base/file.h"
+#include "io/base/log.h"
+#include "io/base/yaml.h"
 
 // Keys of such files that say nothing this engine does not know from the model itself, or that are looked at
 // elsewhere here.
 static const char *const known_elsewhere[] = {"alg_name", "attn_module_tmp", "batch_size", "depth_first",
-    "depth_last", "device", "fact_token", "family", "fp16", "hidden", "inner", "layer_module_tmp",
+    "depth_last", "device", "fact_token", "family", "fp16", "hidden", "d_ff", "layer_module_tmp",
     "layer_selection", "layers", "layers_of_model", "lm_head_module", "ln_f_module", "max_length",
     "mlp_module_tmp", "model_name", "model_parallel", "mom2_adjustment", "mom2_dataset", "mom2_dtype",
     "mom2_n_samples", "name", "P_loc", "positions_from", "preset", "profile", "rewrite_module_tmp",

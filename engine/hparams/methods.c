@@ -2,7 +2,7 @@
 // (AlphaEdit's own, MEMIT's too), and numbers tuned for one method are not another's.
 #include <string.h>
 
-#include "engine/hparams/fields.h"
+#include "engine/hparams/fields_internal.h"
 
 static const struct {
     const char *key, *method;

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/hparams/fields.h"
-#include "io/log.h"
+#include "engine/hparams/fields_internal.h"
+#include "io/base/log.h"
 
 // The longer name first where one holds another.
 static const struct {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/hparams/fields.h"
+#include "engine/hparams/fields_internal.h"
 
 void er_hparams_mark(er_hparams *h, const char *key, er_hparam_from from) {
     h->from[er_hparams_index(key)] = (unsigned char)from;

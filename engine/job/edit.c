@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/job/job.h"
-#include "io/clock.h"
-#include "io/log.h"
+#include "engine/job/job_internal.h"
+#include "io/base/clock.h"
+#include "io/base/log.h"
 
 // For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins; ERRATA_DEBUG_SIGNAL=<stage> raises SIGUSR2
 // there, for a handler of the test.
@@ -25,13 +25,13 @@ static er_status begin(const er_job *j, const char *stage) {
 static void job_free(er_job *j) {
     er_warnings_end(j->warnings);
     er_output_free(j->output);
-    er_value_store_close(j->store);
+    er_target_store_close(j->store);
     for (size_t i = 0; j->moments && i < j->report->hparams.n_layers; i++)
-        er_moment_free(j->dev, j->moments[i]);
+        er_second_moment_free(j->dev, j->moments[i]);
     free(j->moments);
     free(j->z);
     free(j->have);
-    er_units_free(j->units);
+    er_requests_free(j->requests);
     er_templates_free(j->templates);
     er_model_free(j->m);
     er_folder_free(j->folder);
@@ -51,16 +51,16 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     ER_TRY(er_job_plan_memory(&j));
     if (!options->check_only) {
         ER_TRY(begin(&j, "covary"));
-        ER_TRY(er_interrupted_in(er_job_covary(&j), "covary", NULL));
+        ER_TRY(er_interrupted_in(er_job_statistics(&j), "covary", NULL));
         ER_TRY(begin(&j, "values"));
-        ER_TRY(er_interrupted_in(er_job_values(&j), "values", NULL));
+        ER_TRY(er_interrupted_in(er_job_targets(&j), "values", NULL));
         ER_TRY(begin(&j, "solve"));
         ER_TRY(er_interrupted_in(er_job_solve(&j), "solve", NULL));
         ER_TRY(begin(&j, "write"));
         ER_TRY(er_job_write(&j));
     } else {
         ER_TRY(
-            er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.units, &j.report->hparams, j.batch_tokens,
+            er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.requests, &j.report->hparams, j.batch_tokens,
                 (double)j.report->weight_bytes, j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
         ER_TRY(er_job_manifest(&j, false));
     }

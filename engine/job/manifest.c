@@ -3,9 +3,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/job/job.h"
-#include "io/clock.h"
-#include "io/json_write.h"
+#include "engine/job/job_internal.h"
+#include "io/base/clock.h"
+#include "io/base/json_write.h"
 
 // Absent when there is no value.
 static void text(er_json_writer *w, cJSON *o, const char *key, const char *v) {
@@ -53,7 +53,7 @@ static void add_facts(er_json_writer *w, cJSON *root, const er_job *j) {
     er_json_number(w, f, "accepted", (double)j->facts->count);
     er_json_number(w, f, "duplicates", (double)j->facts->n_duplicates);
     er_json_number(w, f, "rejected", (double)j->facts->n_rejects);
-    er_json_number(w, f, "subjects", (double)j->units->count);
+    er_json_number(w, f, "subjects", (double)j->requests->count);
     for (size_t i = 0; i < j->facts->n_rejects; i++) {
         cJSON *r = er_json_element(w, rejects);
         er_json_number(w, r, j->facts->is_lines ? "line" : "record", (double)j->facts->rejects[i].line);
@@ -78,11 +78,11 @@ static void add_seams(er_json_writer *w, cJSON *p, const size_t seam[ER_SEAM_KIN
 // How the texts were cut into tokens.
 static void add_prompts(er_json_writer *w, cJSON *root, const er_job *j) {
     cJSON *p = er_json_object(w, root, "prompts");
-    er_json_number(w, p, "rows", (double)j->units->n_rows);
+    er_json_number(w, p, "rows", (double)j->requests->n_rows);
     text(w, p, "space", er_space_name(j->report->hparams.space));
-    add_seams(w, p, j->units->seam);
-    er_json_number(w, p, "targets_encoded_apart", (double)j->units->n_target_alone);
-    er_json_number(w, p, "subject_ends_read_otherwise_when_cut", (double)j->units->n_prefix_differs);
+    add_seams(w, p, j->requests->seam);
+    er_json_number(w, p, "targets_encoded_apart", (double)j->requests->n_target_alone);
+    er_json_number(w, p, "subject_ends_read_otherwise_when_cut", (double)j->requests->n_prefix_differs);
 }
 
 static void add_stages(er_json_writer *w, cJSON *root, const er_job *j) {
@@ -90,21 +90,21 @@ static void add_stages(er_json_writer *w, cJSON *root, const er_job *j) {
     cJSON *s = er_json_object(w, root, "stages");
     cJSON *c = er_json_object(w, s, "covary"), *v = er_json_object(w, s, "values");
     cJSON *sp = er_json_object(w, s, "solve"), *written = er_json_object(w, s, "write");
-    er_json_number(w, c, "seconds", r->covary_seconds);
+    er_json_number(w, c, "seconds", r->statistics_seconds);
     text(w, c, "source", j->text_source);
     er_json_number(w, c, "tokens", j->moments && j->moments[0] ? (double)j->moments[0]->count : 0);
-    er_json_number(w, v, "seconds", r->values.seconds);
-    er_json_number(w, v, "facts", (double)r->values.units);
-    er_json_number(w, v, "cached", (double)r->values_cached);
-    er_json_number(w, v, "losses", (double)r->values.losses);
-    er_json_number(w, v, "batches", (double)r->values.batches);
-    er_json_number(w, v, "gemm_flops", r->values.flops);
-    er_json_number(w, v, "slots", (double)r->values.slots);
-    er_json_number(w, v, "batch_tokens", (double)r->values.batch_tokens);
+    er_json_number(w, v, "seconds", r->targets.seconds);
+    er_json_number(w, v, "facts", (double)r->targets.requests);
+    er_json_number(w, v, "cached", (double)r->targets_cached);
+    er_json_number(w, v, "losses", (double)r->targets.losses);
+    er_json_number(w, v, "batches", (double)r->targets.batches);
+    er_json_number(w, v, "gemm_flops", r->targets.flops);
+    er_json_number(w, v, "slots", (double)r->targets.slots);
+    er_json_number(w, v, "batch_tokens", (double)r->targets.batch_tokens);
     er_json_number(w, sp, "seconds", r->spread.seconds);
     er_json_number(w, sp, "gemm_flops", r->spread.flops);
     er_json_number(w, sp, "residual_left", r->spread.residual_left);
-    text(w, sp, "columns", r->hparams.key_per_row ? "every prompt" : "one mean key a subject");
+    text(w, sp, "columns", r->hparams.key_per_prompt ? "every prompt" : "one mean key a subject");
     cJSON *layers = er_json_array(w, sp, "layers");
     for (size_t i = 0; i < r->spread.n_layers; i++) {
         const er_layer_report *l = &r->spread.layer[i];

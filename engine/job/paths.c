@@ -1,9 +1,9 @@
-#include "engine/job/paths.h"
+#include "engine/job/paths_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/file.h"
+#include "io/base/file.h"
 
 er_status er_cache_dir(char **out, const char *given) {
     const char *home = getenv("HOME"), *xdg = getenv("XDG_CACHE_HOME");

@@ -7,14 +7,14 @@
 
 static er_status take_buffers(er_gather *g, er_arena *a, const er_arch *m, const er_microbatches *l) {
     er_status rc = ER_OK;
-    size_t d = m->inner, o = m->hidden, f = sizeof(float);
+    size_t d = m->d_ff, o = m->hidden, f = sizeof(float);
     ER_TRY(er_arena_take(a, &g->key, l->most_rows * d, f));
     ER_TRY(er_arena_take(a, &g->h, l->most_rows * o, f));
     ER_TRY(er_arena_take(a, &g->request, l->rows, sizeof(int32_t)));
     ER_TRY(er_arena_take(a, &g->scale, l->rows, f));
-    ER_TRY(er_arena_take(a, &g->z, l->units * o, f));
-    ER_TRY(er_arena_take(a, &g->h_cur, l->units * o, f));
-    if (g->averaged) ER_TRY(er_arena_take(a, &g->spread, l->units, f));
+    ER_TRY(er_arena_take(a, &g->z, l->requests * o, f));
+    ER_TRY(er_arena_take(a, &g->h_cur, l->requests * o, f));
+    if (g->averaged) ER_TRY(er_arena_take(a, &g->spread, l->requests, f));
 out:
     return rc;
 }
@@ -35,10 +35,10 @@ er_status er_gather_create(er_gather *g, er_model *m, const er_microbatches *l, 
     er_device *d = m->dev;
     *g = (er_gather){.m = m, .l = l, .averaged = averaged, .memory = {.dev = d}, .late = {.dev = d}};
     ER_TRY(take_buffers(g, &g->memory, &m->arch, l));
-    if (averaged && !(g->host_spread = malloc((l->units + 1) * sizeof(float))))
-        ER_FAIL(ER_ENOMEM, "weights of %zu requests", l->units);
-    ER_TRY(d->op->upload(d, g->z, z, l->units * m->arch.hidden * sizeof *z));
-    ER_TRY(d->op->upload(d, g->request, l->unit, l->rows * sizeof *l->unit));
+    if (averaged && !(g->host_spread = malloc((l->requests + 1) * sizeof(float))))
+        ER_FAIL(ER_ENOMEM, "weights of %zu requests", l->requests);
+    ER_TRY(d->op->upload(d, g->z, z, l->requests * m->arch.hidden * sizeof *z));
+    ER_TRY(d->op->upload(d, g->request, l->request, l->rows * sizeof *l->request));
     ER_TRY(upload_scales(g));
 out:
     return rc;
@@ -50,8 +50,8 @@ er_status er_gather_keep_states(er_gather *g) {
     size_t o = g->m->arch.hidden;
     bool fits = false;
     if (g->averaged) return ER_OK;
-    ER_TRY(er_hidden_pass_fits(&fits, g->m->dev, l->rows * o * sizeof(float), g->m->arch.inner));
-    g->kept = fits ? l->rows : l->units;
+    ER_TRY(er_hidden_pass_fits(&fits, g->m->dev, l->rows * o * sizeof(float), g->m->arch.d_ff));
+    g->kept = fits ? l->rows : l->requests;
     ER_TRY(er_arena_take(&g->late, &g->h_orig, g->kept * o, sizeof(float)));
     if (fits) return ER_OK;
     ER_TRY(er_arena_take(&g->late, &g->batch_h_orig, l->most_rows * o, sizeof(float)));
@@ -80,34 +80,34 @@ static er_status gather_averaged(
     er_status rc = ER_OK;
     er_device *d = g->m->dev;
     const er_microbatches *l = g->l;
-    size_t width = g->m->arch.inner, o = g->m->arch.hidden;
+    size_t width = g->m->arch.d_ff, o = g->m->arch.hidden;
     double *keys = NULL, *resid = NULL;
     ER_TRY(er_normal_begin(out, 1));
-    ER_TRY(er_normal_room(out, &keys, &resid, l->units));
-    ER_TRY(d->op->zero(d, keys, l->units * width * sizeof *keys));
+    ER_TRY(er_normal_room(out, &keys, &resid, l->requests));
+    ER_TRY(d->op->zero(d, keys, l->requests * width * sizeof *keys));
     ER_TRY(er_hidden_pass_prefill_shared(pass, layer, false));
     for (size_t i = l->n_prefix_groups; i < l->n_microbatches; i++) {
         size_t row = l->microbatch[i].first - l->shared, n = l->microbatch[i].rows;
         ER_TRY(er_hidden_pass_load(pass, i));
         ER_TRY(er_hidden_pass_run_to_key(pass, layer, g->key));
-        ER_TRY(d->op->rows_f64(d, keys, g->key, g->scale + row, g->request + row, n, width));
+        ER_TRY(d->op->scaled_scatter(d, keys, g->key, g->scale + row, g->request + row, n, width));
         if (i < l->n_prefix_groups + l->n_base)
             ER_TRY(er_hidden_pass_finish_layer(pass, layer, g->h_cur + row * o));
     }
-    for (size_t u = 0; u < l->units; u++) g->host_spread[u] = (float)spread;
-    ER_TRY(d->op->upload(d, g->spread, g->host_spread, l->units * sizeof *g->spread));
+    for (size_t u = 0; u < l->requests; u++) g->host_spread[u] = (float)spread;
+    ER_TRY(d->op->upload(d, g->spread, g->host_spread, l->requests * sizeof *g->spread));
     // With one and the same state three times over the target is z itself; and the indices of the base prompts, which come first,
     // count the requests.
-    er_residual_rows p = {.rows = l->units,
+    er_residual p = {.rows = l->requests,
         .width = o,
         .then = g->h_cur,
         .now = g->h_cur,
         .z = g->z,
         .start = g->h_cur,
-        .unit = g->request,
+        .request = g->request,
         .scale = g->spread};
-    ER_TRY(d->op->residual_rows(d, resid, &p));
-    er_normal_added(out, l->units);
+    ER_TRY(d->op->residual(d, resid, &p));
+    er_normal_added(out, l->requests);
 out:
     return rc;
 }
@@ -126,7 +126,7 @@ static er_status original_states(
     }
     float *host = g->host_h_orig + (row - g->kept) * o;
     *out = first ? h : g->batch_h_orig;
-    return first ? d->op->download_later(d, host, h, bytes)
+    return first ? d->op->download_async(d, host, h, bytes)
                  : d->op->upload(d, g->batch_h_orig, host, bytes);
 }
 
@@ -136,7 +136,7 @@ static er_status gather_microbatch(
     er_status rc = ER_OK;
     er_device *d = g->m->dev;
     const er_microbatches *l = g->l;
-    size_t width = g->m->arch.inner, o = g->m->arch.hidden, row = l->microbatch[i].first - l->shared,
+    size_t width = g->m->arch.d_ff, o = g->m->arch.hidden, row = l->microbatch[i].first - l->shared,
            n = l->microbatch[i].rows;
     float *h = i < l->n_prefix_groups + l->n_base ? g->h_cur + row * o : g->h;
     const float *orig = NULL;
@@ -144,18 +144,18 @@ static er_status gather_microbatch(
     ER_TRY(er_normal_room(out, &keys, &resid, n));
     ER_TRY(er_hidden_pass_load(pass, i));
     ER_TRY(er_hidden_pass_run_to_key(pass, layer, g->key));
-    ER_TRY(d->op->rows_f64(d, keys, g->key, g->scale + row, NULL, n, width));
+    ER_TRY(d->op->scaled_scatter(d, keys, g->key, g->scale + row, NULL, n, width));
     ER_TRY(er_hidden_pass_finish_layer(pass, layer, h));
     ER_TRY(original_states(g, &orig, row, n, h, first));
-    er_residual_rows p = {.rows = n,
+    er_residual p = {.rows = n,
         .width = o,
         .then = orig,
         .now = h,
         .z = g->z,
         .start = g->h_orig,
-        .unit = g->request + row,
+        .request = g->request + row,
         .scale = g->scale + row};
-    ER_TRY(d->op->residual_rows(d, resid, &p));
+    ER_TRY(d->op->residual(d, resid, &p));
     er_normal_added(out, n);
 out:
     return rc;

@@ -28,9 +28,9 @@ void er_hidden_pass_free(er_hidden_pass *c) {
 
 double er_hidden_pass_flops(const er_hidden_pass *c) { return c->run->flops; }
 
-er_status er_hidden_pass_fits(bool *fits, er_device *d, size_t bytes, size_t inner) {
+er_status er_hidden_pass_fits(bool *fits, er_device *d, size_t bytes, size_t d_ff) {
     size_t solve =
-        inner * inner * (sizeof(double) + sizeof(float));  // a second moment that comes back, and a workspace
+        d_ff * d_ff * (sizeof(double) + sizeof(float));  // a second moment that comes back, and a workspace
     size_t available = 0, total = 0;
     er_status rc = d->op->memory(d, &available, &total);
     if (rc == ER_OK) *fits = bytes <= available / 2 && bytes + solve <= available;
@@ -63,7 +63,7 @@ static er_status create_buffers(er_hidden_pass *c) {
     ER_TRY(er_run_create(&c->run, c->m, l->most_tokens, l->most_rows, false));
     ER_TRY(er_kv_create(&c->kv, c->m, 0, c->last_layer + 1, l->cached + 1));
     ER_TRY(take_buffers(c, &c->memory, a, l));
-    ER_TRY(er_hidden_pass_fits(&c->resident, d, n * sizeof *c->states, a->inner));
+    ER_TRY(er_hidden_pass_fits(&c->resident, d, n * sizeof *c->states, a->d_ff));
     ER_TRY(c->resident ? er_arena_take(&c->memory, &c->states, n, sizeof *c->states)
                        : er_arena_take_host(&c->memory, &c->states, n, sizeof *c->states));
     ER_TRY(d->op->upload(AT(c), c->last, l->last, l->rows * sizeof *c->last));
@@ -76,7 +76,7 @@ out:
 static er_status begin(er_hidden_pass *c, size_t i) {
     const er_microbatches *l = c->l;
     const er_microbatch *k = &l->microbatch[i];
-    er_rows rows = {.rows = k->rows,
+    er_batch rows = {.rows = k->rows,
         .tokens = k->tokens,
         .token = l->token + k->at,
         .pos = l->pos + k->at,
@@ -109,7 +109,7 @@ static er_status pick_last(er_hidden_pass *c, float *out, const float *src, size
 
 er_status er_hidden_pass_run_to_key(er_hidden_pass *c, size_t layer, float *keys) {
     er_status rc = er_run_layer_to_key(c->run, layer, c->x, NULL);
-    return rc == ER_OK ? pick_last(c, keys, c->run->act, c->m->arch.inner) : rc;
+    return rc == ER_OK ? pick_last(c, keys, c->run->act, c->m->arch.d_ff) : rc;
 }
 
 er_status er_hidden_pass_run_to_end(er_hidden_pass *c, size_t layer, float *out) {
@@ -143,7 +143,7 @@ out:
 
 // Chunk i's states from x to where they are kept. A copy to the host is there after the next wait.
 static er_status keep(er_hidden_pass *c, size_t i) {
-    return OPS(c)->download_later(AT(c), slice(c, i), c->x, slice_bytes(c, i));
+    return OPS(c)->download_async(AT(c), slice(c, i), c->x, slice_bytes(c, i));
 }
 
 er_status er_hidden_pass_step_layer(er_hidden_pass *c, size_t layer) {

@@ -17,17 +17,17 @@ size_t er_hidden_pass_bytes(const er_arch *a, const er_microbatches *l, size_t l
 er_status er_hidden_pass_step_layer(er_hidden_pass *c, size_t layer);
 
 // A look ahead, from the states at the input of `layer`, that leaves them as they are: er_hidden_pass_prefill_shared once,
-// then for any micro-batch of units' rows er_hidden_pass_load and either er_hidden_pass_run_to_key, perhaps with er_hidden_pass_finish_layer behind
+// then for any micro-batch of requests' rows er_hidden_pass_load and either er_hidden_pass_run_to_key, perhaps with er_hidden_pass_finish_layer behind
 // it, or er_hidden_pass_run_to_end. Unless `far`, rows that continue shared ones get as far as the key of `layer` only.
 er_status er_hidden_pass_prefill_shared(er_hidden_pass *c, size_t layer, bool far);
 er_status er_hidden_pass_load(er_hidden_pass *c, size_t i);
-// keys [rows, inner] [dev]: of the micro-batch's rows, at the subject's last token.
+// keys [rows, d_ff] [dev]: of the micro-batch's rows, at the subject's last token.
 er_status er_hidden_pass_run_to_key(er_hidden_pass *c, size_t layer, float *keys);
 // out [rows, hidden] [dev]: the last layer's output there.
 er_status er_hidden_pass_finish_layer(er_hidden_pass *c, size_t layer, float *out);   // from behind the key of `layer`
 er_status er_hidden_pass_run_to_end(er_hidden_pass *c, size_t layer, float *out);  // from the input of `layer`
 
 double er_hidden_pass_flops(const er_hidden_pass *c);
-// Does a buffer of this size leave at least as much of the memory, and room for a second moment of `inner` rows and its solve?
-er_status er_hidden_pass_fits(bool *fits, er_device *d, size_t bytes, size_t inner);
+// Does a buffer of this size leave at least as much of the memory, and room for a second moment of `d_ff` rows and its solve?
+er_status er_hidden_pass_fits(bool *fits, er_device *d, size_t bytes, size_t d_ff);
 #endif

@@ -11,7 +11,7 @@ er_status er_model_sites(er_site *out, const er_model *m, const size_t *layers, 
             .weight = b->down,
             .tensor = b->down_tensor,
             .name = b->down_name,
-            .d_key = m->arch.inner,
+            .d_key = m->arch.d_ff,
             .d_out = m->arch.hidden};
     }
     return ER_OK;

@@ -28,7 +28,7 @@ out:
     return rc;
 }
 
-er_status er_traces_queue(double *host, double *room, er_device *dev, const er_moment *c,
+er_status er_traces_queue(double *host, double *room, er_device *dev, const er_second_moment *c,
     double *square, const double *keys, size_t n) {
     er_status rc = ER_OK;
     size_t d = c->dim;
@@ -36,13 +36,13 @@ er_status er_traces_queue(double *host, double *room, er_device *dev, const er_m
     ER_TRY(diagonal(room, one, dev, c->sum, d));
     ER_TRY(keys ? of_keys(room + d, square, one, dev, keys, n, d)
                 : diagonal(room + d, one, dev, square, d));
-    ER_TRY(dev->op->download_later(dev, host, room, 2 * d * sizeof *host));
+    ER_TRY(dev->op->download_async(dev, host, room, 2 * d * sizeof *host));
 out:
     return rc;
 }
 
 void er_lambda_from_traces(
-    double *lambda, double *ratio, const double *host, const er_moment *c, const er_hparams *h) {
+    double *lambda, double *ratio, const double *host, const er_second_moment *c, const er_hparams *h) {
     double moment = 0, keys = 0;
     for (size_t i = 0; i < c->dim; i++) {
         moment += host[i];

@@ -1,6 +1,6 @@
 // dW from the sums or the columns: by a Cholesky factor of A [d, d], of the n x n system, or of A in a subspace.
 #include "engine/solve/normal_internal.h"
-#include "io/clock.h"
+#include "io/base/clock.h"
 
 bool er_normal_dual_pays(double *flops, const er_normal_shape *shape) {
     double n = (double)shape->n, d = (double)shape->d_key, o = (double)shape->d_out;

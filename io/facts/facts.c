@@ -1,13 +1,13 @@
 // The reader: records from the scanner, parsed one by one, mapped, collected.
-#include "io/facts/parts.h"
+#include "io/facts/facts_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "io/file.h"
-#include "io/file_kind.h"
-#include "io/json.h"
-#include "io/log.h"
+#include "io/base/file.h"
+#include "io/base/file_kind.h"
+#include "io/base/json.h"
+#include "io/base/log.h"
 
 typedef struct reader {
     er_facts *facts;

@@ -1,7 +1,7 @@
 // Private to the files that turn a record into a fact.
 #ifndef ER_FACTS_MAP_H
 #define ER_FACTS_MAP_H
-#include "io/facts/parts.h"
+#include "io/facts/facts_internal.h"
 
 typedef struct er_map {
     const er_facts_options *options;

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "io/log.h"
+#include "io/base/log.h"
 
 static er_status self_sum(const er_comm *c, double *x, size_t n) {
     (void)c, (void)x, (void)n;

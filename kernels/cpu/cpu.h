@@ -104,9 +104,9 @@ er_status er_cpu_norm(er_device *d, er_norm_kind kind, float *y, float *stats, c
     const float *w, const float *b, float eps, size_t tokens, size_t hidden);
 er_status er_cpu_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy,
     const float *x, const float *w, const float *stats, size_t tokens, size_t hidden);
-er_status er_cpu_head_norm(er_device *d, er_norm_kind kind, float *x, size_t ld,
+er_status er_cpu_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld,
     const float *w, const float *b, float eps, size_t tokens, size_t heads, size_t head_dim);
-er_status er_cpu_head_norm_backward(er_device *d, er_norm_kind kind, float *dy,
+er_status er_cpu_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy,
     const float *x, size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim);
 er_status er_cpu_clip(er_device *d, float *x, float limit, size_t n);
 er_status er_cpu_clip_backward(er_device *d, float *dy, const float *x, float limit, size_t n);
@@ -124,21 +124,21 @@ er_status er_cpu_attention_backward(er_device *d, const er_attention *a, float *
 er_status er_cpu_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv,
     size_t ld_qkv, size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens);
 er_status er_cpu_activation(er_device *d, er_act_kind kind, bool gated, float *a,
-    const float *u, size_t tokens, size_t inner);
+    const float *u, size_t tokens, size_t d_ff);
 er_status er_cpu_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du,
-    const float *da, const float *u, size_t tokens, size_t inner);
+    const float *da, const float *u, size_t tokens, size_t d_ff);
 er_status er_cpu_add(er_device *d, float *y, const float *x, size_t n);
 er_status er_cpu_gather_rows(
     er_device *d, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
 er_status er_cpu_scatter_add_rows(
     er_device *d, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
-er_status er_cpu_rows_f64(er_device *d, double *dst, const float *src, const float *scale,
+er_status er_cpu_scaled_scatter(er_device *d, double *dst, const float *src, const float *scale,
     const int32_t *index, size_t n, size_t width);
-er_status er_cpu_residual_rows(er_device *d, double *r, const er_residual_rows *p);
+er_status er_cpu_residual(er_device *d, double *r, const er_residual *p);
 er_status er_cpu_log_softmax(er_device *d, float *y, const float *x, size_t rows, size_t vocab);
 er_status er_cpu_label_loss(er_device *d, const er_label_loss *l);
 er_status er_cpu_delta_step(er_device *d, const er_delta_step *p);
-er_status er_cpu_moment_add(
+er_status er_cpu_syrk_accumulate(
     er_device *d, double *sum, const float *x, float *scratch, size_t tokens, size_t n);
 er_status er_cpu_symmetrise(er_device *d, double *a, size_t n);
 er_status er_cpu_syrk_f64(er_device *d, size_t n, size_t k, double alpha, const double *a,
@@ -146,7 +146,7 @@ er_status er_cpu_syrk_f64(er_device *d, size_t n, size_t k, double alpha, const 
 er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n,
     size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
     size_t ldc);
-er_status er_cpu_widen(er_device *d, double *dst, const float *src, size_t n);
+er_status er_cpu_cast(er_device *d, double *dst, const float *src, size_t n);
 er_status er_cpu_axpy_f64(er_device *d, double *y, double alpha, const double *x, size_t n);
 er_status er_cpu_add_diagonal(er_device *d, double *a, size_t n, double value);
 er_status er_cpu_potrf(er_device *d, double *a, size_t n);

@@ -71,7 +71,7 @@ er_status er_cpu_norm_backward(er_device *d, er_norm_kind kind, float *dx, const
     return ER_OK;
 }
 
-er_status er_cpu_head_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w,
+er_status er_cpu_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w,
     const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
@@ -100,7 +100,7 @@ ER_CLONES static void head_backward(
     for (size_t i = 0; i < n; i++) d[i] = r * (d[i] * w[i] - shift - (x[i] - mean) * slope);
 }
 
-er_status er_cpu_head_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x,
+er_status er_cpu_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x,
     size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
     for (size_t t = 0; t < tokens; t++)

@@ -44,7 +44,7 @@ ER_CLONES static void set_scaled(double *restrict to, const float *restrict from
     for (size_t i = 0; i < n; i++) to[i] = scale * (double)from[i];
 }
 
-er_status er_cpu_rows_f64(er_device *d, double *dst, const float *src, const float *scale,
+er_status er_cpu_scaled_scatter(er_device *d, double *dst, const float *src, const float *scale,
     const int32_t *index, size_t n, size_t width) {
     const size_t chunk = 256;
 #pragma omp parallel for num_threads(d->threads) if (n * width > 1 << 15)
@@ -65,10 +65,10 @@ ER_CLONES static void residual_row(double *restrict r, const float *then, const 
         r[i] = scale * ((double)then[i] + ((double)z[i] - (double)start[i]) - (double)now[i]);
 }
 
-er_status er_cpu_residual_rows(er_device *d, double *r, const er_residual_rows *p) {
+er_status er_cpu_residual(er_device *d, double *r, const er_residual *p) {
 #pragma omp parallel for num_threads(d->threads) if (p->rows * p->width > 1 << 15)
     for (size_t i = 0; i < p->rows; i++) {
-        size_t at = i * p->width, u = (size_t)p->unit[i] * p->width;
+        size_t at = i * p->width, u = (size_t)p->request[i] * p->width;
         residual_row(
             r + at, p->then + at, p->now + at, p->z + u, p->start + u, (double)p->scale[i], p->width);
     }

@@ -7,7 +7,7 @@
 #include <omp.h>
 #include <stdlib.h>
 
-#include "io/signals.h"
+#include "io/base/signals.h"
 
 // Calls that would take a CPU many seconds are made in pieces, with a question between them whether to stop:
 // a key of 11008 makes 4e11 operations of one factor and 1e12 of its right-hand sides.
@@ -72,7 +72,7 @@ er_status er_cpu_syrk_f64(er_device *d, size_t n, size_t k, double alpha, const 
     return ER_OK;
 }
 
-er_status er_cpu_widen(er_device *d, double *dst, const float *src, size_t n) {
+er_status er_cpu_cast(er_device *d, double *dst, const float *src, size_t n) {
 #pragma omp parallel for simd num_threads(d->threads) if (n > 1 << 15)
     for (size_t i = 0; i < n; i++) dst[i] = (double)src[i];
     return ER_OK;

@@ -29,7 +29,7 @@ static __device__ __forceinline__ void short_lines(
     }
     for (unsigned j = first[0]; j <= last[LINES - 1]; j++) {
         er_slice<V, N> k = er_slice_load<V, N>(er_key(s, j), s.head_dim),
-                       v = er_slice_load<V, N>(er_value(s, j), s.head_dim);
+                       v = er_slice_load<V, N>(er_target_z(s, j), s.head_dim);
         ER_UNROLL for (int i = 0; i < LINES; i++) score[i] = er_slice_dot(q[i], k);
         er_sum_lanes<LINES, 32>(score);
         ER_UNROLL for (int i = 0; i < LINES; i++) {
@@ -110,7 +110,7 @@ static __device__ __forceinline__ void long_tile(
             room->last[i] = er_last_key(s, line + i < end ? line + i : end - 1);
             room->queries[i] = line + i < end ? s.qkv + er_query_at(s, line + i) : NULL;
             room->keys[i] = j < to ? er_key(s, j) : NULL;
-            room->values[i] = j < to ? er_value(s, j) : NULL;
+            room->values[i] = j < to ? er_target_z(s, j) : NULL;
         }
         er_tile_products<V, TILE, TILE>(score, room->stage, room->queries, room->keys, s.head_dim);
         ER_UNROLL for (int i = 0; i < R; i++) {

@@ -160,12 +160,12 @@ er_status er_cuda_sync(er_device *d) {
     return er_cuda_status(cudaStreamSynchronize(er_cuda_stream(d)), "sync", __FILE__, __LINE__);
 }
 
-er_status er_cuda_download_later(er_device *d, void *dst, const void *src, size_t bytes) {
+er_status er_cuda_download_async(er_device *d, void *dst, const void *src, size_t bytes) {
     return move(d, dst, src, bytes, cudaMemcpyDeviceToHost, "download");
 }
 
 er_status er_cuda_download(er_device *d, void *dst, const void *src, size_t bytes) {
-    er_status rc = er_cuda_download_later(d, dst, src, bytes);
+    er_status rc = er_cuda_download_async(d, dst, src, bytes);
     return rc == ER_OK ? er_cuda_sync(d) : rc;
 }
 
@@ -174,11 +174,11 @@ er_status er_cuda_zero(er_device *d, void *dst, size_t bytes) {
     return er_cuda_status(cudaMemsetAsync(dst, 0, bytes, er_cuda_stream(d)), "zero", __FILE__, __LINE__);
 }
 
-er_status er_cuda_mark(er_device *d, unsigned mark) {
+er_status er_cuda_event_record(er_device *d, unsigned mark) {
     er_cuda *c = (er_cuda *)d;
     return er_cuda_status(cudaEventRecord(c->mark[mark], er_cuda_stream(d)), "mark", __FILE__, __LINE__);
 }
 
-er_status er_cuda_await(er_device *d, unsigned mark) {
+er_status er_cuda_event_wait(er_device *d, unsigned mark) {
     return er_cuda_status(cudaEventSynchronize(((er_cuda *)d)->mark[mark]), "await", __FILE__, __LINE__);
 }

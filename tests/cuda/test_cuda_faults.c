@@ -63,8 +63,8 @@ static er_status compute(er_device *d, const buffers *b) {
         b->loss, b->weight, b->start, b->step, b->total, b->done};
     ER_TRY(op->norm(d, ER_LAYER_NORM, b->y, b->stats, b->x, b->w, b->w, 1e-5f, ROWS, WIDTH));
     ER_TRY(op->norm_backward(d, ER_LAYER_NORM, b->dx, b->y, b->x, b->w, b->stats, ROWS, WIDTH));
-    ER_TRY(op->head_norm(d, ER_RMS_NORM, b->y, WIDTH, b->w, NULL, 1e-5f, ROWS, 1, WIDTH));
-    ER_TRY(op->head_norm_backward(d, ER_RMS_NORM, b->dx, b->x, WIDTH, b->w, 1e-5f, ROWS, 1, WIDTH));
+    ER_TRY(op->qk_norm(d, ER_RMS_NORM, b->y, WIDTH, b->w, NULL, 1e-5f, ROWS, 1, WIDTH));
+    ER_TRY(op->qk_norm_backward(d, ER_RMS_NORM, b->dx, b->x, WIDTH, b->w, 1e-5f, ROWS, 1, WIDTH));
     ER_TRY(op->clip(d, b->y, 1.5f, N));
     ER_TRY(op->clip_backward(d, b->dx, b->x, 0.5f, N));
     ER_TRY(op->activation(d, ER_GELU_NEW, false, b->y, b->x, ROWS, WIDTH));
@@ -212,10 +212,10 @@ static void test_streams_are_lazy(void **state) {
     out[0] = out[1] = -1;
     OK(dev->op->upload(dev, p, in, 8));
     in[1] = 7;
-    OK(dev->op->download_later(dev, out, p, 8));
-    OK(dev->op->mark(dev, 0));
+    OK(dev->op->download_async(dev, out, p, 8));
+    OK(dev->op->event_record(dev, 0));
     assert_true(out[0] == -1 && out[1] == -1);
-    OK(dev->op->await(dev, 0));
+    OK(dev->op->event_wait(dev, 0));
     assert_true(out[0] == 5 && out[1] == 6);
     dev->op->release(dev, p), dev->op->release_host(dev, pinned);
 }

@@ -43,7 +43,7 @@ static void test_doubles_loops(void **state) {
             src += skew, wide += skew, dst += skew;
             OK(dev->op->upload(dev, src, narrow, n * 4));
             OK(dev->op->upload(dev, dst, y, n * 8));
-            OK(dev->op->widen(dev, wide, src, n));
+            OK(dev->op->cast(dev, wide, src, n));
             OK(dev->op->axpy_f64(dev, dst, 0.3, wide, n));
             guard_get(dev, got, wide, n * 8);
             for (size_t i = 0; i < n; i++) assert_true(got[i] == (double)narrow[i]);

@@ -1,4 +1,4 @@
-// Columns of the solve (rows_f64, residual_rows, syrk_f64, symmetrise, row_norm) against loops in double
+// Columns of the solve (scaled_scatter, residual, syrk_f64, symmetrise, row_norm) against loops in double
 // precision, and what a device that runs behind offers: pinned memory, marks, uploads that have taken their
 // source.
 #include <float.h>
@@ -35,7 +35,7 @@ static void one_rows_f64(size_t n, size_t width, bool indexed) {
             if (!indexed) want[i * width + j] = v;
             else if (index[i] >= 0) want[(size_t)index[i] * width + j] += v;
         }
-    OK(dev->op->rows_f64(dev, dst, guard_put_narrow(dev, x, n * width), guard_put_narrow(dev, scale, n),
+    OK(dev->op->scaled_scatter(dev, dst, guard_put_narrow(dev, x, n * width), guard_put_narrow(dev, scale, n),
         indexed ? guard_put(dev, index, n * sizeof *index) : NULL, n, width));
     BELOW(f64_error(dst, want, rows * width), 4);
     guard_end(dev);
@@ -60,17 +60,17 @@ static void test_residual_rows(void **state) {
         double *then = test_doubles(&seed, n, 5), *now = test_doubles(&seed, n, 5),
                *z = test_doubles(&seed, UNITS * width, 5), *start = test_doubles(&seed, UNITS * width, 5),
                *scale = test_doubles(&seed, rows, 1), *want = test_doubles(&seed, n, 0);
-        int32_t unit[64];
-        for (size_t i = 0; i < rows; i++) unit[i] = (int32_t)(i * 3 % UNITS);
+        int32_t request[64];
+        for (size_t i = 0; i < rows; i++) request[i] = (int32_t)(i * 3 % UNITS);
         for (size_t i = 0; i < n; i++) {
-            size_t u = (size_t)unit[i / width] * width + i % width;
+            size_t u = (size_t)request[i / width] * width + i % width;
             want[i] = scale[i / width] * (then[i] + z[u] - start[u] - now[i]);
         }
         double *r = guard_alloc(dev, n * sizeof *r);
-        er_residual_rows p = {rows, width, guard_put_narrow(dev, then, n), guard_put_narrow(dev, now, n),
+        er_residual p = {rows, width, guard_put_narrow(dev, then, n), guard_put_narrow(dev, now, n),
             guard_put_narrow(dev, z, UNITS * width), guard_put_narrow(dev, start, UNITS * width),
-            guard_put(dev, unit, rows * sizeof *unit), guard_put_narrow(dev, scale, rows)};
-        OK(dev->op->residual_rows(dev, r, &p));
+            guard_put(dev, request, rows * sizeof *request), guard_put_narrow(dev, scale, rows)};
+        OK(dev->op->residual(dev, r, &p));
         BELOW(f64_error(r, want, n), 8);
         guard_end(dev);
         free(then), free(now), free(z), free(start), free(scale), free(want);
@@ -136,15 +136,15 @@ static void test_behind(void **state) {
         unsigned char few[16];
         memset(few, round & 255, sizeof few);
         OK(dev->op->upload(dev, small, few, sizeof few));
-        OK(dev->op->download_later(dev, second, small, sizeof few));
+        OK(dev->op->download_async(dev, second, small, sizeof few));
         if (round != 200) continue;
-        OK(dev->op->mark(dev, 1));
-        OK(dev->op->await(dev, 1));
+        OK(dev->op->event_record(dev, 1));
+        OK(dev->op->event_wait(dev, 1));
         assert_int_equal(((unsigned char *)second)[15], 200);
     }
-    OK(dev->op->download_later(dev, pinned, at, N));
-    OK(dev->op->mark(dev, ER_MARKS - 1));
-    OK(dev->op->await(dev, ER_MARKS - 1));
+    OK(dev->op->download_async(dev, pinned, at, N));
+    OK(dev->op->event_record(dev, ER_EVENTS - 1));
+    OK(dev->op->event_wait(dev, ER_EVENTS - 1));
     for (size_t i = 0; i < N; i++)
         assert_int_equal(((unsigned char *)pinned)[i], (unsigned char)(i * 7 + i / 251));
     assert_int_equal(((unsigned char *)second)[0], 299 & 255);
@@ -169,7 +169,7 @@ static void test_memory_told(void **state) {
     assert_true(before > 0 && before <= total);
     OK(d->op->alloc(d, &p, PART));
     OK(d->op->memory(d, &after, &total));
-    if (d->runs_behind) {  // a CPU's memory is the host's: told, but not counted
+    if (d->is_async) {  // a CPU's memory is the host's: told, but not counted
         assert_true(after <= before - PART);
         FAILS(d->op->alloc(d, &q, 2 * PART), ER_ENOMEM, "allowed");
         d->op->release(d, p);

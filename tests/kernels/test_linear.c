@@ -196,7 +196,7 @@ static void test_rows_alone(void **state) {
     free(x), free(w), free(bytes);
 }
 
-static void test_moment(void **state) {
+static void test_second_moment(void **state) {
     (void)state;
     const size_t shapes[][2] = {
         {0, 3}, {1, 1}, {5, 2}, {33, 31}, {1023, 7}, {1025, 33}, {2049, 65}, {300, 513}, {64, 1030}};
@@ -210,7 +210,7 @@ static void test_moment(void **state) {
             for (size_t j = 0; j < i; j++) sum[i * n + j] = sum[j * n + i];
         double *dev_sum = guard_put(dev, sum, n * n * 8);
         float *dev_x = guard_put_narrow(dev, x, tokens * n), *scratch = guard_alloc(dev, n * n * 4);
-        OK(dev->op->moment_add(dev, dev_sum, dev_x, scratch, tokens, n));
+        OK(dev->op->syrk_accumulate(dev, dev_sum, dev_x, scratch, tokens, n));
         OK(dev->op->symmetrise(dev, dev_sum, n));
         guard_get(dev, got, dev_sum, n * n * 8);
         ref_gemm(true, false, n, n, tokens, 1, x, n, x, n, 1, sum, n);
@@ -230,7 +230,7 @@ static void test_moment_keeps_small_parts(void **state) {
     float x[3] = {1.0f, 2.0f, 0.5f};
     double *sum = guard_put(dev, &start, 8);
     float *dev_x = guard_put(dev, x, sizeof x), *scratch = guard_alloc(dev, 4);
-    OK(dev->op->moment_add(dev, sum, dev_x, scratch, 3, 1));
+    OK(dev->op->syrk_accumulate(dev, sum, dev_x, scratch, 3, 1));
     guard_get(dev, &got, sum, 8);
     assert_true(got == 0x1p28 + 5.25);
     guard_end(dev);
@@ -313,7 +313,7 @@ static void test_widen_axpy(void **state) {
         size_t n = sizes[s];
         double *x = test_doubles(&seed, n, 1), *y = test_doubles(&seed, n, 1);
         double *wide = guard_alloc(dev, n * 8), *dev_y = wide_put(y, n);
-        OK(dev->op->widen(dev, wide, guard_put_narrow(dev, x, n), n));
+        OK(dev->op->cast(dev, wide, guard_put_narrow(dev, x, n), n));
         assert_true(f64_error(wide, x, n) == 0);
         OK(dev->op->axpy_f64(dev, dev_y, -0.75, wide, n));
         for (size_t i = 0; i < n; i++) y[i] += -0.75 * x[i];
@@ -342,7 +342,7 @@ int main(void) {
         cmocka_unit_test(test_linear_cpu),
         cmocka_unit_test(test_split_accuracy),
         cmocka_unit_test(test_rows_alone),
-        cmocka_unit_test(test_moment),
+        cmocka_unit_test(test_second_moment),
         cmocka_unit_test(test_moment_keeps_small_parts),
         cmocka_unit_test(test_gemm_f64),
         cmocka_unit_test(test_cholesky),

@@ -67,7 +67,7 @@ static void test_norm(void **state) {
 }
 
 // Heads of rows that go on behind them, against the norm of each head as a row of its own.
-static void head_norms(er_norm_kind kind, bool bias) {
+static void qk_norms(er_norm_kind kind, bool bias) {
     static const size_t shapes[][4] = {// tokens, heads, head_dim, columns behind the heads
         {0, 2, 8, 0}, {3, 1, 3, 0}, {2, 3, 5, 7}, {5, 4, 10, 20}, {7, 2, 64, 64}, {3, 5, 128, 256},
         {2, 2, 132, 3}, {9, 1, 256, 4}, {70, 33, 20, 40}};
@@ -87,9 +87,9 @@ static void head_norms(er_norm_kind kind, bool bias) {
             }
         float *dev_x = guard_put_narrow(dev, x, n), *dev_w = guard_put_narrow(dev, w, heads * hd),
               *dev_b = guard_put_narrow(dev, b, heads * hd), *dev_d = guard_put_narrow(dev, d, n);
-        OK(dev->op->head_norm_backward(dev, kind, dev_d, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
+        OK(dev->op->qk_norm_backward(dev, kind, dev_d, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
         BELOW(guard_error(dev, dev_d, dx, n), 16);
-        OK(dev->op->head_norm(
+        OK(dev->op->qk_norm(
             dev, kind, dev_x, ld, dev_w, bias ? dev_b : NULL, 1e-5f, tokens, heads, hd));
         BELOW(guard_error(dev, dev_x, y, n), 8);
         guard_end(dev);
@@ -99,7 +99,7 @@ static void head_norms(er_norm_kind kind, bool bias) {
 
 static void test_head_norm(void **state) {
     (void)state;
-    for (int mode = 0; mode < 4; mode++) head_norms(mode & 1 ? ER_RMS_NORM : ER_LAYER_NORM, mode & 2);
+    for (int mode = 0; mode < 4; mode++) qk_norms(mode & 1 ? ER_RMS_NORM : ER_LAYER_NORM, mode & 2);
 }
 
 // Exact: the ends belong to the range, and NaN is no number to hide.

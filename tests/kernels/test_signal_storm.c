@@ -1,5 +1,5 @@
 // Linear maps under a storm of signals: the product stays what the oracle says. oneDNN 2.6's dnnl_sgemm loses
-// a part of its state to a handler's frame on its stack; io/signals.h says what is done about it. Each case
+// a part of its state to a handler's frame on its stack; io/base/signals.h says what is done about it. Each case
 // runs in a child, since what used to happen was an abort.
 #include <dirent.h>
 #include <pthread.h>
@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "io/signals.h"
+#include "io/base/signals.h"
 #include "kernels/device.h"
 #include "tests/support/guard.h"
 #include "tests/support/ref_ops.h"

@@ -1,6 +1,6 @@
 // Factors, right-hand sides and products so large that they are made in pieces: against the matrix itself,
 // and a stop that is asked for meanwhile is seen.
-#include "io/signals.h"
+#include "io/base/signals.h"
 #include "kernels/device.h"
 #include "tests/test.h"
 

@@ -138,8 +138,8 @@ static inline void golden_close(golden *g) {
     er_model_free(g->m);
     drop_all();
 }
-static inline er_rows golden_rows(const golden *g) {
-    return (er_rows){
+static inline er_batch golden_rows(const golden *g) {
+    return (er_batch){
         .rows = g->rows, .tokens = g->tokens, .token = g->token, .pos = g->pos, .row_start = g->start};
 }
 static inline er_run *golden_run(const golden *g, size_t tokens, size_t rows, bool backward) {

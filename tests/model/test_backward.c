@@ -96,7 +96,7 @@ static void forward_to_z(const problem *p, er_run *r, float *x) {
 static void whole_rows_check(problem *p) {
     const golden *g = &p->g;
     er_run *r = golden_run(g, g->tokens + 5, g->rows, true);
-    er_rows rows = golden_rows(g);
+    er_batch rows = golden_rows(g);
     double loss = 0, layers = (double)(g->m->arch.layers - 1 - p->z);
     float *x = keep_dev(g->tokens * g->hidden * sizeof(float));
     OK(er_run_begin(r, &rows, NULL));
@@ -142,7 +142,7 @@ static void parallel_residual(void **state) {
             if (shared) p.g.m->block[l].norm2_w = NULL;
         }
         whole_rows_check(&p);
-        er_rows rows = golden_rows(&p.g);
+        er_batch rows = golden_rows(&p.g);
         er_run *r = golden_run(&p.g, p.g.tokens, p.g.rows, false);
         float *x = keep_dev(p.g.tokens * p.g.hidden * sizeof(float));
         OK(er_run_begin(r, &rows, NULL));
@@ -180,7 +180,7 @@ static void cached_prefixes(void **state) {
             start[row + 1] = (int32_t)n;
         }
         for (size_t j = 0; j < p.n; j++) at[j] = map[p.at[j]];
-        er_rows all = golden_rows(g), suffix = {.rows = g->rows,
+        er_batch all = golden_rows(g), suffix = {.rows = g->rows,
                                           .tokens = n,
                                           .token = g->token,
                                           .pos = pos,
@@ -218,7 +218,7 @@ static void central_differences(void **state) {
         const golden *g = &p.g;
         size_t n = g->rows * g->hidden, stream = g->tokens * g->hidden * sizeof(float);
         er_run *r = golden_run(g, g->tokens, g->rows, true);
-        er_rows rows = golden_rows(g);
+        er_batch rows = golden_rows(g);
         float *x0 = keep_dev(stream), *x = keep_dev(stream), *shifted = keep_host(n * sizeof *shifted);
         double loss[3], slope = 0, norm = 0, e = 5e-3;
         OK(er_run_begin(r, &rows, NULL));

@@ -38,15 +38,15 @@ static er_status f_norm_backward(er_device *d, er_norm_kind k, float *dx, const 
     COUNTED;
     return real->norm_backward(d, k, dx, dy, x, w, stats, tokens, hidden);
 }
-static er_status f_head_norm(er_device *d, er_norm_kind k, float *x, size_t ld, const float *w,
+static er_status f_qk_norm(er_device *d, er_norm_kind k, float *x, size_t ld, const float *w,
     const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
     COUNTED;
-    return real->head_norm(d, k, x, ld, w, b, eps, tokens, heads, head_dim);
+    return real->qk_norm(d, k, x, ld, w, b, eps, tokens, heads, head_dim);
 }
-static er_status f_head_norm_backward(er_device *d, er_norm_kind k, float *dy, const float *x,
+static er_status f_qk_norm_backward(er_device *d, er_norm_kind k, float *dy, const float *x,
     size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
     COUNTED;
-    return real->head_norm_backward(d, k, dy, x, ld, w, eps, tokens, heads, head_dim);
+    return real->qk_norm_backward(d, k, dy, x, ld, w, eps, tokens, heads, head_dim);
 }
 static er_status f_clip(er_device *d, float *x, float limit, size_t n) {
     COUNTED;
@@ -87,14 +87,14 @@ static er_status f_kv_store(er_device *d, float *k, float *v, const float *qkv, 
     return real->kv_store(d, k, v, qkv, ld, k_at, kv_dim, at, tokens);
 }
 static er_status f_activation(er_device *d, er_act_kind k, bool gated, float *a, const float *u,
-    size_t tokens, size_t inner) {
+    size_t tokens, size_t d_ff) {
     COUNTED;
-    return real->activation(d, k, gated, a, u, tokens, inner);
+    return real->activation(d, k, gated, a, u, tokens, d_ff);
 }
 static er_status f_activation_backward(er_device *d, er_act_kind k, bool gated, float *du,
-    const float *da, const float *u, size_t tokens, size_t inner) {
+    const float *da, const float *u, size_t tokens, size_t d_ff) {
     COUNTED;
-    return real->activation_backward(d, k, gated, du, da, u, tokens, inner);
+    return real->activation_backward(d, k, gated, du, da, u, tokens, d_ff);
 }
 
 static er_device_ops faulty;
@@ -108,7 +108,7 @@ static int setup(void **state) {
     faulty = *real;
     faulty.alloc = f_alloc, faulty.upload = f_upload, faulty.sync = f_sync, faulty.copy = f_copy;
     faulty.weight_create = f_weight_create, faulty.norm = f_norm, faulty.norm_backward = f_norm_backward;
-    faulty.head_norm = f_head_norm, faulty.head_norm_backward = f_head_norm_backward;
+    faulty.qk_norm = f_qk_norm, faulty.qk_norm_backward = f_qk_norm_backward;
     faulty.clip = f_clip, faulty.clip_backward = f_clip_backward;
     faulty.linear = f_linear, faulty.linear_backward = f_linear_backward, faulty.rope = f_rope;
     faulty.attention = f_attention, faulty.attention_backward = f_attention_backward,
@@ -192,7 +192,7 @@ static size_t calls_of_block(const char *model, bool parallel) {
     er_kv *kv = NULL;
     pass p = {
         .r = golden_run(&g, g.tokens, g.rows, true), .x = keep_dev(g.tokens * g.hidden * sizeof(float))};
-    er_rows rows = golden_rows(&g);
+    er_batch rows = golden_rows(&g);
     rows.store_at = all_tokens(g.tokens);
     OK(er_kv_create(&kv, g.m, 0, 3, g.tokens));
     keep_tape(&p.tape, &g.m->arch, g.tokens);

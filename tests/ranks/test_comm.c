@@ -2,8 +2,8 @@
 #include <pthread.h>
 
 #include "engine/editors/editor.h"
-#include "io/log.h"
-#include "tests/support/letter_units.h"
+#include "io/base/log.h"
+#include "tests/support/letter_requests.h"
 #include "tests/support/thread_comm.h"
 
 static void test_shares(void **state) {
@@ -42,7 +42,7 @@ typedef struct job {
     const er_editor *editor;
     bool per_prompt;
     lettered x;
-    er_moment *c[LAYERS], *history[LAYERS];
+    er_second_moment *c[LAYERS], *history[LAYERS];
     float *z;
     double *dw[LAYERS];
     size_t seen, fails_at;  // fails_at: the call of `filter` that fails; 0: none
@@ -64,9 +64,9 @@ static void job_open(job *j) {
     lettered_open(&j->x, "gpt2_prefixed", true, letter_facts);
     j->x.h.n_layers = LAYERS;
     for (size_t l = 0; l < LAYERS; l++) j->x.h.layers[l] = l;
-    j->x.h.lambda = 0.3, j->x.h.key_per_row = j->per_prompt;
+    j->x.h.lambda = 0.3, j->x.h.key_per_prompt = j->per_prompt;
     j->x.h.l2 = 0.4, j->x.h.nullspace_threshold = 0.03, j->x.h.emmet_lambda = 0.2;
-    size_t d = j->x.m->arch.inner, o = j->x.m->arch.hidden;
+    size_t d = j->x.m->arch.d_ff, o = j->x.m->arch.hidden;
     double *c = calloc(d * d, sizeof *c), *v = calloc(d, sizeof *v);
     for (size_t l = 0; l < LAYERS; l++) {
         memset(c, 0, d * d * sizeof *c);
@@ -74,21 +74,21 @@ static void job_open(job *j) {
             for (size_t i = 0; i < d; i++) v[i] = 0.3 * test_uniform(&seed);
             for (size_t i = 0; i < d * d; i++) c[i] += v[i / d] * v[i % d];
         }
-        OK(er_moment_create(&j->c[l], j->x.dev, d));
+        OK(er_second_moment_create(&j->c[l], j->x.dev, d));
         OK(j->x.dev->op->upload(j->x.dev, j->c[l]->sum, c, d * d * sizeof *c));
         j->c[l]->count = 3 * d;
-        OK(er_moment_create(&j->history[l], j->x.dev, d));
+        OK(er_second_moment_create(&j->history[l], j->x.dev, d));
     }
-    j->z = malloc(j->x.units->count * o * sizeof *j->z);
-    for (size_t i = 0; i < j->x.units->count * o; i++) j->z[i] = (float)(1.5 * test_uniform(&seed));
+    j->z = malloc(j->x.requests->count * o * sizeof *j->z);
+    for (size_t i = 0; i < j->x.requests->count * o; i++) j->z[i] = (float)(1.5 * test_uniform(&seed));
     free(c);
     free(v);
 }
 
 static void job_close(job *j) {
     for (size_t l = 0; l < LAYERS; l++) {
-        er_moment_free(j->x.dev, j->c[l]);
-        er_moment_free(j->x.dev, j->history[l]);
+        er_second_moment_free(j->x.dev, j->c[l]);
+        er_second_moment_free(j->x.dev, j->history[l]);
         free(j->dw[l]);
     }
     free(j->z);
@@ -98,7 +98,7 @@ static void job_close(job *j) {
 static void *job_run(void *ctx) {
     job *j = ctx;
     er_apply a = {.editor = j->editor,
-        .units = j->x.units,
+        .requests = j->x.requests,
         .z = j->z,
         .c = j->c,
         .history = j->editor && j->editor->keeps_history ? j->history : NULL,
@@ -131,7 +131,7 @@ static void check_ranks(const char *editor, bool per_prompt, size_t size) {
     job_open(&alone);
     (void)job_run(&alone);
     if (alone.rc != ER_OK) fail_msg("%s: %s", editor, alone.message);
-    size_t n = alone.x.m->arch.inner * alone.x.m->arch.hidden;
+    size_t n = alone.x.m->arch.d_ff * alone.x.m->arch.hidden;
     for (size_t r = 0; r < size; r++) {
         j[r] = (job){.comm = comm[r], .editor = alone.editor, .per_prompt = per_prompt};
         job_open(&j[r]);

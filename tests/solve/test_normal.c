@@ -384,8 +384,8 @@ static void check_traces(er_device *dev, size_t n, size_t d, double ratio, bool 
     double trace_c = 0, trace_k = 0, lambda = -1, told = -1;
     for (size_t i = 0; i < d; i++) trace_c += p.c[i * d + i] / p.count;
     for (size_t i = 0; i < n * d; i++) trace_k += p.keys[i] * p.keys[i];
-    er_moment *m = NULL;
-    OK(er_moment_create(&m, dev, d));
+    er_second_moment *m = NULL;
+    OK(er_second_moment_create(&m, dev, d));
     // What was filled in has no part in lambda.
     m->count = (uint64_t)p.count, m->filled = n % 2 ? 3.5 : 0;
     p.c[d * d - 1] += m->filled;
@@ -402,7 +402,7 @@ static void check_traces(er_device *dev, size_t n, size_t d, double ratio, bool 
     NEAR(told, n ? expected * trace_c / trace_k : 0, 1e-13 * told);
     double *all[] = {room, host, square};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
-    er_moment_free(dev, m);
+    er_second_moment_free(dev, m);
     drop(&p);
 }
 static void test_traces(void **state) {
