@@ -28,11 +28,12 @@ typedef struct er_arch {
     float norm_eps;
     er_act_kind act;
     bool gated, parallel_residual, learned_positions, tied_head;
-    bool head_norms;                // RMS norm of every q and k head, before rotation
+    bool head_norms;  // RMS norm of every q and k head, before rotation
     int32_t position_offset;
     float attention_scale;
     bool scale_by_layer;            // layer l divides it by l + 1
-    size_t window, window_from;     // layers from window_from on see that many tokens back; window 0: all see all a row may have
+    size_t window, window_from;     // layers from window_from on see that many tokens back; window 0: all see
+                                    // all a row may have
     er_rope_config rope;
     bool attention_bias, mlp_bias;  // of config.json; only families that make biases optional look at them
     int32_t eos;                    // eos_token_id (the first of a list), -1 when absent

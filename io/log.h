@@ -19,7 +19,8 @@ void er_progress_update(er_progress *p, size_t done, const char *note);         
 void er_progress_skip(er_progress *p, size_t done);  // found done by an earlier run: shown, but not counted in the rate
 void er_progress_end(er_progress *p);                                               // frees
 
-// Set by SIGINT, SIGTERM and SIGUSR1 once er_signals_install() was called; a second signal exits at once with 75.
+// Set by SIGINT, SIGTERM and SIGUSR1 once er_signals_install() was called; a second signal exits at once
+// with 75.
 void er_signals_install(void);
 bool er_stop_requested(void);
 #endif
