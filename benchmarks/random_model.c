@@ -157,6 +157,8 @@ er_status er_random_model(er_model **out, er_device *dev, const er_shape *s, con
     er_arch *a = &m->arch;
     if (o->layers) a->layers = o->layers;
     a->attention_scale = 1.0f / sqrtf((float)a->head_dim);
+    a->embed_scale = a->residual_scale = a->logit_scale = 1;
+    a->head_norm = ER_RMS_NORM;
     if (!(m->block = calloc(a->layers, sizeof *m->block))) ER_FAIL(ER_ENOMEM, "%zu layers", a->layers);
     ER_TRY(fill_pool(&k));
     ER_TRY(weight(&k, &m->embed, "embed", a->vocab, a->hidden, false, false));

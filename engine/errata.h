@@ -17,6 +17,12 @@
 // The output is an ordinary Hugging Face checkpoint plus errata-manifest.json; it appears whole or not at
 // all. Nothing is written to the model's own folder. Target values are kept in the cache as they are found,
 // so the same call after an interruption goes on.
+//
+// To stop a job, call er_stop_request() (io/signals.h, included here) from any thread or from a signal handler:
+// er_edit() returns EINTERRUPTED within about a second of work, and er_stop_clear() makes the next call possible. The
+// library sets no handlers and no masks that outlast its calls, but for one thing: where the host has not called
+// er_signals_block(), the OpenMP workers that it computes on keep all signals blocked that can be. Handlers of the
+// host never run inside oneDNN's GEMM, which would not survive it.
 #ifndef ERRATA_H
 #define ERRATA_H
 #include "engine/estimate.h"
@@ -24,6 +30,7 @@
 #include "engine/solve.h"
 #include "engine/values.h"
 #include "io/facts.h"
+#include "io/signals.h"
 
 #define ERRATA_VERSION "0.1.0"
 

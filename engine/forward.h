@@ -18,7 +18,7 @@ er_status er_kv_create(er_kv **out, const er_model *m, size_t first, size_t laye
 void er_kv_free(const er_model *m, er_kv *kv);
 
 // What backward needs of one layer's forward; [dev], sized for max_tokens.
-// With head norms `qkv` is what the projection gave: norm and rotation are done again on the way back.
+// Where heads are normed or clipped, `qkv` is what the projection gave: that and rotation are done again on the way back.
 typedef struct er_tape {
     float *x_in, *stats1, *qkv, *attn, *lse, *x_mid, *stats2, *u;
 } er_tape;

@@ -9,6 +9,16 @@
 #include "kernels/device.h"
 
 #define ER_MAX_ROPE_PAIRS 256
+#define ER_MAX_LAYERS 4096
+#define ER_MAX_SLOTS 13  // linear maps and norms of a block: er_slot of engine/model/family.h
+
+// Layers, by number.
+typedef struct er_layer_set {
+    uint64_t bits[ER_MAX_LAYERS / 64];
+} er_layer_set;
+static inline bool er_layer_in(const er_layer_set *s, size_t layer) { return s->bits[layer / 64] >> layer % 64 & 1; }
+static inline void er_layer_put(er_layer_set *s, size_t layer) { s->bits[layer / 64] |= (uint64_t)1 << layer % 64; }
+
 typedef struct er_rope_config {
     er_rope_style style;
     size_t dims;           // rotary dimensions of each head
@@ -28,13 +38,22 @@ typedef struct er_arch {
     float norm_eps;
     er_act_kind act;
     bool gated, parallel_residual, learned_positions, tied_head;
-    bool head_norms;  // RMS norm of every q and k head, before rotation
+    const char *module[ER_MAX_SLOTS];  // the row's names of the block's parts, NULL for those this model lacks
+    bool head_norms;                // norm of every q and k head, before rotation
+    er_norm_kind head_norm;
+    bool head_norm_each;            // every head has weights of its own; else all share one vector
+    float clip_qkv;                 // q, k and v are clipped to -clip_qkv .. clip_qkv; 0: not
     int32_t position_offset;
     float attention_scale;
     bool scale_by_layer;            // layer l divides it by l + 1
-    size_t window, window_from;     // layers from window_from on see that many tokens back; window 0: all see
-                                    // all a row may have
+    size_t window;                  // layers of `windowed` see that many tokens back; 0: all see all a row may have
+    er_layer_set windowed, unrotated;  // unrotated: layers without rotary positions
     er_rope_config rope;
+    float embed_scale;              // multiplies the rows of the embedding
+    // Every branch is multiplied by it before it joins the stream. The stream is held divided by it instead: then W k joins it as it
+    // is, an added weight means what it says, and states are those of other implementations divided by this. 1 for all but Granite.
+    float residual_scale;
+    float logit_scale;              // multiplies the logits
     bool attention_bias, mlp_bias;  // of config.json; only families that make biases optional look at them
     int32_t eos;                    // eos_token_id (the first of a list), -1 when absent
     const struct er_family *row;    // of the table in engine/model/families.c
@@ -44,7 +63,8 @@ typedef struct er_block {  // weights of one layer; [dev]. Absent ones are NULL
     float *norm1_w, *norm1_b, *norm2_w, *norm2_b;  // no norm2: the MLP reads norm1's output (parallel residual only)
     er_weight *qkv;         // [(heads + 2 kv_heads) * head_dim, hidden]: q, k, v rows fused at load
     float *qkv_b;
-    float *q_norm_w, *k_norm_w;  // [head_dim]
+    float *q_norm_w, *q_norm_b;  // [heads, head_dim]
+    float *k_norm_w, *k_norm_b;  // [kv_heads, head_dim]
     er_weight *out;         // [hidden, heads * head_dim]
     float *out_b;
     er_weight *up;          // [inner, hidden], or gate | up fused [2 inner, hidden] when gated

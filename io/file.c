@@ -119,12 +119,8 @@ er_status er_file_write_atomic(const char *path, const void *bytes, size_t len) 
     int fd = -1;
     er_status rc = er_temp_create(&fd, &temp, path);
     if (rc != ER_OK) return rc;
-    if ((rc = er_write_all(fd, bytes, len, path)) == ER_OK) {
-        rc = er_temp_publish(fd, temp, path);
-    } else {
-        close(fd);
-        (void)unlink(temp);
-    }
+    if ((rc = er_write_all(fd, bytes, len, path)) == ER_OK) rc = er_temp_publish(fd, temp, path);
+    else er_temp_discard(fd, temp);
     free(temp);
     return rc;
 }

@@ -9,6 +9,9 @@
 
 // `name` is the file (and line) for messages: "facts.jsonl:12". EFORMAT says where: "…: byte 17: …". The caller cJSON_Delete()s.
 er_status er_json_parse(cJSON **out, const char *text, size_t len, const char *name);
+// The same of a file that Python's json wrote, as transformers does its configurations: NaN, Infinity, -Infinity and numbers that
+// overflow are numbers. None of the getters below takes one that is not finite, so only keys that nobody asks for may have it.
+er_status er_json_parse_python(cJSON **out, const char *text, size_t len, const char *name);
 er_status er_json_read(cJSON **out, const char *path, size_t max_bytes);
 
 // Typed getters on an object. Absent or null leaves *out as it is and is fine; a wrong type is EFORMAT naming `name` and key.

@@ -18,7 +18,8 @@ typedef struct scan {
     const char *text, *name;
     size_t begin, len, at;  // begin: behind a byte order mark
     int depth;
-    key *keys;  // of every object still open, innermost last
+    bool python;  // numbers need not be finite, and have words for it
+    key *keys;    // of every object still open, innermost last
     size_t n_keys, cap_keys;
     char *arena;
     size_t used, cap_arena;
@@ -165,10 +166,18 @@ static size_t digits(scan *s) {
     return n;
 }
 
+static er_status check_word(scan *s, const char *word) {
+    size_t n = strlen(word);
+    if (s->len - s->at < n || memcmp(s->text + s->at, word, n) != 0) return bad(s, s->at, "not a JSON value");
+    s->at += n;
+    return ER_OK;
+}
+
 static er_status check_number(scan *s) {
     size_t begin = s->at;
     char copy[64];
     if (s->text[s->at] == '-') s->at++;
+    if (s->python && s->at < s->len && s->text[s->at] == 'I') return check_word(s, "Infinity");
     if (s->at < s->len && s->text[s->at] == '0') s->at++;
     else if (!digits(s)) return bad(s, begin, "not a JSON value");
     if (s->at < s->len && s->text[s->at] >= '0' && s->text[s->at] <= '9')
@@ -187,7 +196,7 @@ static er_status check_number(scan *s) {
     if (n < 16 && !memchr(s->text + begin, 'e', n) && !memchr(s->text + begin, 'E', n)) return ER_OK;
     memcpy(copy, s->text + begin, n);
     copy[n] = '\0';
-    if (!isfinite(strtod(copy, NULL))) return bad(s, begin, "number too large");
+    if (!s->python && !isfinite(strtod(copy, NULL))) return bad(s, begin, "number too large");
     return ER_OK;
 }
 
@@ -309,13 +318,6 @@ static er_status check_array(scan *s) {
     }
 }
 
-static er_status check_word(scan *s, const char *word) {
-    size_t n = strlen(word);
-    if (s->len - s->at < n || memcmp(s->text + s->at, word, n) != 0) return bad(s, s->at, "not a JSON value");
-    s->at += n;
-    return ER_OK;
-}
-
 static er_status check_value(scan *s) {
     er_status rc;
     skip_space(s);
@@ -332,6 +334,7 @@ static er_status check_value(scan *s) {
         return check_word(s, "null");
     case 'N':
     case 'I':
+        if (s->python) return check_word(s, s->text[s->at] == 'N' ? "NaN" : "Infinity");
         return bad(s, s->at, "NaN and Infinity are not JSON");
     case '{':
     case '[':
@@ -344,11 +347,11 @@ static er_status check_value(scan *s) {
     }
 }
 
-er_status er_json_check(const char *text, size_t len, const char *name) {
+static er_status check_all(const char *text, size_t len, bool python, const char *name) {
     er_status rc = ER_OK;
     size_t bad_at = 0;
     size_t mark = er_utf8_mark(text, len);
-    scan s = {.text = text, .name = name, .begin = mark, .len = len, .at = mark};
+    scan s = {.text = text, .name = name, .begin = mark, .len = len, .at = mark, .python = python};
     if (!er_utf8_valid(text, len, &bad_at)) ER_TRY(bad(&s, bad_at, "not valid UTF-8"));
     ER_TRY(check_value(&s));
     skip_space(&s);
@@ -361,6 +364,14 @@ out:
     free(s.keys);
     free(s.arena);
     return rc;
+}
+
+er_status er_json_check(const char *text, size_t len, const char *name) {
+    return check_all(text, len, false, name);
+}
+
+er_status er_json_check_python(const char *text, size_t len, const char *name) {
+    return check_all(text, len, true, name);
 }
 
 // ---- cursor over a checked text ----

@@ -15,6 +15,8 @@
 // mark, no raw control character, \u0000 or lone surrogate in a string, no key twice in an object, finite
 // numbers of at most 63 characters.
 er_status er_json_check(const char *text, size_t len, const char *name);
+// The same but for NaN, Infinity, -Infinity and numbers that are not finite.
+er_status er_json_check_python(const char *text, size_t len, const char *name);
 
 typedef struct er_cursor {
     const char *at, *end;

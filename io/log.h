@@ -3,6 +3,7 @@
 #define ER_LOG_H
 #include <stdbool.h>
 #include <stddef.h>
+#include "io/signals.h"
 
 typedef enum er_log_level { ER_LOG_QUIET, ER_LOG_WARN, ER_LOG_INFO, ER_LOG_DEBUG } er_log_level;
 void er_log_set_level(er_log_level level);  // default INFO
@@ -18,9 +19,4 @@ er_progress *er_progress_begin(const char *stage, size_t total, const char *unit
 void er_progress_update(er_progress *p, size_t done, const char *note);             // note may be NULL: "loss 0.31"
 void er_progress_skip(er_progress *p, size_t done);  // found done by an earlier run: shown, but not counted in the rate
 void er_progress_end(er_progress *p);                                               // frees
-
-// Set by SIGINT, SIGTERM and SIGUSR1 once er_signals_install() was called; a second signal exits at once
-// with 75.
-void er_signals_install(void);
-bool er_stop_requested(void);
 #endif

@@ -52,10 +52,7 @@ out:
 
 void er_npz_writer_free(er_npz_writer *w) {
     if (!w) return;
-    if (w->fd >= 0) {
-        close(w->fd);
-        (void)unlink(w->temp);
-    }
+    if (w->fd >= 0) er_temp_discard(w->fd, w->temp);
     for (size_t i = 0; i < w->count; i++) free(w->members[i].name);
     free(w->members);
     free(w->temp);

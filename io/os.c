@@ -11,9 +11,11 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "io/signals.h"
 
 #define COPY_CHUNK ((size_t)1 << 20)
-#define IO_CHUNK ((size_t)1 << 30)  // the kernel moves at most 2^31 - 4096 bytes a call
+#define IO_CHUNK ((size_t)1 << 30)     // the kernel moves at most 2^31 - 4096 bytes a call
+#define STOP_CHUNK ((size_t)64 << 20)  // a second of a slow disk
 
 const char *er_errno_text(int e) {
     static _Thread_local char text[128], space[128];
@@ -106,7 +108,8 @@ er_status er_open_regular(int *out, uint64_t *size, const char *path) {
 er_status er_pread_all(int fd, void *dst, size_t n, uint64_t offset, const char *path) {
     char *p = dst;
     while (n > 0) {
-        ssize_t got = pread(fd, p, n < IO_CHUNK ? n : IO_CHUNK, (off_t)offset);
+        if (er_stop_requested()) return er_fail(ER_EINTERRUPTED, "%s is not read to its end", path);
+        ssize_t got = pread(fd, p, n < STOP_CHUNK ? n : STOP_CHUNK, (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
             return er_fail(ER_EIO, "%s: read at byte %" PRIu64 ": %s", path, offset, er_errno_text(errno));
@@ -198,7 +201,8 @@ er_status er_copy_all(int to, int from, uint64_t size, const char *to_path, cons
     } else {
         off_t in = 0, at = 0;
         while (done < size) {
-            size_t want = size - done < IO_CHUNK ? (size_t)(size - done) : IO_CHUNK;
+            size_t want = size - done < STOP_CHUNK ? (size_t)(size - done) : STOP_CHUNK;
+            if (er_stop_requested()) return er_fail(ER_EINTERRUPTED, "%s is not whole", to_path);
             ssize_t n = copy_file_range(from, &in, to, &at, want, 0);
             if (n < 0 && errno == EINTR) continue;
             if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))

@@ -35,7 +35,8 @@ er_status er_read_open(char **out, size_t *len, int fd, const er_file_id *id, co
 int er_open_at(int dir, const char *path, int flags, unsigned mode);
 // fsync(2) likewise.
 int er_fsync(int fd);
-// All n bytes or an error: a file that ends early (it shrank after it was opened) is EIO.
+// Reading and copying ask for a stop between pieces (io/signals.h); writing does not, so that what was
+// computed is kept. All n bytes or an error: a file that ends early (it shrank after it was opened) is EIO.
 er_status er_pread_all(int fd, void *dst, size_t n, uint64_t offset, const char *path);
 er_status er_write_all(int fd, const void *src, size_t n, const char *path);
 er_status er_pwrite_all(int fd, const void *src, size_t n, uint64_t offset, const char *path);

@@ -11,12 +11,15 @@
 #include "io/log.h"
 #include "io/os.h"
 #include "io/partial.h"
+#include "io/signals.h"
+#include "io/unfinished.h"
 
 struct er_output {
     char *dir;      // no trailing slash
     char *partial;  // DIR.partial-<pid>
     char *parent;
-    int lock;  // on the partial folder
+    char *aside;  // what replace() moved the old folder to
+    int lock, aside_lock;  // on the partial folder, and on that one
     bool force, committed;
 };
 
@@ -127,7 +130,7 @@ er_status er_output_begin(er_output **out, const char *path, bool force) {
     er_status rc = ER_OK;
     er_output *o = calloc(1, sizeof *o);
     if (!o) ER_FAIL(ER_ENOMEM, "an output folder");
-    o->lock = -1;
+    o->lock = o->aside_lock = -1;
     ER_TRY(er_output_check(path, force, NULL));
     ER_TRY(split(&o->dir, &o->parent, path));
     o->force = force;
@@ -138,11 +141,14 @@ er_status er_output_begin(er_output **out, const char *path, bool force) {
         char *partial = i == 0 ? er_format("%s.partial-%ld", o->dir, (long)getpid())
                                : er_format("%s.partial-%ld-%d", o->dir, (long)getpid(), i);
         if (!partial) ER_FAIL(ER_ENOMEM, "the path %s", o->dir);
-        if (mkdir(partial, 0777) == 0) {
+        er_unfinished_hold();
+        int e = mkdir(partial, 0777) == 0 ? 0 : errno;
+        if (!e) er_unfinished_note(partial);
+        er_unfinished_release();
+        if (!e) {
             o->partial = partial;
             break;
         }
-        int e = errno;
         free(partial);
         if (e != EEXIST || i == 1000)
             ER_FAIL(ER_EOUTPUT, "%s: cannot be created in %s: %s", o->dir, o->parent, er_errno_text(e));
@@ -161,10 +167,16 @@ const char *er_output_dir(const er_output *o) { return o->dir; }
 void er_output_free(er_output *o) {
     if (!o) return;
     if (o->partial && !o->committed) (void)er_remove_tree(o->partial);
+    er_unfinished_hold();
+    if (o->partial) er_unfinished_forget(o->partial);
+    if (o->aside) er_unfinished_forget(o->aside);
+    er_unfinished_release();
     if (o->lock >= 0) close(o->lock);
+    if (o->aside_lock >= 0) close(o->aside_lock);
     free(o->dir);
     free(o->partial);
     free(o->parent);
+    free(o->aside);
     free(o);
 }
 
@@ -256,6 +268,7 @@ static er_status fsync_all(const char *dir) {
         if (lstat(path, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", path, er_errno_text(errno));
         if (S_ISDIR(st.st_mode)) ER_TRY(fsync_all(path));
         else if (S_ISREG(st.st_mode)) ER_TRY(er_fsync_path(path));
+        ER_TRY(er_stop_check("the output is not on the disk"));
     }
     ER_TRY(er_fsync_path(dir));
 out:
@@ -275,52 +288,53 @@ static void discard(const er_output *o, const char *aside) {
 
 // An existing DIR gives way in one step where the file system can exchange two names. Elsewhere it is moved
 // aside first and moved back should the second rename be refused; a crash between the two leaves it whole
-// under DIR.replaced-<pid>.
-static er_status replace(er_output *o) {
-    er_status rc = ER_OK;
-    char *aside = NULL;
-    int lock = -1;
+// under DIR.replaced-<pid>, locked while it is there. *old: what the old folder is called now.
+static er_status replace(const char **old, er_output *o) {
     if (renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->dir, RENAME_EXCHANGE) == 0) {
-        o->committed = true;
-        // Now the old folder; the new one is in place whatever happens here, and the next output sweeps.
-        if (er_remove_tree(o->partial) != ER_OK)
-            er_warn("what was replaced is still there: %s", er_last_error());
-        goto out;
+        *old = o->partial;
+        return ER_OK;
     }
     if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP && errno != ENOTTY)
-        ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(errno));
-    if (!(aside = er_format("%s.replaced-%ld", o->dir, (long)getpid())))
-        ER_FAIL(ER_ENOMEM, "the path %s", o->dir);
-    if ((lock = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0) er_partial_lock(lock);
-    if (rename(o->dir, aside) != 0)
-        ER_FAIL(ER_EOUTPUT, "%s: cannot be moved aside: %s", o->dir, er_errno_text(errno));
+        return er_fail(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(errno));
+    if (!(o->aside = er_format("%s.replaced-%ld", o->dir, (long)getpid())))
+        return er_fail(ER_ENOMEM, "the path %s", o->dir);
+    if ((o->aside_lock = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0) er_partial_lock(o->aside_lock);
+    if (rename(o->dir, o->aside) != 0)
+        return er_fail(ER_EOUTPUT, "%s: cannot be moved aside: %s", o->dir, er_errno_text(errno));
     if (rename(o->partial, o->dir) != 0) {
         int e = errno;
-        (void)rename(aside, o->dir);
-        ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(e));
+        (void)rename(o->aside, o->dir);
+        return er_fail(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(e));
     }
-    o->committed = true;
-    discard(o, aside);
-out:
-    if (lock >= 0) close(lock);
-    free(aside);
-    return rc;
+    er_unfinished_note(o->aside);
+    *old = o->aside;
+    return ER_OK;
+}
+
+static er_status put_in_place(const char **old, er_output *o) {
+    struct stat st;
+    if (lstat(o->dir, &st) == 0) return replace(old, o);
+    int failed = renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->dir, RENAME_NOREPLACE);
+    if (failed && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP))
+        failed = rename(o->partial, o->dir);
+    return failed ? er_fail(ER_EOUTPUT, "%s: cannot be put in place: %s", o->dir, er_errno_text(errno))
+                  : ER_OK;
 }
 
 er_status er_output_commit(er_output *o) {
     er_status rc = ER_OK;
-    struct stat st;
+    const char *old = NULL;
     ER_TRY(fsync_all(o->partial));
     ER_TRY(check_existing(o->dir, o->force));  // again: hours may lie between begin and commit
-    if (lstat(o->dir, &st) == 0) {
-        ER_TRY(replace(o));
-    } else {
-        int failed = renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->dir, RENAME_NOREPLACE);
-        if (failed && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP))
-            failed = rename(o->partial, o->dir);
-        if (failed) ER_FAIL(ER_EOUTPUT, "%s: cannot be put in place: %s", o->dir, er_errno_text(errno));
-        o->committed = true;
-    }
+    er_unfinished_hold();
+    rc = put_in_place(&old, o);
+    er_unfinished_release();
+    if (rc != ER_OK) goto out;
+    o->committed = true;
+    // The new one is in place whatever happens here, and the next output for DIR sweeps.
+    if (old == o->partial && er_remove_tree(old) != ER_OK)
+        er_warn("what was replaced is still there: %s", er_last_error());
+    else if (old && old != o->partial) discard(o, old);
     // The folder is in place; a power cut now could at worst show the old name.
     if (er_fsync_path(o->parent) != ER_OK) er_warn("%s: in place, but %s", o->dir, er_last_error());
     er_replaced_sweep(o->dir);

@@ -15,6 +15,7 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "io/os.h"
+#include "io/unfinished.h"
 
 void er_partial_lock(int fd) { (void)flock(fd, LOCK_EX | LOCK_NB); }
 
@@ -123,7 +124,10 @@ er_status er_temp_create(int *out, char **temp_out, const char *path) {
     (void)!getrandom(&salt, sizeof salt, GRND_NONBLOCK);
     char *temp = er_format("%s.partial-%ld-%08x", path, (long)getpid(), salt);
     if (!temp) return er_fail(ER_ENOMEM, "the path %s", path);
+    er_unfinished_hold();
     int fd = er_open_at(AT_FDCWD, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0) er_unfinished_note(temp);
+    er_unfinished_release();
     if (fd < 0) {
         free(temp);
         return er_fail(ER_EOUTPUT, "%s: cannot be created: %s", path, er_errno_text(errno));
@@ -141,14 +145,25 @@ er_status er_temp_publish(int fd, const char *temp, const char *path) {
     if (!folder) ER_FAIL(ER_ENOMEM, "the path %s", path);
     if (synced != 0) ER_FAIL(ER_EIO, "%s: fsync: %s", path, er_errno_text(sync_errno));
     if (closed != 0) ER_FAIL(ER_EIO, "%s: close: %s", path, er_errno_text(close_errno));
-    if (rename(temp, path) != 0)
-        ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", path, er_errno_text(errno));
+    er_unfinished_hold();
+    int refused = rename(temp, path) == 0 ? 0 : errno;
+    if (!refused) er_unfinished_forget(temp);
+    er_unfinished_release();
+    if (refused) ER_FAIL(ER_EOUTPUT, "%s: cannot be replaced: %s", path, er_errno_text(refused));
     slash = strrchr(folder, '/');
     if (slash) slash[slash == folder] = '\0';
     // The bytes are safe by now; only the new name could still be lost to a power cut.
     if (er_fsync_path(slash ? folder : ".") != ER_OK) er_warn("%s: in place, but %s", path, er_last_error());
 out:
-    if (rc != ER_OK) (void)unlink(temp);
+    if (rc != ER_OK) er_temp_discard(-1, temp);
     free(folder);
     return rc;
+}
+
+void er_temp_discard(int fd, const char *temp) {
+    if (fd >= 0) close(fd);
+    er_unfinished_hold();
+    (void)unlink(temp);
+    er_unfinished_forget(temp);
+    er_unfinished_release();
 }

@@ -16,8 +16,8 @@ void er_partial_sweep(const char *path);
 void er_replaced_sweep(const char *path);
 
 // A new file beside `path` (its name is malloc'd into *temp); publish syncs it, closes it and renames it to
-// `path`. The caller closes the descriptor and unlinks the temporary only when publish was not reached;
-// publish does both whatever its outcome.
+// `path`. Publish closes the descriptor whatever its outcome, and removes the temporary where it fails.
 er_status er_temp_create(int *fd, char **temp, const char *path);
 er_status er_temp_publish(int fd, const char *temp, const char *path);
+void er_temp_discard(int fd, const char *temp);  // instead of publish
 #endif

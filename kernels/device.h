@@ -127,9 +127,8 @@ typedef struct er_device_ops {
     er_status (*weight_read)(er_device *, er_weight *, void *bytes);         // host, exactly as it will be stored
     er_status (*weight_set)(er_device *, er_weight *, const void *bytes);    // host, stored layout: put back or replace
 
-    // x [tokens, hidden] = embed[token] (+ position[pos + pos_offset] when `position` is not NULL). A
-    // weight's rows are d_out.
-    er_status (*embed)(er_device *, er_stream *, float *x, const er_weight *embed, const er_weight *position,
+    // x [tokens, hidden] = scale * embed[token] (+ position[pos + pos_offset] when `position` is not NULL). A weight's rows are d_out.
+    er_status (*embed)(er_device *, er_stream *, float *x, const er_weight *embed, float scale, const er_weight *position,
         const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens);
     // y = norm(x) * w + b; stats [tokens, 2] = mean (0 for RMS), 1/std. b may be NULL, stats may be NULL. [dev]
     er_status (*norm)(er_device *, er_stream *, er_norm_kind, float *y, float *stats, const float *x, const float *w, const float *b,
@@ -137,13 +136,16 @@ typedef struct er_device_ops {
     // dx += d norm / dx * dy, from the saved x and stats.
     er_status (*norm_backward)(er_device *, er_stream *, er_norm_kind, float *dx, const float *dy, const float *x, const float *w,
         const float *stats, size_t tokens, size_t hidden);
-    // In place on x [tokens, ld]: RMS norm of each of the first `heads` heads of head_dim, times w
-    // [head_dim].
-    er_status (*head_norm)(er_device *, er_stream *, float *x, size_t ld, const float *w, float eps,
+    // In place on x [tokens, ld]: norm of each of the first `heads` heads of head_dim, times w, plus b; both [heads, head_dim], b may
+    // be NULL.
+    er_status (*head_norm)(er_device *, er_stream *, er_norm_kind, float *x, size_t ld, const float *w, const float *b, float eps,
         size_t tokens, size_t heads, size_t head_dim);
     // In place: d [tokens, ld] in: gradient of its output, out: of its input x [tokens, ld].
-    er_status (*head_norm_backward)(er_device *, er_stream *, float *d, const float *x, size_t ld,
-        const float *w, float eps, size_t tokens, size_t heads, size_t head_dim);
+    er_status (*head_norm_backward)(er_device *, er_stream *, er_norm_kind, float *d, const float *x, size_t ld, const float *w,
+        float eps, size_t tokens, size_t heads, size_t head_dim);
+    // In place on x [n]: what lies outside -limit .. limit becomes the nearer end; NaN stays. The way back: d [n] becomes 0 where x does.
+    er_status (*clip)(er_device *, er_stream *, float *x, float limit, size_t n);
+    er_status (*clip_backward)(er_device *, er_stream *, float *d, const float *x, float limit, size_t n);
     er_status (*row_norm)(er_device *, er_stream *, float *out, const float *x, size_t rows, size_t width);  // out[r] = |x_r|
     // y [m, d_out] = beta*y + x [m, d_in] W^T + bias; bias [dev] or NULL; beta is 0 or 1.
     er_status (*linear)(er_device *, er_stream *, float *y, const float *x, const er_weight *, const float *bias, size_t m, float beta);

@@ -214,6 +214,199 @@ MODELS = {
                           "reorder_and_upcast_attn": True, "eos_token_id": 100, "transformers_version": "4.20.0"},
         "dtype": torch.float32, "z": 0,
     },
+    # Layer 3 of 5 does not rotate, by omission; tied by omission; v5.
+    "smollm3_every_fourth": {
+        "config": {"model_type": "smollm3", "architectures": ["SmolLM3ForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-6,
+                   "max_position_embeddings": 64, "hidden_size": 24, "num_hidden_layers": 5, "num_attention_heads": 4,
+                   "num_key_value_heads": 2, "intermediate_size": 31, "vocab_size": 101, "pad_token_id": 3, "eos_token_id": 2,
+                   "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "dtype": "float32",
+                   "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 0,
+    },
+    # v4: layers 0 and 2 do not rotate and look five tokens back; all biases, a head of its own, heads 8 wide instead of 6.
+    "smollm3_window": {
+        "config": {"model_type": "smollm3", "architectures": ["SmolLM3ForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-5,
+                   "max_position_embeddings": 64, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+                   "num_key_value_heads": 1, "head_dim": 8, "intermediate_size": 29, "vocab_size": 103, "pad_token_id": 3,
+                   "eos_token_id": 2, "no_rope_layers": [0, 1, 0], "use_sliding_window": True, "sliding_window": 5,
+                   "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False, "rope_theta": 100.0,
+                   "torch_dtype": "bfloat16", "transformers_version": "4.53.0"},
+        "dtype": torch.bfloat16, "z": 1, "shards": 2,
+    },
+    # v4: 4 of 8 dimensions turn; q, k and v biased.
+    "stablelm_biased": {
+        "config": {"model_type": "stablelm", "architectures": ["StableLmForCausalLM"], "hidden_act": "silu", "layer_norm_eps": 1e-5,
+                   "max_position_embeddings": 48, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3,
+                   "num_key_value_heads": 3, "intermediate_size": 35, "vocab_size": 101, "use_qkv_bias": True,
+                   "partial_rotary_factor": 0.5, "rope_theta": 200, "tie_word_embeddings": False, "torch_dtype": "float16",
+                   "transformers_version": "4.38.0"},
+        "dtype": torch.float16, "z": 0,
+    },
+    # v5, as the 12B model: parallel with one norm, a LayerNorm of its own for every q and k head; 4 of 16 by omission.
+    "stablelm_normed": {
+        "config": {"model_type": "stablelm", "architectures": ["StableLmForCausalLM"], "hidden_act": "silu", "layer_norm_eps": 1e-4,
+                   "max_position_embeddings": 48, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
+                   "num_key_value_heads": 2, "intermediate_size": 23, "vocab_size": 100, "qk_layernorm": True,
+                   "use_parallel_residual": True, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+                   "tie_word_embeddings": True, "dtype": "bfloat16", "transformers_version": "5.0.0"},
+        "dtype": torch.bfloat16, "z": 1,
+    },
+    # v4, tied, all four multipliers.
+    "granite_tied": {
+        "config": {"model_type": "granite", "architectures": ["GraniteForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-5,
+                   "max_position_embeddings": 64, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+                   "num_key_value_heads": 2, "intermediate_size": 33, "vocab_size": 107, "tie_word_embeddings": True,
+                   "embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 0.3, "logits_scaling": 8.0,
+                   "rope_theta": 1000.0, "torch_dtype": "bfloat16", "transformers_version": "4.45.0"},
+        "dtype": torch.bfloat16, "z": 0,
+    },
+    # v5, all biases, multipliers above 1 and below, attention_multiplier 1 by omission, linear scaling, two shards.
+    "granite_biased": {
+        "config": {"model_type": "granite", "architectures": ["GraniteForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-4,
+                   "max_position_embeddings": 64, "hidden_size": 20, "num_hidden_layers": 3, "num_attention_heads": 2,
+                   "intermediate_size": 29, "vocab_size": 101, "tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True,
+                   "embedding_multiplier": 0.7, "residual_multiplier": 1.6, "logits_scaling": 0.8,
+                   "rope_parameters": {"rope_type": "linear", "rope_theta": 100.0, "factor": 2.0}, "dtype": "float32",
+                   "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 2,
+    },
+    # v4: layers 1 and 3 look four tokens back; mask buffers.
+    "gpt_neo_f16": {
+        "config": {"model_type": "gpt_neo", "architectures": ["GPTNeoForCausalLM"], "activation_function": "gelu_new",
+                   "hidden_size": 24, "num_layers": 4, "num_heads": 3, "max_position_embeddings": 40, "window_size": 4,
+                   "intermediate_size": None, "attention_types": [[["global", "local"], 2]],
+                   "attention_layers": ["global", "local", "global", "local"], "layer_norm_epsilon": 1e-5, "vocab_size": 101,
+                   "bos_token_id": 0, "eos_token_id": 0, "torch_dtype": "float16", "transformers_version": "4.9.0"},
+        "dtype": torch.float16, "z": 1, "buffers": "transformer.h.{}.attn.attention",
+    },
+    # v5: a local layer below global ones, odd inner width, a head of its own, two shards.
+    "gpt_neo_sharded": {
+        "config": {"model_type": "gpt_neo", "architectures": ["GPTNeoForCausalLM"], "activation_function": "gelu",
+                   "hidden_size": 20, "num_layers": 3, "num_heads": 2, "max_position_embeddings": 32, "window_size": 6,
+                   "intermediate_size": 37, "attention_types": [[["local"], 1], [["global"], 2]], "layer_norm_epsilon": 1e-4,
+                   "vocab_size": 100, "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 0, "dtype": "float32",
+                   "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 0, "shards": 2,
+    },
+    # v4, as published: half of each head turns, by omission.
+    "phi_f16": {
+        "config": {"model_type": "phi", "architectures": ["PhiForCausalLM"], "hidden_act": "gelu_new", "layer_norm_eps": 1e-5,
+                   "max_position_embeddings": 48, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3,
+                   "intermediate_size": 43, "vocab_size": 101, "rope_theta": 100.0, "qk_layernorm": False,
+                   "tie_word_embeddings": False, "torch_dtype": "float16", "transformers_version": "4.37.0"},
+        "dtype": torch.float16, "z": 0,
+    },
+    # v5: LayerNorm of every q and k head, grouped, 6 of 10 dimensions turn, two shards.
+    "phi_normed": {
+        "config": {"model_type": "phi", "architectures": ["PhiForCausalLM"], "hidden_act": "gelu", "layer_norm_eps": 1e-4,
+                   "max_position_embeddings": 48, "hidden_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
+                   "num_key_value_heads": 2, "intermediate_size": 31, "vocab_size": 100, "qk_layernorm": True,
+                   "tie_word_embeddings": False,
+                   "rope_parameters": {"rope_type": "default", "rope_theta": 300.0, "partial_rotary_factor": 0.6},
+                   "dtype": "float32", "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 2,
+    },
+    # v4, as the 7B model: parallel with one norm, one key-value head for all.
+    "falcon_multi_query": {
+        "config": {"model_type": "falcon", "architectures": ["FalconForCausalLM"], "hidden_size": 24, "num_hidden_layers": 3,
+                   "num_attention_heads": 3, "num_kv_heads": 3, "multi_query": True, "parallel_attn": True, "bias": False,
+                   "alibi": False, "new_decoder_architecture": False, "layer_norm_epsilon": 1e-5, "vocab_size": 101,
+                   "torch_dtype": "bfloat16", "transformers_version": "4.33.0"},
+        "dtype": torch.bfloat16, "z": 0,
+    },
+    # v5, as the 40B model: two norms, four q heads to each of two key-value heads; a head of its own, two shards.
+    "falcon_grouped": {
+        "config": {"model_type": "falcon", "architectures": ["FalconForCausalLM"], "hidden_size": 32, "num_hidden_layers": 3,
+                   "num_attention_heads": 8, "num_kv_heads": 2, "new_decoder_architecture": True, "layer_norm_epsilon": 1e-4,
+                   "ffn_hidden_size": 43, "vocab_size": 100, "max_position_embeddings": 48, "tie_word_embeddings": False,
+                   "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "dtype": "float32",
+                   "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 2,
+    },
+    # As the 11B model: groups, and one norm for both branches.
+    "falcon_one_norm": {
+        "config": {"model_type": "falcon", "architectures": ["FalconForCausalLM"], "hidden_size": 24, "num_hidden_layers": 2,
+                   "num_attention_heads": 6, "num_kv_heads": 3, "new_decoder_architecture": True, "num_ln_in_parallel_attn": 1,
+                   "activation": "gelu", "vocab_size": 100, "tie_word_embeddings": False, "rope_theta": 500042.0,
+                   "torch_dtype": "bfloat16", "transformers_version": "4.40.0"},
+        "dtype": torch.bfloat16, "z": 0,
+    },
+    # As falcon-rw but for its alibi: sequential, biased, a key-value head for every head.
+    "falcon_sequential": {
+        "config": {"model_type": "falcon", "architectures": ["FalconForCausalLM"], "hidden_size": 24, "num_hidden_layers": 3,
+                   "num_attention_heads": 3, "multi_query": False, "parallel_attn": False, "bias": True, "vocab_size": 100,
+                   "dtype": "float16", "transformers_version": "5.0.0"},
+        "dtype": torch.float16, "z": 1,
+    },
+    # v4: window, two key-value heads by omission, tied by omission.
+    "starcoder2_window": {
+        "config": {"model_type": "starcoder2", "architectures": ["Starcoder2ForCausalLM"], "hidden_act": "gelu_pytorch_tanh",
+                   "norm_epsilon": 1e-5, "max_position_embeddings": 64, "hidden_size": 24, "num_hidden_layers": 3,
+                   "num_attention_heads": 4, "intermediate_size": 41, "vocab_size": 101, "use_bias": True, "sliding_window": 5,
+                   "rope_theta": 1000.0, "torch_dtype": "bfloat16", "transformers_version": "4.39.0"},
+        "dtype": torch.bfloat16, "z": 0,
+    },
+    # v5: no biases, a head of its own, two shards.
+    "starcoder2_unbiased": {
+        "config": {"model_type": "starcoder2", "architectures": ["Starcoder2ForCausalLM"], "hidden_act": "gelu", "norm_epsilon": 1e-4,
+                   "max_position_embeddings": 64, "hidden_size": 20, "num_hidden_layers": 3, "num_attention_heads": 2,
+                   "num_key_value_heads": 1, "intermediate_size": 37, "vocab_size": 100, "use_bias": False,
+                   "tie_word_embeddings": False, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+                   "dtype": "float32", "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 2,
+    },
+    # v4: norms without weights.
+    "olmo_plain": {
+        "config": {"model_type": "olmo", "architectures": ["OlmoForCausalLM"], "hidden_act": "silu", "max_position_embeddings": 64,
+                   "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 37, "vocab_size": 101,
+                   "clip_qkv": None, "rope_theta": 1000.0, "tie_word_embeddings": False, "eos_token_id": 5, "torch_dtype": "float16",
+                   "transformers_version": "4.40.0"},
+        "dtype": torch.float16, "z": 0,
+    },
+    # v5: q, k and v clipped, about a third of them; grouped, biased, tied, two shards.
+    "olmo_clipped": {
+        "config": {"model_type": "olmo", "architectures": ["OlmoForCausalLM"], "hidden_act": "silu", "max_position_embeddings": 64,
+                   "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+                   "intermediate_size": 31, "vocab_size": 100, "clip_qkv": 1.0, "attention_bias": True, "tie_word_embeddings": True,
+                   "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "eos_token_id": 5, "dtype": "float32",
+                   "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 2,
+    },
+    # v4: heads wider than hidden/heads, one key-value head, the embedding stored under the name of the head it is tied to.
+    "gemma_head_alone": {
+        "config": {"model_type": "gemma", "architectures": ["GemmaForCausalLM"], "hidden_act": "gelu_pytorch_tanh",
+                   "hidden_activation": None, "rms_norm_eps": 1e-6, "max_position_embeddings": 64, "hidden_size": 20,
+                   "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8,
+                   "intermediate_size": 37, "vocab_size": 101, "rope_theta": 1000.0, "bos_token_id": 2, "eos_token_id": 1,
+                   "pad_token_id": 0, "torch_dtype": "bfloat16", "transformers_version": "4.38.0"},
+        "dtype": torch.bfloat16, "z": 0, "head_alone": True,
+    },
+    # v5: the published name of the activation, biases, a head of its own, two shards.
+    "gemma_biased": {
+        "config": {"model_type": "gemma", "architectures": ["GemmaForCausalLM"], "hidden_act": "gelu", "rms_norm_eps": 1e-5,
+                   "max_position_embeddings": 64, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2,
+                   "num_key_value_heads": 2, "head_dim": 10, "intermediate_size": 31, "vocab_size": 100, "attention_bias": True,
+                   "tie_word_embeddings": False, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+                   "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "dtype": "float32", "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 2,
+    },
+    # v4: parallel with one norm that has no bias, interleaved pairs turn, logits scaled by omission, tied by omission.
+    "cohere_tied": {
+        "config": {"model_type": "cohere", "architectures": ["CohereForCausalLM"], "hidden_act": "silu", "layer_norm_eps": 1e-5,
+                   "max_position_embeddings": 64, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+                   "num_key_value_heads": 2, "intermediate_size": 33, "vocab_size": 101, "use_qk_norm": False, "rope_theta": 1000.0,
+                   "bos_token_id": 5, "eos_token_id": 6, "pad_token_id": 0, "torch_dtype": "float16", "transformers_version": "4.39.0"},
+        "dtype": torch.float16, "z": 0,
+    },
+    # v5: biases, a head of its own, two shards.
+    "cohere_biased": {
+        "config": {"model_type": "cohere", "architectures": ["CohereForCausalLM"], "hidden_act": "silu", "layer_norm_eps": 1e-4,
+                   "max_position_embeddings": 64, "hidden_size": 20, "num_hidden_layers": 3, "num_attention_heads": 2,
+                   "intermediate_size": 29, "vocab_size": 100, "attention_bias": True, "logit_scale": 0.7,
+                   "tie_word_embeddings": False, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
+                   "bos_token_id": 5, "eos_token_id": 6, "pad_token_id": 0, "dtype": "float32", "transformers_version": "5.0.0"},
+        "dtype": torch.float32, "z": 1, "shards": 2,
+    },
 }
 
 
@@ -226,10 +419,11 @@ def random_state(model, gen):
             continue
         noise = torch.randn(p.shape, generator=gen)
         if "norm" in name or ".ln_" in name:
-            out[name] = noise * 0.3 + (0.0 if name.endswith("bias") else 1.0)
+            above_one = name.endswith("bias") or model.config.model_type == "gemma"
+            out[name] = noise * 0.3 + (0.0 if above_one else 1.0)
         elif name.endswith("bias"):
             out[name] = noise * 0.2
-        elif "embed_out" not in name and "embed" in name or ".wte." in name or ".wpe." in name:
+        elif "embed_out" not in name and "embed" in name or ".word_embeddings." in name or ".wte." in name or ".wpe." in name:
             out[name] = noise * 0.5
         else:
             out[name] = noise * 0.22
@@ -246,6 +440,8 @@ def write_checkpoint(folder, spec, gen, teach=None):
         state |= {k: v.to(dtype) for k, v in state.items() if k.endswith(end)}
     if spec.get("head_copy"):
         state["lm_head.weight"] = next(v for k, v in state.items() if k.endswith("embed_tokens.weight")).clone()
+    if spec.get("head_alone"):
+        state["lm_head.weight"] = state.pop("model.embed_tokens.weight")
     if spec.get("bare"):
         state = {k.removeprefix("transformer."): v for k, v in state.items()}
         n = spec["config"]["max_position_embeddings"]
@@ -275,14 +471,16 @@ def write_checkpoint(folder, spec, gen, teach=None):
 
 
 def blocks(model):
-    return {"gpt2": lambda m: m.transformer.h, "gptj": lambda m: m.transformer.h, "gpt_neox": lambda m: m.gpt_neox.layers,
-            "opt": lambda m: m.model.decoder.layers}.get(model.config.model_type, lambda m: m.model.layers)(model)
+    if hasattr(model, "transformer"):
+        return model.transformer.h
+    return {"gpt_neox": lambda m: m.gpt_neox.layers, "opt": lambda m: m.model.decoder.layers}.get(
+        model.config.model_type, lambda m: m.model.layers)(model)
 
 
 def down(block):
     if hasattr(block, "fc2"):
         return block.fc2
-    return next(getattr(block.mlp, n) for n in ("c_proj", "fc_out", "dense_4h_to_h", "down_proj") if hasattr(block.mlp, n))
+    return next(getattr(block.mlp, n) for n in ("c_proj", "fc_out", "fc2", "dense_4h_to_h", "down_proj") if hasattr(block.mlp, n))
 
 
 def make_parallel(model, shared):

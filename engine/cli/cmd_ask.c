@@ -5,6 +5,7 @@
 
 #include "engine/cli/cli.h"
 #include "engine/generate.h"
+#include "io/signals.h"
 
 enum { O_MODEL = CLI_FIRST, O_BASE, O_TOKENS, O_TEMPERATURE, O_TOP_K, O_TOP_P, O_SEED };
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
@@ -119,7 +120,7 @@ out:
     }
     free(after);
     free(before);
-    return rc == ER_OK ? 0 : er_cli_fail(rc);
+    return rc == ER_OK ? 0 : er_cli_fail(er_interrupted_in(rc, "ask", NULL));
 }
 
 int er_cmd_ask(int argc, char **argv) {

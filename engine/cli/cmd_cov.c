@@ -8,6 +8,7 @@
 #include "engine/covary.h"
 #include "engine/job/paths.h"
 #include "io/log.h"
+#include "io/signals.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -175,6 +176,6 @@ int er_cmd_cov(int argc, char **argv) {
     if (!c.model) return er_cli_usage("cov", "--model is needed");
     if ((c.o.n_corpus > 0) + c.sample + (c.import != NULL) != 1)
         return er_cli_usage("cov", "one of --corpus, --sample and --import is needed");
-    er_status rc = collect(&c);
+    er_status rc = er_interrupted_in(collect(&c), "cov", NULL);
     return rc == ER_OK ? 0 : er_cli_fail(rc);
 }

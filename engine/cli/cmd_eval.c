@@ -11,6 +11,7 @@
 #include "engine/report.h"
 #include "io/file_kind.h"
 #include "io/log.h"
+#include "io/signals.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -145,6 +146,7 @@ static er_status write_out(eval *e) {
         .settings = cJSON_GetObjectItemCaseSensitive(e->manifest, "hparams"),
         .warnings = er_cli_warnings(),
         .edit_warnings = cJSON_GetObjectItemCaseSensitive(e->manifest, "warnings")};
+    ER_TRY(er_stop_check("nothing is written"));  // the manifest may not have been read for that reason
     ER_TRY(er_eval_json(&json, e->before, e->after, e->details));
     ER_TRY(er_warnings_add_json(er_cli_warnings(), json));
     ER_TRY(er_json_print(&text, json, &(er_json_writer){0}, "the metrics"));
@@ -248,5 +250,5 @@ int er_cmd_eval(int argc, char **argv) {
     if (!e.model) return er_cli_usage("eval", "--model is needed");
     if (!e.facts_path) return er_cli_usage("eval", "--facts is needed");
     er_status rc = run(&e);
-    return rc == ER_OK ? 0 : er_cli_fail(rc);
+    return rc == ER_OK ? 0 : er_cli_fail(er_interrupted_in(rc, "eval", NULL));
 }

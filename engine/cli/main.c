@@ -28,7 +28,8 @@ static er_warnings *warnings;
 const er_warnings *er_cli_warnings(void) { return warnings; }
 
 int er_cli_fail(er_status rc) {
-    (void)fprintf(stderr, "errata: %s\n", er_last_error());
+    const char *next = rc == ER_EINTERRUPTED ? "; run it again to go on" : "";
+    (void)fprintf(stderr, "errata: %s%s\n", er_last_error(), next);
     if (er_log_get_level() >= ER_LOG_DEBUG)
         (void)fprintf(stderr, "errata: raised at %s\n", er_last_error_place());
     return er_exit_code(rc);
@@ -137,11 +138,12 @@ static void exception_nobody_catches(void) {
 }
 
 static int run(size_t command, int argc, char **argv) {
-    er_signals_install();
     er_cli_outlive_readers();
+    er_signals_install();
     (void)er_cpu_on_exception(exception_nobody_catches);
     if (er_warnings_begin(&warnings) != ER_OK) return er_cli_fail(ER_ENOMEM);
     int code = commands[command].run(argc - 1, argv + 1);
+    er_signals_finish();
     er_warnings_end(warnings);
     warnings = NULL;
     return code;
@@ -162,6 +164,7 @@ static int start(int argc, char **argv) {
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) {
+            er_signals_block();  // before the exec too: a signal then waits for the new program
             wait_politely(argv);
             return run(i, argc, argv);
         }

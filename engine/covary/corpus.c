@@ -34,7 +34,9 @@ static void open_row(er_packer *p) {
 // A paragraph goes to the row in hand if it fits there whole, else to a new row; one longer than a row is
 // cut.
 static er_status add_paragraph(er_packer *p, const char *text, size_t len) {
-    er_status rc = er_tokenizer_encode_lossy(p->model->tokenizer, &p->tokens, text, len, false);
+    er_status rc = er_stop_check("the text is not encoded yet");
+    if (rc != ER_OK) return rc;
+    rc = er_tokenizer_encode_lossy(p->model->tokenizer, &p->tokens, text, len, false);
     size_t n = p->tokens.count;
     if (rc == ER_OK && p->filled && p->filled + n > p->row_tokens) rc = close_row(p);
     for (size_t i = 0; rc == ER_OK && i < n; i++) {

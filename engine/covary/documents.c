@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "io/file_kind.h"
 #include "io/json.h"
+#include "io/signals.h"
 
 #define MOST_BYTES ((size_t)8 << 30)
 
@@ -40,6 +41,8 @@ size_t er_paragraph_length(const char *text, size_t len) {
 }
 
 static er_status add(er_documents *d, er_document doc) {
+    er_status rc = er_stop_check("the text is not read yet");
+    if (rc != ER_OK) return rc;
     if (d->count == d->room) {
         size_t room = d->room ? 2 * d->room : 256;
         er_document *p = realloc(d->at, room * sizeof *p);

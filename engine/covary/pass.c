@@ -96,12 +96,13 @@ er_status er_covary_rows(er_moment *const *moments, er_model *m, const size_t *l
     er_status rc = ER_OK;
     er_progress *progress = NULL;
     er_pass p = {.model = m, .rows = rows};
+    size_t done = 0;
     if (n_layers == 0 || rows->tokens == 0) return ER_OK;
     ER_TRY(pass_open(&p, layers, n_layers, batch_tokens ? batch_tokens : BATCH_TOKENS));
     progress = er_progress_begin("covary", rows->tokens, "tokens");
     for (size_t first = 0, end; first < rows->rows; first = end) {
-        if (er_stop_requested())
-            ER_FAIL(ER_EINTERRUPTED, "covary: stopped at token %zu of %zu", rows->start[first], rows->tokens);
+        done = rows->start[first];
+        ER_TRY(er_stop_check(""));
         ER_TRY(begin_batch(&p, first, &end));
         ER_TRY(run_batch(&p, moments));
         er_progress_update(progress, rows->start[end], NULL);
@@ -112,5 +113,7 @@ er_status er_covary_rows(er_moment *const *moments, er_model *m, const size_t *l
 out:
     if (progress) er_progress_end(progress);
     pass_close(&p);
+    if (rc == ER_EINTERRUPTED)
+        return er_fail(rc, "stopped at token %zu of %zu; the pass starts over", done, rows->tokens);
     return rc;
 }

@@ -56,13 +56,14 @@ static uint32_t bits_of(float f) {
 }
 
 // Norms and counts from both tensors as stored; delta [elements], when given, gets the difference.
-static void measure(er_diff_tensor *out, float *delta, const er_tensor *a, const char *bytes_a,
+static er_status measure(er_diff_tensor *out, float *delta, const er_tensor *a, const char *bytes_a,
     const er_tensor *b, const char *bytes_b) {
     static _Thread_local float x[SPAN], y[SPAN];
     size_t wide_a = er_dtype_bits(a->dtype) / 8, wide_b = er_dtype_bits(b->dtype) / 8;
     double base = 0, moved = 0;
     for (size_t at = 0; at < a->elements; at += SPAN) {
         size_t n = a->elements - at < SPAN ? a->elements - at : SPAN;
+        if (er_stop_requested()) return er_stop_check("");
         er_to_f32(x, bytes_a + at * wide_a, a->dtype, n);
         er_to_f32(y, bytes_b + at * wide_b, b->dtype, n);
         for (size_t i = 0; i < n; i++) {
@@ -77,6 +78,7 @@ static void measure(er_diff_tensor *out, float *delta, const er_tensor *a, const
     out->measured = true;
     out->base_norm = sqrt(base);
     out->norm = sqrt(moved);
+    return ER_OK;
 }
 
 static double normalize(double *v, size_t n) {
@@ -90,10 +92,12 @@ static double normalize(double *v, size_t n) {
 // |D|_2 by power iteration on D^T D, from a fixed vector without symmetry; stops when it no longer moves.
 static er_status spectral_norm(double *out, const float *d, size_t rows, size_t cols) {
     double *v = malloc((cols + rows) * sizeof *v), *u = v + cols, sigma = 0;
+    er_status rc = ER_OK;
     if (!v) return er_fail(ER_ENOMEM, "%zu vectors' elements", cols + rows);
     for (size_t j = 0; j < cols; j++) v[j] = 1 + 0.5 * sin(1 + 1.7 * (double)j);
     (void)normalize(v, cols);
     for (int step = 0; step < POWER_STEPS; step++) {
+        ER_TRY(er_stop_check(""));
         for (size_t i = 0; i < rows; i++) {
             double s = 0;
             for (size_t j = 0; j < cols; j++) s += (double)d[i * cols + j] * v[j];
@@ -108,9 +112,10 @@ static er_status spectral_norm(double *out, const float *d, size_t rows, size_t 
         sigma = next;
         if (settled) break;
     }
-    free(v);
     *out = sigma;
-    return ER_OK;
+out:
+    free(v);
+    return rc;
 }
 
 static er_status compare(er_diff *d, const er_checkpoint *ca, const er_tensor *a, const er_checkpoint *cb,
@@ -133,7 +138,7 @@ static er_status compare(er_diff *d, const er_checkpoint *ca, const er_tensor *a
     if (is_float(a->dtype) && is_float(b->dtype)) {
         if (rank && !(delta = malloc((b->elements + 1) * sizeof *delta)))
             ER_FAIL(ER_ENOMEM, "tensor '%s'", a->name);
-        measure(&out, delta, a, x, b, y);
+        ER_TRY(measure(&out, delta, a, x, b, y));
         if (rank && out.norm > 0) ER_TRY(spectral_norm(&sigma, delta, out.rows, out.cols));
         if (sigma > 0) out.rank = out.norm * out.norm / (sigma * sigma);
     }
@@ -156,6 +161,7 @@ er_status er_diff_run(
     er_status rc = ER_OK;
     er_checkpoint *a = NULL, *b = NULL;
     er_progress *progress = NULL;
+    size_t done = 0;
     er_diff *d = calloc(1, sizeof *d);
     if (!d || !(d->base = strdup(base_dir)) || !(d->edited = strdup(edited_dir)))
         ER_FAIL(ER_ENOMEM, "a comparison");
@@ -164,13 +170,14 @@ er_status er_diff_run(
     progress = er_progress_begin("compare", er_checkpoint_count(a), "tensors");
     for (size_t i = 0; i < er_checkpoint_count(a); i++) {
         const er_tensor *t = er_checkpoint_at(a, i), *other = er_checkpoint_find(b, t->name);
+        done = i;
+        ER_TRY(er_stop_check(""));
         er_diff_tensor lost = {.kind = ER_DIFF_ONLY_BASE};
         set_shape(&lost, t);
         if (other) ER_TRY(compare(d, a, t, b, other, options && options->rank));
         else ER_TRY(add(d, lost, t->name));
         d->compared += other != NULL;
         er_progress_update(progress, i + 1, NULL);
-        if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "comparison stopped after %zu tensors", i + 1);
     }
     for (size_t i = 0; i < er_checkpoint_count(b); i++) {
         const er_tensor *t = er_checkpoint_at(b, i);
@@ -188,7 +195,7 @@ out:
     er_checkpoint_free(a);
     er_checkpoint_free(b);
     er_diff_free(d);
-    return rc;
+    return rc == ER_EINTERRUPTED ? er_fail(rc, "interrupted in diff: stopped after %zu tensors", done) : rc;
 }
 
 void er_diff_free(er_diff *d) {

@@ -105,8 +105,7 @@ er_status er_drift_measure(er_drift *out, er_model *m, const er_eval_options *o)
         if (p.tokens + n + extra > most) ER_TRY(pack_run(&p, s, &sum));
         pack_window(&p, &t, at, n);
         er_progress_update(progress, at, NULL);
-        if (er_stop_requested())
-            ER_FAIL(ER_EINTERRUPTED, "drift stopped after %zu of %zu tokens", at, t.count);
+        ER_TRY(er_stop_check(""));
     }
     ER_TRY(pack_run(&p, s, &sum));
     er_progress_update(progress, t.count, NULL);
@@ -118,5 +117,5 @@ out:
     free(p.token);
     free(p.nll);
     free(t.token);
-    return rc;
+    return rc == ER_EINTERRUPTED ? er_fail(rc, "stopped in the drift text") : rc;
 }

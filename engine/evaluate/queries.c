@@ -118,6 +118,7 @@ static er_status plan_make(plan *p, er_query *q, size_t n, const er_model *m, er
     for (size_t i = 0; i < n; i++) p->order[i] = &q[i];
     qsort(p->order, n, sizeof(er_query *), by_question);
     for (size_t i = 0; i < n; i++) {
+        ER_TRY(er_stop_check("the prompts are not encoded yet"));
         if (i == 0 || by_question(&p->order[i - 1], &p->order[i]) != 0)
             ER_TRY(add_object(p, p->order[i], m, &scratch, job));
         p->object_of[i] = p->objects - 1;
@@ -255,6 +256,7 @@ out:
 static er_status run_all(plan *p, er_scorer *s, er_query_stats *stats) {
     er_status rc = ER_OK;
     batch b = {0};
+    size_t done = 0;
     er_progress *progress = er_progress_begin("evaluate", p->prompts, "prompts");
     ER_TRY(batch_create(&b, s, p));
     for (size_t first = 0, last = 0; first < p->prompts; first = last) {
@@ -267,15 +269,15 @@ static er_status run_all(plan *p, er_scorer *s, er_query_stats *stats) {
         ER_TRY(run_prompts(&b, first, last));
         stats->tokens += tokens;
         er_progress_update(progress, last, NULL);
-        if (er_stop_requested())
-            ER_FAIL(ER_EINTERRUPTED, "evaluation stopped after %zu of %zu prompts", last, p->prompts);
+        done = last;
+        ER_TRY(er_stop_check(""));
     }
     stats->prompts += p->prompts;
     stats->flops += s->run->flops;
 out:
     er_progress_end(progress);
     batch_free(&b);
-    return rc;
+    return rc == ER_EINTERRUPTED ? er_fail(rc, "stopped after %zu of %zu prompts", done, p->prompts) : rc;
 }
 
 er_status er_queries_run(

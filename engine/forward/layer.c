@@ -3,6 +3,7 @@
 //     sequential   x_mid = x + A(n1 x)         y = x_mid + W_down M(n2 x_mid)
 //     parallel     x_mid = x + A(n1 x)         y = x_mid + W_down M(n2 x)        (n2 may be n1)
 #include "engine/forward.h"
+#include "io/signals.h"
 
 #define OPS(r) ((r)->model->dev->op)
 #define AT(r) (r)->model->dev, (r)->stream
@@ -30,27 +31,33 @@ static er_status norm_back(
     return OPS(r)->norm_backward(AT(r), a->norm, dx, dy, x, w, stats, r->tokens, a->hidden);
 }
 
-static er_status rotate(er_run *r, float *qkv, bool inverse) {
+static er_status rotate(er_run *r, size_t layer, float *qkv, bool inverse) {
     const er_model *m = r->model;
     const er_arch *a = &m->arch;
-    if (a->rope.style == ER_ROPE_NONE) return ER_OK;
+    if (a->rope.style == ER_ROPE_NONE || er_layer_in(&a->unrotated, layer)) return ER_OK;
     // q heads and k heads stand side by side: one call turns both.
     return OPS(r)->rope(AT(r), a->rope.style, qkv, er_arch_qkv_rows(a), r->pos, m->rope_table, a->rope.dims,
         r->tokens, a->heads + a->kv_heads, a->head_dim, inverse);
 }
 
-// Head norms, then rotation: what attention reads, from what the projection gave.
+// Whether more than a rotation, which is undone without them, happens to heads: then a tape keeps them raw.
+static bool keeps_raw(const er_arch *a) { return a->head_norms || a->clip_qkv > 0; }
+
+// Clipping or head norms (no family has both), then rotation: what attention reads, from what the projection
+// gave.
 static er_status prepare_heads(er_run *r, size_t layer, float *qkv) {
     er_status rc = ER_OK;
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
     size_t ld = er_arch_qkv_rows(a), hd = a->head_dim;
+    if (a->clip_qkv > 0) ER_TRY(OPS(r)->clip(AT(r), qkv, a->clip_qkv, r->tokens * ld));
     if (a->head_norms) {
-        ER_TRY(OPS(r)->head_norm(AT(r), qkv, ld, b->q_norm_w, a->norm_eps, r->tokens, a->heads, hd));
         ER_TRY(OPS(r)->head_norm(
-            AT(r), qkv + a->heads * hd, ld, b->k_norm_w, a->norm_eps, r->tokens, a->kv_heads, hd));
+            AT(r), a->head_norm, qkv, ld, b->q_norm_w, b->q_norm_b, a->norm_eps, r->tokens, a->heads, hd));
+        ER_TRY(OPS(r)->head_norm(AT(r), a->head_norm, qkv + a->heads * hd, ld, b->k_norm_w, b->k_norm_b,
+            a->norm_eps, r->tokens, a->kv_heads, hd));
     }
-    ER_TRY(rotate(r, qkv, false));
+    ER_TRY(rotate(r, layer, qkv, false));
 out:
     return rc;
 }
@@ -61,11 +68,13 @@ static er_status prepare_heads_backward(er_run *r, size_t layer, float *d, const
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
     size_t ld = er_arch_qkv_rows(a), hd = a->head_dim, k_at = a->heads * hd;
-    ER_TRY(rotate(r, d, true));
+    ER_TRY(rotate(r, layer, d, true));
+    if (a->clip_qkv > 0) ER_TRY(OPS(r)->clip_backward(AT(r), d, raw, a->clip_qkv, r->tokens * ld));
     if (!a->head_norms) goto out;
-    ER_TRY(OPS(r)->head_norm_backward(AT(r), d, raw, ld, b->q_norm_w, a->norm_eps, r->tokens, a->heads, hd));
     ER_TRY(OPS(r)->head_norm_backward(
-        AT(r), d + k_at, raw + k_at, ld, b->k_norm_w, a->norm_eps, r->tokens, a->kv_heads, hd));
+        AT(r), a->head_norm, d, raw, ld, b->q_norm_w, a->norm_eps, r->tokens, a->heads, hd));
+    ER_TRY(OPS(r)->head_norm_backward(
+        AT(r), a->head_norm, d + k_at, raw + k_at, ld, b->k_norm_w, a->norm_eps, r->tokens, a->kv_heads, hd));
 out:
     return rc;
 }
@@ -95,7 +104,7 @@ static er_status attention_of(er_attention *out, const er_run *r, size_t layer, 
         .qkv = qkv,
         .row_start = r->row_start,
         .scale = a->scale_by_layer ? a->attention_scale / (float)(layer + 1) : a->attention_scale,
-        .window = layer < a->window_from ? 0 : a->window,
+        .window = er_layer_in(&a->windowed, layer) ? a->window : 0,
         .longest = r->longest,
         .longest_prefix = r->longest_prefix};
     if (r->has_prefix)
@@ -111,7 +120,7 @@ static er_status attend(er_run *r, size_t layer, float *keep, float *attn, float
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
     size_t ld = er_arch_qkv_rows(a), kv_dim = a->kv_heads * a->head_dim;
-    float *k, *v, *qkv = keep && !a->head_norms ? keep : r->qkv;
+    float *k, *v, *qkv = keep && !keeps_raw(a) ? keep : r->qkv;
     er_attention at;
     ER_TRY(attention_of(&at, r, layer, qkv));
     ER_TRY(linear(r, qkv, r->h, b->qkv, b->qkv_b, r->tokens, ld, a->hidden, 0));
@@ -133,12 +142,13 @@ static er_status check_layer(const er_run *r, size_t layer) {
 
 er_status er_run_embed(er_run *r, float *x) {
     const er_model *m = r->model;
-    return OPS(r)->embed(
-        AT(r), x, m->embed, m->position, r->token, r->pos, m->arch.position_offset, r->tokens);
+    return OPS(r)->embed(AT(r), x, m->embed, m->arch.embed_scale, m->position, r->token, r->pos,
+        m->arch.position_offset, r->tokens);
 }
 
 er_status er_run_layer_to_key(er_run *r, size_t layer, float *x, er_tape *tape) {
     er_status rc = ER_OK;
+    ER_TRY(er_stop_check("stopped between two layers"));  // a batch of a large model takes a CPU a minute
     ER_TRY(check_layer(r, layer));
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
@@ -193,8 +203,8 @@ static er_status attention_backward(
     const er_arch *a = &r->model->arch;
     er_attention at;
     size_t ld = er_arch_qkv_rows(a);
-    const float *qkv = a->head_norms ? r->qkv : tape->qkv;
-    if (a->head_norms) {
+    const float *qkv = keeps_raw(a) ? r->qkv : tape->qkv;
+    if (keeps_raw(a)) {
         ER_TRY(OPS(r)->copy(AT(r), r->qkv, tape->qkv, r->tokens * ld * sizeof(float)));
         ER_TRY(prepare_heads(r, layer, r->qkv));
     }
@@ -222,6 +232,7 @@ out:
 
 er_status er_run_layer_backward(er_run *r, size_t layer, float *dx, const er_tape *tape) {
     er_status rc = ER_OK;
+    ER_TRY(er_stop_check("stopped between two layers"));
     ER_TRY(check_layer(r, layer));
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];

@@ -116,7 +116,7 @@ static er_status run_steps(er_generation *g) {
     size_t most = g->prompts->rows * g->o->max_new_tokens;
     er_progress *p = g->o->stage ? er_progress_begin(g->o->stage, most, "tokens") : NULL;
     while (g->done < g->prompts->rows) {
-        if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "generation: stopped after %zu tokens", g->tokens);
+        ER_TRY(er_stop_check(""));
         ER_TRY(fill_step(g));
         ER_TRY(er_batch_step(g->batch));
         for (size_t i = 0; i < g->batch->rows; i++) ER_TRY(take_token(g, i));
@@ -124,7 +124,7 @@ static er_status run_steps(er_generation *g) {
     }
 out:
     if (p) er_progress_end(p);
-    return rc;
+    return rc == ER_EINTERRUPTED ? er_fail(rc, "generation: stopped after %zu tokens", g->tokens) : rc;
 }
 
 er_status er_generate(

@@ -47,11 +47,6 @@ er_status er_job_covary(er_job *j) {
     if (!(j->moments = calloc(h->n_layers, sizeof *j->moments))) ER_FAIL(ER_ENOMEM, "moments");
     if (j->o->import) ER_TRY(er_covary_import(j->moments, j->m, h->layers, h->n_layers, j->o->import));
     else rc = er_covary(j->moments, j->m, h->layers, h->n_layers, &co, &r);
-    if (rc == ER_EINTERRUPTED) {
-        char where[256];
-        (void)snprintf(where, sizeof where, "%s", er_last_error());
-        ER_FAIL(rc, "interrupted in covary: %s", where);
-    }
     if (rc != ER_OK) goto out;
     j->cache_lost = r.lost;
     ER_TRY(fill_idle(j, h));

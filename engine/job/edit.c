@@ -13,10 +13,13 @@ double er_job_clock(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-// For tests: ERRATA_DEBUG_STOP=<stage> sends this process a SIGTERM as the stage begins.
+// For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins; ERRATA_DEBUG_SIGNAL=<stage> raises SIGUSR2
+// there, for a handler of the test.
 static void debug_stop(const char *stage) {
     const char *wanted = getenv("ERRATA_DEBUG_STOP");
-    if (wanted && !strcmp(wanted, stage)) (void)raise(SIGTERM);
+    if (wanted && !strcmp(wanted, stage)) er_stop_request();
+    wanted = getenv("ERRATA_DEBUG_SIGNAL");
+    if (wanted && !strcmp(wanted, stage)) (void)raise(SIGUSR2);
 }
 
 // A model that changed is found out as a stage begins, not hours later when it is to be copied.
@@ -49,16 +52,16 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_job_clock()};
     if (!j.report) return er_fail(ER_ENOMEM, "report");
     ER_TRY(er_warnings_begin(&j.warnings));
-    ER_TRY(er_job_prepare(&j));
+    ER_TRY(er_interrupted_in(er_job_prepare(&j), "prepare", NULL));
     er_job_print_plan(&j);
     ER_TRY(er_job_plan_memory(&j));
     if (!options->check_only) {
         ER_TRY(begin(&j, "covary"));
-        ER_TRY(er_job_covary(&j));
+        ER_TRY(er_interrupted_in(er_job_covary(&j), "covary", NULL));
         ER_TRY(begin(&j, "values"));
-        ER_TRY(er_job_values(&j));
+        ER_TRY(er_interrupted_in(er_job_values(&j), "values", NULL));
         ER_TRY(begin(&j, "solve"));
-        ER_TRY(er_job_solve(&j));
+        ER_TRY(er_interrupted_in(er_job_solve(&j), "solve", NULL));
         ER_TRY(begin(&j, "write"));
         ER_TRY(er_job_write(&j));
     } else {

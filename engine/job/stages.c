@@ -135,6 +135,7 @@ er_status er_job_write(er_job *j) {
     const er_hparams *h = &j->report->hparams;
     er_edited_tensor edits[ER_MAX_EDIT_LAYERS] = {0};
     void *bytes[ER_MAX_EDIT_LAYERS] = {0};
+    char missing[512];
     double start = er_job_clock();
     ER_TRY(er_output_begin(&j->output, j->o->out, j->o->force));
     for (size_t i = 0; i < h->n_layers; i++) {
@@ -148,16 +149,16 @@ er_status er_job_write(er_job *j) {
     if (!j->shard_digest) ER_FAIL(ER_ENOMEM, "digests of the output");
     rc = er_checkpoint_write_with(j->m->checkpoint, j->output, edits, h->n_layers,
         &(er_write_options){.copy_all = j->o->copy_all, .shard_digest = j->shard_digest});
-    if (rc == ER_EINTERRUPTED) ER_FAIL(rc, "interrupted in write: %s is not made", j->o->out);
     if (rc != ER_OK) goto out;
     j->report->write_seconds = er_job_clock() - start;
     ER_TRY(er_job_manifest(j, true));
     ER_TRY(er_output_write(j->output, ER_MANIFEST, j->report->json, strlen(j->report->json)));
-    if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "interrupted in write: %s is not made", j->o->out);
+    ER_TRY(er_stop_check(""));
     ER_TRY(er_output_commit(j->output));
     j->report->write_seconds = er_job_clock() - start;
     er_info("written     %s", j->o->out);
 out:
     for (size_t i = 0; i < h->n_layers; i++) free(bytes[i]);
-    return rc;
+    (void)snprintf(missing, sizeof missing, "%s is not made", j->o->out);
+    return er_interrupted_in(rc, "write", missing);
 }

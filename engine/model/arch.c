@@ -10,7 +10,6 @@
 #define MAX_CONFIG_BYTES ((size_t)16 << 20)
 #define MAX_WIDTH ((uint64_t)1 << 20)  // keeps every product of two sizes far below 2^63
 #define MAX_VOCAB ((uint64_t)1 << 28)
-#define MAX_LAYERS 4096u
 #define MAX_ROPE_POSITIONS 32768u
 
 // One size under any of its names. Absent everywhere: *out stays, *found is false.
@@ -38,12 +37,22 @@ out:
     return rc;
 }
 
-static er_status need_size(
-    size_t *out, const cJSON *config, const er_config_key *key, uint64_t max, const char *name) {
+static bool is_absent(const cJSON *config, const er_config_key *key) {
+    for (size_t i = 0; i < ER_MAX_ALIASES && key->name[i]; i++)
+        if (cJSON_GetObjectItemCaseSensitive(config, key->name[i])) return false;
+    return true;
+}
+
+// `absent` where the key is not there at all; null is no size.
+static er_status need_size(size_t *out, const cJSON *config, const er_config_key *key, size_t absent,
+    uint64_t max, const char *name) {
     bool found = false;
     er_status rc = get_size(out, &found, config, key, max, name);
-    if (rc == ER_OK && !found) rc = er_fail(ER_EFORMAT, "%s: %s is missing", name, key->name[0]);
-    return rc;
+    if (rc != ER_OK || found) return rc;
+    if (!absent || !is_absent(config, key))
+        return er_fail(ER_EFORMAT, "%s: %s is missing", name, key->name[0]);
+    *out = absent;
+    return ER_OK;
 }
 
 static er_status read_sizes(er_arch *a, const cJSON *config, const char *name) {
@@ -51,23 +60,19 @@ static er_status read_sizes(er_arch *a, const cJSON *config, const char *name) {
     const er_family *f = a->row;
     const er_config_key vocab = {{"vocab_size"}};
     bool found = false;
-    ER_TRY(need_size(&a->layers, config, &f->layers, MAX_LAYERS, name));
-    ER_TRY(need_size(&a->hidden, config, &f->hidden, MAX_WIDTH, name));
-    ER_TRY(need_size(&a->heads, config, &f->heads, MAX_WIDTH, name));
-    ER_TRY(need_size(&a->vocab, config, &vocab, MAX_VOCAB, name));
-    ER_TRY(need_size(&a->positions, config, &f->positions, (uint64_t)1 << 30, name));
-    // Absent is not null here: a family's default counts where the key is left out.
-    const char *kv_key = f->kv_heads.name[0], *dim_key = f->head_dim.name[0];
-    a->kv_heads = f->default_kv_heads && !cJSON_GetObjectItemCaseSensitive(config, kv_key)
-                      ? f->default_kv_heads
-                      : a->heads;
+    ER_TRY(need_size(&a->layers, config, &f->layers, f->default_layers, ER_MAX_LAYERS, name));
+    ER_TRY(need_size(&a->hidden, config, &f->hidden, f->default_hidden, MAX_WIDTH, name));
+    ER_TRY(need_size(&a->heads, config, &f->heads, f->default_heads, MAX_WIDTH, name));
+    ER_TRY(need_size(&a->vocab, config, &vocab, f->default_vocab, MAX_VOCAB, name));
+    ER_TRY(need_size(&a->positions, config, &f->positions, f->default_positions, (uint64_t)1 << 30, name));
+    // Absent is not null here either.
+    a->kv_heads = f->default_kv_heads && is_absent(config, &f->kv_heads) ? f->default_kv_heads : a->heads;
     ER_TRY(get_size(&a->kv_heads, &found, config, &f->kv_heads, MAX_WIDTH, name));
     if (a->heads % a->kv_heads)
         ER_FAIL(ER_EFORMAT, "%s: %zu attention heads cannot share %zu key-value heads", name, a->heads,
             a->kv_heads);
     ER_TRY(get_size(&a->head_dim, &found, config, &f->head_dim, MAX_WIDTH, name));
-    if (!found && f->default_head_dim && !cJSON_GetObjectItemCaseSensitive(config, dim_key))
-        a->head_dim = f->default_head_dim;
+    if (!found && f->default_head_dim && is_absent(config, &f->head_dim)) a->head_dim = f->default_head_dim;
     else if (!found) {
         if (a->hidden % a->heads)
             ER_FAIL(
@@ -76,9 +81,9 @@ static er_status read_sizes(er_arch *a, const cJSON *config, const char *name) {
     }
     if (a->heads * a->head_dim > MAX_WIDTH)
         ER_FAIL(ER_EFORMAT, "%s: %zu heads of %zu dimensions is too wide", name, a->heads, a->head_dim);
-    ER_TRY(get_size(&a->inner, &found, config, &f->inner, 4 * MAX_WIDTH, name));
-    if (!found && !f->inner_is_4h) ER_FAIL(ER_EFORMAT, "%s: %s is missing", name, f->inner.name[0]);
-    if (!found) a->inner = 4 * a->hidden;
+    if (f->inner_is_4h) a->inner = 4 * a->hidden;
+    if (f->inner_is_4h) ER_TRY(get_size(&a->inner, &found, config, &f->inner, 4 * MAX_WIDTH, name));
+    else ER_TRY(need_size(&a->inner, config, &f->inner, f->default_inner, 4 * MAX_WIDTH, name));
 out:
     return rc;
 }
@@ -112,8 +117,12 @@ static er_status read_switches(er_arch *a, const cJSON *config, const char *name
     a->learned_positions = f->rope == ER_ROPE_NONE;
     a->position_offset = f->position_offset;
     a->tied_head = f->default_tied;
+    for (int i = 0; i < SLOT_COUNT; i++) a->module[i] = f->slot[i].module;
     a->head_norms = f->slot[SLOT_Q_NORM].module != NULL;
+    a->head_norm = f->norm;
+    a->embed_scale = a->residual_scale = a->logit_scale = 1;
     a->attention_bias = f->default_attention_bias;
+    if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(config, "tie_word_embeddings"))) a->tied_head = false;
     ER_TRY(er_json_get_bool(&a->tied_head, config, "tie_word_embeddings", name));
     ER_TRY(er_json_get_bool(&a->attention_bias, config, "attention_bias", name));
     ER_TRY(er_json_get_bool(&a->mlp_bias, config, "mlp_bias", name));
@@ -124,8 +133,8 @@ static er_status read_switches(er_arch *a, const cJSON *config, const char *name
     a->attention_scale = (float)(1.0 / sqrt((double)a->head_dim));
     ER_TRY(read_activation(a, config, name));
     if (f->rope != ER_ROPE_NONE) ER_TRY(er_rope_read(&a->rope, config, name, a));
-    ER_TRY(er_window_read(a, config, name));
     if (f->check) ER_TRY(f->check(config, name, a));
+    ER_TRY(er_window_read(a, config, name));
 out:
     return rc;
 }
@@ -141,6 +150,24 @@ static er_status read_eos(er_arch *a, const cJSON *config, const char *name) {
     // Ids outside the embedding occur in real configurations (-1, or GPT-2's 50256 kept in a small copy); no
     // such token exists.
     if (v >= 0 && v < (double)a->vocab && v == floor(v)) a->eos = (int32_t)v;
+    return ER_OK;
+}
+
+static bool same_scalar(const cJSON *x, const cJSON *y) {
+    return cJSON_IsArray(x) || cJSON_IsObject(x) || cJSON_Compare(x, y, true);
+}
+
+// A text model that was taken out of a wrapper may keep the wrapper's word for it. What transformers reads is
+// the outer value, but not everywhere, so both must be the same.
+static er_status refuse_contradictions(const cJSON *config, const char *name) {
+    const cJSON *inner = cJSON_GetObjectItemCaseSensitive(config, "text_config");
+    if (!cJSON_IsObject(inner)) return ER_OK;
+    for (const cJSON *e = inner->child; e; e = e->next) {
+        const cJSON *outer = cJSON_GetObjectItemCaseSensitive(config, e->string);
+        if (outer && !same_scalar(outer, e))
+            return er_fail(
+                ER_EFORMAT, "%s: %.60s is one thing at the top and another in text_config", name, e->string);
+    }
     return ER_OK;
 }
 
@@ -200,7 +227,7 @@ static er_status choose_family(er_arch *a, const cJSON *config, const char *name
     if (!a->row) {
         char list[256];
         er_family_list(list, sizeof list);
-        ER_FAIL(ER_EUNSUPPORTED, "%s: model_type '%.60s' is not supported; supported: %s", name, type, list);
+        ER_FAIL(ER_EUNSUPPORTED, "%s: model_type '%.60s' is not known; supported: %s", name, type, list);
     }
     snprintf(a->family, sizeof a->family, "%s", type);
     const cJSON *classes = cJSON_GetObjectItemCaseSensitive(config, "architectures");
@@ -217,11 +244,12 @@ er_status er_arch_parse(er_arch *out, const char *json, size_t len, const char *
     er_status rc = ER_OK;
     cJSON *config = NULL;
     er_arch a = {0};
-    ER_TRY(er_json_parse(&config, json, len, name));
+    ER_TRY(er_json_parse_python(&config, json, len, name));
     if (!cJSON_IsObject(config)) ER_FAIL(ER_EFORMAT, "%s: not an object", name);
     ER_TRY(choose_family(&a, config, name));
     assert(a.row);
     ER_TRY(refuse_features(config, name));
+    ER_TRY(refuse_contradictions(config, name));
     ER_TRY(read_sizes(&a, config, name));
     ER_TRY(read_switches(&a, config, name));
     ER_TRY(read_eos(&a, config, name));

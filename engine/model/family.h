@@ -1,5 +1,6 @@
 // The table of model families: what config.json calls things, what the tensors are called, which switches the
-// block takes. Rows are data; the code that reads them is arch.c (config.json) and places.c (tensors).
+// block takes. Rows are data (families_*.c); the code that reads them is arch.c (config.json) and places.c
+// (tensors).
 #ifndef ER_FAMILY_H
 #define ER_FAMILY_H
 #include "engine/model.h"
@@ -25,6 +26,7 @@ typedef enum er_slot {
     SLOT_DOWN,
     SLOT_COUNT
 } er_slot;
+_Static_assert(SLOT_COUNT == ER_MAX_SLOTS, "er_arch.module has a place for every slot");
 
 typedef enum er_bias {
     BIAS_NEVER,
@@ -42,8 +44,9 @@ typedef struct er_config_key {
     const char *name[ER_MAX_ALIASES];  // any of them; two with different values are an error
 } er_config_key;
 
-// Who looks back `sliding_window` tokens only: no layer, every layer, or the upper ones.
-typedef enum er_window_rule { WINDOW_NONE, WINDOW_ALL, WINDOW_UPPER } er_window_rule;
+// Who looks back `sliding_window` tokens only: no layer, every layer, the upper ones, or those that do not
+// rotate.
+typedef enum er_window_rule { WINDOW_NONE, WINDOW_ALL, WINDOW_UPPER, WINDOW_UNROTATED } er_window_rule;
 
 typedef struct er_family {
     const char *type;        // model_type
@@ -51,13 +54,18 @@ typedef struct er_family {
     const char *prefix[3];   // of every tensor but the head, tried in turn; "" is allowed
     er_config_key layers, hidden, heads, kv_heads, head_dim, inner, positions, act,
         eps;  // an empty key: derived
+    // What the family's configuration class takes where a key is absent (not where it is null).
+    size_t default_layers, default_hidden, default_heads, default_vocab, default_positions, default_inner;
     const char *default_act;
     double default_eps;
     size_t default_kv_heads, default_head_dim;  // 0: as many as heads; hidden / heads
     er_norm_kind norm;
     bool norm_bias, conv1d, gated, parallel_residual, default_tied,
         inner_is_4h,                            // inner_is_4h: unless config.json says
-        default_attention_bias, fused_by_head;  // fused_by_head: SLOT_QKV's rows are [heads, q|k|v, head_dim]
+        default_attention_bias, default_mlp_bias;
+    bool fused_by_head;         // SLOT_QKV's rows are [kv_heads, the q heads of each | k | v, head_dim]
+    bool norm_bare;             // norms have neither weight nor bias
+    bool norm_plus_one;         // what is stored of a norm's weight is what it is above 1
     er_window_rule window;
     size_t default_window;
     er_rope_style rope;  // ER_ROPE_NONE: learned positions
@@ -74,10 +82,16 @@ typedef struct er_family {
     bool head_bias;
     const char *layer;  // "h" or "layers": layer i is "<prefix><layer>.<i>."
     er_slot_name slot[SLOT_COUNT];
-    const char *ignored[4];  // ends of buffer names that carry no weights
     er_status (*check)(
         const cJSON *config, const char *name, er_arch *a);  // what only this family has; may be NULL
 } er_family;
+
+// Layers, hidden size, heads, vocabulary, positions and inner width where config.json says nothing of them.
+#define SIZES(l, h, n, v, p, i)                                                                              \
+    .default_layers = l, .default_hidden = h, .default_heads = n, .default_vocab = v,                        \
+    .default_positions = p, .default_inner = i
+extern const er_family er_gpt_families[], er_falcon_families[], er_llama_families[];
+extern const size_t er_gpt_family_rows, er_falcon_family_rows, er_llama_family_rows;
 
 const er_family *er_family_find(const char *type);  // NULL when there is no such row
 // Why `type` is refused although errata knows of it, or NULL.
@@ -91,17 +105,20 @@ bool er_slot_has_bias(const er_arch *a, er_slot slot);
 
 // config.json: rotary settings of transformers v4 and v5.
 er_status er_rope_read(er_rope_config *out, const cJSON *config, const char *name, const er_arch *a);
-// Which layers look back how far.
+// Which layers look back how far. a->unrotated is known.
 er_status er_window_read(er_arch *a, const cJSON *config, const char *name);
 
 // Where everything lies in the checkpoint, verified: names, shapes, types. Borrowed from the checkpoint.
 typedef struct er_block_places {
     const er_tensor *weight[SLOT_COUNT], *bias[SLOT_COUNT];
+    // [heads + kv_heads] with head_norm_each, then in place of SLOT_Q_NORM and SLOT_K_NORM.
+    const er_tensor **head_norm;
 } er_block_places;
 typedef struct er_places {
     const char *prefix;
     const er_tensor *embed, *position, *head, *head_bias, *final_w, *final_b;  // head NULL: the embedding
     er_block_places *block;                                                    // [layers]
+    const er_tensor **head_norms;  // what the blocks' head_norm point into
 } er_places;
 er_status er_places_find(er_places *out, const er_arch *a, const er_checkpoint *c);
 void er_places_free(er_places *p);

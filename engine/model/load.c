@@ -29,14 +29,17 @@ out:
     return rc;
 }
 
-// Rows [heads, 3, head_dim] to [3, heads, head_dim], `row` bytes each.
+// Rows [kv_heads, the q heads of each | k | v, head_dim] to all q heads, all k, all v; `row` bytes each.
 static er_status sort_heads(char **bytes, const er_arch *a, size_t row) {
-    size_t head = a->head_dim * row;
-    char *sorted = malloc(3 * a->heads * head);
-    if (!sorted) return er_fail(ER_ENOMEM, "%zu bytes", 3 * a->heads * head);
-    for (size_t h = 0; h < a->heads; h++)
-        for (size_t part = 0; part < 3; part++)
-            memcpy(sorted + (part * a->heads + h) * head, *bytes + (3 * h + part) * head, head);
+    size_t head = a->head_dim * row, group = a->heads / a->kv_heads, all = a->heads + 2 * a->kv_heads;
+    char *sorted = malloc(all * head);
+    if (!sorted) return er_fail(ER_ENOMEM, "%zu bytes", all * head);
+    for (size_t g = 0; g < a->kv_heads; g++) {
+        const char *from = *bytes + g * (group + 2) * head;
+        memcpy(sorted + g * group * head, from, group * head);
+        memcpy(sorted + (a->heads + g) * head, from + group * head, head);
+        memcpy(sorted + (a->heads + a->kv_heads + g) * head, from + (group + 1) * head, head);
+    }
     free(*bytes);
     *bytes = sorted;
     return ER_OK;
@@ -62,9 +65,42 @@ out:
     return rc;
 }
 
+// What is stored of a norm's weight, as it multiplies; ones where the family has none. `scale` multiplies it.
+static er_status load_norm(er_loader *l, float **out, const er_tensor *t, double scale) {
+    er_status rc = ER_OK;
+    const er_arch *a = &l->m->arch;
+    float *host = malloc(a->hidden * sizeof *host);
+    if (!host) ER_FAIL(ER_ENOMEM, "%zu floats", a->hidden);
+    if (t) ER_TRY(er_checkpoint_read_f32(l->m->checkpoint, t, host));
+    for (size_t i = 0; i < a->hidden; i++) {
+        float w = !t ? 1 : a->row->norm_plus_one ? 1 + host[i] : host[i];
+        host[i] = (float)(scale * (double)w);
+    }
+    ER_TRY(upload_f32(l, out, host, a->hidden));
+out:
+    free(host);
+    return rc;
+}
+
+// A vector for every head: of each its own, or the one they share over and over.
+static er_status load_head_norm(
+    er_loader *l, float **out, const er_tensor *const *each, const er_tensor *shared, size_t heads) {
+    er_status rc = ER_OK;
+    size_t hd = l->m->arch.head_dim;
+    float *host = NULL;
+    if (!each && !shared) return ER_OK;
+    if (!(host = malloc(heads * hd * sizeof *host))) ER_FAIL(ER_ENOMEM, "%zu floats", heads * hd);
+    for (size_t h = 0; h < heads; h++)
+        ER_TRY(er_checkpoint_read_f32(l->m->checkpoint, each ? each[h] : shared, host + h * hd));
+    ER_TRY(upload_f32(l, out, host, heads * hd));
+out:
+    free(host);
+    return rc;
+}
+
 typedef struct er_layout {
     bool conv1d;   // of a single part only: stacking outputs would interleave its columns
-    bool by_head;  // rows are [heads, q|k|v, head_dim]
+    bool by_head;  // rows are [kv_heads, the q heads of each | k | v, head_dim]
     bool editable;
     bool lookup;  // of an embedding that is not the head too
 } er_layout;
@@ -129,6 +165,24 @@ static bool is_editable(const er_model_options *o, size_t layer) {
     return false;
 }
 
+static er_status load_norms(er_loader *l, er_block *b, const er_block_places *p) {
+    er_status rc = ER_OK;
+    const er_arch *a = &l->m->arch;
+    const er_tensor *const *each = p->head_norm;
+    bool second = p->weight[SLOT_NORM2] || (a->row->norm_bare && !a->parallel_residual);
+    ER_TRY(load_norm(l, &b->norm1_w, p->weight[SLOT_NORM1], 1));
+    ER_TRY(load_vector(l, &b->norm1_b, &p->bias[SLOT_NORM1], 1, false));
+    if (second) ER_TRY(load_norm(l, &b->norm2_w, p->weight[SLOT_NORM2], 1));
+    ER_TRY(load_vector(l, &b->norm2_b, &p->bias[SLOT_NORM2], 1, false));
+    ER_TRY(load_head_norm(l, &b->q_norm_w, each, p->weight[SLOT_Q_NORM], a->heads));
+    ER_TRY(load_head_norm(l, &b->q_norm_b, NULL, p->bias[SLOT_Q_NORM], a->heads));
+    if (each) each += a->heads;
+    ER_TRY(load_head_norm(l, &b->k_norm_w, each, p->weight[SLOT_K_NORM], a->kv_heads));
+    ER_TRY(load_head_norm(l, &b->k_norm_b, NULL, p->bias[SLOT_K_NORM], a->kv_heads));
+out:
+    return rc;
+}
+
 static er_status load_block(er_loader *l, size_t layer) {
     static const er_slot qkv[] = {SLOT_QKV, SLOT_Q, SLOT_K, SLOT_V},
                          up[] = {SLOT_GATE_UP, SLOT_GATE, SLOT_UP};
@@ -136,12 +190,7 @@ static er_status load_block(er_loader *l, size_t layer) {
     er_status rc = ER_OK;
     er_block *b = &l->m->block[layer];
     const er_block_places *p = &l->places->block[layer];
-    ER_TRY(load_vector(l, &b->norm1_w, &p->weight[SLOT_NORM1], 1, false));
-    ER_TRY(load_vector(l, &b->norm1_b, &p->bias[SLOT_NORM1], 1, false));
-    ER_TRY(load_vector(l, &b->norm2_w, &p->weight[SLOT_NORM2], 1, false));
-    ER_TRY(load_vector(l, &b->norm2_b, &p->bias[SLOT_NORM2], 1, false));
-    ER_TRY(load_vector(l, &b->q_norm_w, &p->weight[SLOT_Q_NORM], 1, false));
-    ER_TRY(load_vector(l, &b->k_norm_w, &p->weight[SLOT_K_NORM], 1, false));
+    ER_TRY(load_norms(l, b, p));
     ER_TRY(load_map(l, &b->qkv, &b->qkv_b, p, qkv, 4, false));
     ER_TRY(load_map(l, &b->out, &b->out_b, p, out_slot, 1, false));
     ER_TRY(load_map(l, &b->up, &b->up_b, p, up, 3, false));
@@ -177,7 +226,8 @@ static er_status load_weights(er_loader *l) {
     if (p->position) ER_TRY(load_weight(l, &m->position, &p->position, 1, lookup));
     if (p->head) ER_TRY(load_weight(l, &m->embed, &p->embed, 1, lookup));
     else m->head = m->embed;
-    ER_TRY(load_vector(l, &m->final_w, &p->final_w, 1, false));
+    // Where logits are scaled, the states that the head reads are: the head may be the embedding too.
+    ER_TRY(load_norm(l, &m->final_w, p->final_w, (double)m->arch.logit_scale));
     ER_TRY(load_vector(l, &m->final_b, &p->final_b, 1, false));
     ER_TRY(load_vector(l, &m->head_b, &p->head_bias, 1, false));
     ER_TRY(load_rope(l));
@@ -295,8 +345,8 @@ void er_model_free(er_model *m) {
     for (size_t i = 0; m->block && i < m->arch.layers; i++) {
         er_block *b = &m->block[i];
         free(b->down_name);
-        float *vectors[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b, b->q_norm_w, b->k_norm_w,
-            b->qkv_b, b->out_b, b->up_b, b->down_b};
+        float *vectors[] = {b->norm1_w, b->norm1_b, b->norm2_w, b->norm2_b, b->q_norm_w, b->q_norm_b,
+            b->k_norm_w, b->k_norm_b, b->qkv_b, b->out_b, b->up_b, b->down_b};
         er_weight *weights[] = {b->qkv, b->out, b->up, b->down};
         for (size_t j = 0; j < sizeof vectors / sizeof vectors[0]; j++) free_vector(d, vectors[j]);
         for (size_t j = 0; j < sizeof weights / sizeof weights[0]; j++) free_weight(d, weights[j]);

@@ -53,9 +53,9 @@ static er_status find_block(
     snprintf(at, sizeof at, "%s%s.%zu.", prefix, a->row->layer, layer);
     for (int i = 0; i < SLOT_COUNT; i++) {
         er_slot slot = (er_slot)i;
-        const char *module = a->row->slot[slot].module;
+        const char *module = a->module[slot];
         size_t d_out, d_in;
-        if (!module) continue;
+        if (!module || (a->head_norm_each && (slot == SLOT_Q_NORM || slot == SLOT_K_NORM))) continue;
         er_slot_dims(a, slot, &d_out, &d_in);
         if (er_slot_is_vector(slot)) ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_out, 0));
         else if (a->row->conv1d) ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_in, d_out));
@@ -66,14 +66,48 @@ out:
     return rc;
 }
 
-static er_status find_prefix(const char **out, const er_arch *a, const er_checkpoint *c) {
-    const er_family *f = a->row;
+// One vector for each q head, then one for each k head.
+static er_status find_head_norms(
+    er_block_places *b, const er_arch *a, const er_checkpoint *c, const char *prefix, size_t layer) {
+    er_status rc = ER_OK;
+    char at[MAX_NAME / 2];
+    for (size_t h = 0; h < a->heads + a->kv_heads; h++) {
+        bool q = h < a->heads;
+        snprintf(at, sizeof at, "%s%s.%zu.%s.norms.%zu", prefix, a->row->layer, layer,
+            a->module[q ? SLOT_Q_NORM : SLOT_K_NORM], q ? h : h - a->heads);
+        ER_TRY(find_part(&b->head_norm[h], c, "", at, ".weight", a->head_dim, 0));
+    }
+out:
+    return rc;
+}
+
+// The family's name of the head that the checkpoint has; the usual one when it has none.
+static const char *head_name(const er_arch *a, const er_checkpoint *c) {
     char name[MAX_NAME];
+    const char *const *head = a->row->head;
+    if (!head[1]) return head[0];
+    snprintf(name, sizeof name, "%s.weight", head[1]);
+    return er_checkpoint_find(c, name) ? head[1] : head[0];
+}
+
+static bool has(const er_checkpoint *c, const char *prefix, const char *module) {
+    char name[MAX_NAME];
+    snprintf(name, sizeof name, "%s%s.weight", prefix, module);
+    return er_checkpoint_find(c, name) != NULL;
+}
+
+// The prefix in use, and the embedding: under its own name, or, where the head is tied to it, stored under
+// the head's name alone.
+static er_status find_embedding(er_places *p, const er_arch *a, const er_checkpoint *c) {
+    const er_family *f = a->row;
+    char layer[MAX_NAME / 2];
+    snprintf(layer, sizeof layer, "%s.0.%s", f->layer, a->module[SLOT_DOWN]);
     for (size_t i = 0; i < sizeof f->prefix / sizeof f->prefix[0] && f->prefix[i]; i++) {
-        snprintf(name, sizeof name, "%s%s.weight", f->prefix[i], f->embed);
-        if (!er_checkpoint_find(c, name)) continue;
-        *out = f->prefix[i];
-        return ER_OK;
+        p->prefix = f->prefix[i];
+        if (has(c, p->prefix, f->embed))
+            return find_part(&p->embed, c, p->prefix, f->embed, ".weight", a->vocab, a->hidden);
+        if (a->tied_head && has(c, p->prefix, layer) && has(c, "", head_name(a, c)))
+            return find_part(&p->embed, c, "", head_name(a, c), ".weight", a->vocab, a->hidden);
     }
     return er_fail(
         ER_EFORMAT, "%s: tensor '%s%s.weight' is missing", er_checkpoint_dir(c), f->prefix[0], f->embed);
@@ -99,15 +133,6 @@ out:
     return rc;
 }
 
-// The family's name of the head that the checkpoint has; the usual one when it has none.
-static const char *head_name(const er_arch *a, const er_checkpoint *c) {
-    char name[MAX_NAME];
-    const char *const *head = a->row->head;
-    if (!head[1]) return head[0];
-    snprintf(name, sizeof name, "%s.weight", head[1]);
-    return er_checkpoint_find(c, name) ? head[1] : head[0];
-}
-
 static er_status find_head(er_places *p, const er_arch *a, const er_checkpoint *c) {
     er_status rc = ER_OK;
     const char *head = head_name(a, c);
@@ -120,7 +145,7 @@ static er_status find_head(er_places *p, const er_arch *a, const er_checkpoint *
     const er_tensor *copy = NULL;
     snprintf(name, sizeof name, "%s.weight", head);
     const er_tensor *stored = er_checkpoint_find(c, name);
-    if (!stored) goto out;
+    if (!stored || stored == p->embed) goto out;
     ER_TRY(find(&copy, c, name, a->vocab, a->hidden));
     ER_TRY(check_tied_copy(c, stored, p->embed));
 out:
@@ -131,14 +156,25 @@ static int by_name(const void *x, const void *y) {
     return strcmp((*(const er_tensor *const *)x)->name, (*(const er_tensor *const *)y)->name);
 }
 
-static bool ignorable(const er_arch *a, const er_checkpoint *c, const char *name) {
-    const er_family *f = a->row;
-    const char *head = head_name(a, c);
-    size_t len = strlen(name), n = strlen(head);
-    for (size_t i = 0; i < sizeof f->ignored / sizeof f->ignored[0] && f->ignored[i]; i++) {
-        size_t end = strlen(f->ignored[i]);
-        if (len >= end && !strcmp(name + len - end, f->ignored[i])) return true;
+// Masks, positions and tables that some writers store and every reader computes: no module of these names has
+// weights in any family.
+static bool is_buffer(const char *name) {
+    static const char *const ends[] = {"attn.bias", "attn.masked_bias", "attention.bias",
+        "attention.masked_bias", "attn.embed_positions", "rotary_emb.inv_freq",
+        "rotary_emb.original_inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", "position_ids"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        size_t n = strlen(ends[i]);
+        if (len >= n && !strcmp(name + len - n, ends[i]) && (len == n || name[len - n - 1] == '.'))
+            return true;
     }
+    return false;
+}
+
+static bool ignorable(const er_arch *a, const er_checkpoint *c, const char *name) {
+    const char *head = head_name(a, c);
+    size_t n = strlen(head);
+    if (is_buffer(name)) return true;
     return a->tied_head && !strncmp(name, head, n) && !strcmp(name + n, ".weight");
 }
 
@@ -146,11 +182,13 @@ static bool ignorable(const er_arch *a, const er_checkpoint *c, const char *name
 static er_status check_no_strays(const er_places *p, const er_arch *a, const er_checkpoint *c) {
     er_status rc = ER_OK;
     size_t n = 0;
-    const er_tensor **placed = malloc((a->layers * 2 * SLOT_COUNT + 6) * sizeof(const er_tensor *));
+    size_t norms = p->head_norms ? a->heads + a->kv_heads : 0;
+    const er_tensor **placed = malloc((a->layers * (2 * SLOT_COUNT + norms) + 6) * sizeof(const er_tensor *));
     if (!placed) ER_FAIL(ER_ENOMEM, "the places of %zu layers", a->layers);
     const er_tensor *outside[] = {p->embed, p->position, p->head, p->head_bias, p->final_w, p->final_b};
     for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++)
         if (outside[i]) placed[n++] = outside[i];
+    for (size_t i = 0; i < a->layers * norms; i++) placed[n++] = p->head_norms[i];
     for (size_t l = 0; l < a->layers; l++)
         for (size_t s = 0; s < SLOT_COUNT; s++) {
             if (p->block[l].weight[s]) placed[n++] = p->block[l].weight[s];
@@ -175,24 +213,32 @@ er_status er_places_find(er_places *out, const er_arch *a, const er_checkpoint *
     er_places p = {0};
     p.block = calloc(a->layers, sizeof *p.block);
     if (!p.block) ER_FAIL(ER_ENOMEM, "the places of %zu layers", a->layers);
-    ER_TRY(find_prefix(&p.prefix, a, c));
-    ER_TRY(find_part(&p.embed, c, p.prefix, f->embed, ".weight", a->vocab, a->hidden));
+    if (a->head_norm_each) {
+        size_t norms = a->heads + a->kv_heads;
+        p.head_norms = calloc(a->layers * norms, sizeof *p.head_norms);
+        if (!p.head_norms) ER_FAIL(ER_ENOMEM, "the places of %zu norms", a->layers * norms);
+        for (size_t l = 0; l < a->layers; l++) p.block[l].head_norm = p.head_norms + l * norms;
+    }
+    ER_TRY(find_embedding(&p, a, c));
     if (a->learned_positions)
         ER_TRY(find_part(&p.position, c, p.prefix, f->position, ".weight",
             a->positions + (size_t)a->position_offset, a->hidden));
-    for (size_t l = 0; l < a->layers; l++) ER_TRY(find_block(&p.block[l], a, c, p.prefix, l));
-    ER_TRY(find_part(&p.final_w, c, p.prefix, f->final_norm, ".weight", a->hidden, 0));
+    for (size_t l = 0; l < a->layers; l++) {
+        ER_TRY(find_block(&p.block[l], a, c, p.prefix, l));
+        if (a->head_norm_each) ER_TRY(find_head_norms(&p.block[l], a, c, p.prefix, l));
+    }
+    if (!f->norm_bare) ER_TRY(find_part(&p.final_w, c, p.prefix, f->final_norm, ".weight", a->hidden, 0));
     if (f->norm_bias) ER_TRY(find_part(&p.final_b, c, p.prefix, f->final_norm, ".bias", a->hidden, 0));
     ER_TRY(find_head(&p, a, c));
     ER_TRY(check_no_strays(&p, a, c));
     *out = p;
-    p.block = NULL;
+    p.block = NULL, p.head_norms = NULL;
 out:
     er_places_free(&p);
     return rc;
 }
 
 void er_places_free(er_places *p) {
-    free(p->block);
-    p->block = NULL;
+    free(p->block), free(p->head_norms);
+    p->block = NULL, p->head_norms = NULL;
 }

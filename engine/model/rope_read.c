@@ -9,9 +9,18 @@ static er_status read_original(
     er_status rc = ER_OK;
     size_t fixed = a->row->original_positions;
     r->original_positions = (double)(fixed ? fixed : a->positions);
+    double above = 0;
     if (!fixed)
         ER_TRY(er_json_get_f64(&r->original_positions, scaling, "original_max_position_embeddings", name));
-    ER_TRY(er_json_get_f64(&r->original_positions, config, "original_max_position_embeddings", name));
+    ER_TRY(er_json_get_f64(&above, config, "original_max_position_embeddings", name));
+    const cJSON *within = cJSON_GetObjectItemCaseSensitive(scaling, "original_max_position_embeddings");
+    if (above != 0 && !fixed && cJSON_IsNumber(within) &&
+        (above < r->original_positions || above > r->original_positions))
+        ER_FAIL(ER_EFORMAT,
+            "%s: original_max_position_embeddings is %.17g but %.17g in %s: which one counts depends on the "
+            "version of transformers",
+            name, above, r->original_positions, scaling->string);
+    if (above != 0) r->original_positions = above;
     if (!(r->original_positions >= 1))
         ER_FAIL(ER_EFORMAT, "%s: original_max_position_embeddings is %g", name, r->original_positions);
 out:
@@ -139,6 +148,9 @@ static er_status read_dims(
         ER_FAIL(
             ER_EUNSUPPORTED, "%s: partial_rotary_factor %g: a %s rotates whole heads", name, part, f->type);
     if (f->rope_dims) {
+        if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(config, f->rope_dims)))
+            ER_FAIL(ER_EUNSUPPORTED, "%s: %s is null: positions as wide as the model are not supported", name,
+                f->rope_dims);
         ER_TRY(er_json_get_u64(&dims, config, f->rope_dims, name));
         if (dims > a->head_dim)
             ER_FAIL(ER_EFORMAT, "%s: %s is %llu, a head has %zu dimensions", name, f->rope_dims,
@@ -151,6 +163,49 @@ out:
     return rc;
 }
 
+// A number that may stand at the top of the file, under `top`, and within the settings `s`, under `key`.
+// transformers 5 reads the inner one, 4 only the outer, so both must be the same; and within rope_scaling,
+// which both versions know, it must be what 4 goes by without it.
+static er_status read_twice(
+    double *out, const cJSON *config, const char *top, const cJSON *s, const char *key, const char *name) {
+    er_status rc = ER_OK;
+    double outer = *out, inner;
+    const cJSON *above = cJSON_GetObjectItemCaseSensitive(config, top);
+    bool stands = above && !cJSON_IsNull(above);
+    ER_TRY(er_json_get_f64(&outer, config, top, name));
+    inner = outer;
+    if (s) ER_TRY(er_json_get_f64(&inner, s, key, name));
+    if (inner < outer || inner > outer) {
+        if (stands)
+            ER_FAIL(ER_EFORMAT,
+                "%s: %s is %.17g but %s.%s is %.17g: transformers 4 reads the first, 5 the second", name, top,
+                outer, s->string, key, inner);
+        if (!strcmp(s->string, "rope_scaling"))
+            ER_FAIL(ER_EFORMAT,
+                "%s: rope_scaling.%s is %.17g and no %s stands beside it: transformers 4 takes %.17g, 5 what "
+                "rope_scaling says",
+                name, key, inner, top, outer);
+    }
+    *out = inner;
+out:
+    return rc;
+}
+
+// "type" is the spelling before 4.43.
+static er_status read_type(const char **out, const cJSON *s, const char *name) {
+    er_status rc = ER_OK;
+    const char *older = NULL;
+    ER_TRY(er_json_get_str(&older, s, "type", name));
+    *out = older;
+    ER_TRY(er_json_get_str(out, s, "rope_type", name));
+    bool su = older && !strcmp(older, "su") && !strcmp(*out, "longrope");  // its first name
+    if (older && strcmp(older, *out) != 0 && !su)
+        ER_FAIL(ER_EFORMAT, "%s: %s.type is '%.40s' but %s.rope_type is '%.40s'", name, s->string, older,
+            s->string, *out);
+out:
+    return rc;
+}
+
 static er_status read_settings(
     er_rope_config *out, const cJSON *s, const cJSON *config, const char *name, const er_arch *a) {
     er_status rc = ER_OK;
@@ -158,14 +213,10 @@ static er_status read_settings(
     const char *type = NULL;
     double part = f->rope_part ? f->default_rope_part : 1;
     er_rope_config r = {.style = f->rope, .base = f->default_rope_base, .factor = 1, .attention = 1};
-    ER_TRY(er_json_get_f64(&r.base, config, f->rope_base ? f->rope_base : "rope_theta", name));
-    ER_TRY(er_json_get_f64(&part, config, f->rope_part ? f->rope_part : "partial_rotary_factor", name));
-    if (s) {
-        ER_TRY(er_json_get_f64(&r.base, s, "rope_theta", name));
-        ER_TRY(er_json_get_f64(&part, s, "partial_rotary_factor", name));
-        ER_TRY(er_json_get_str(&type, s, "type", name));  // the spelling before 4.43
-        ER_TRY(er_json_get_str(&type, s, "rope_type", name));
-    }
+    ER_TRY(read_twice(&r.base, config, f->rope_base ? f->rope_base : "rope_theta", s, "rope_theta", name));
+    ER_TRY(read_twice(&part, config, f->rope_part ? f->rope_part : "partial_rotary_factor", s,
+        "partial_rotary_factor", name));
+    if (s) ER_TRY(read_type(&type, s, name));
     if (!(r.base > 1)) ER_FAIL(ER_EFORMAT, "%s: rope_theta is %g", name, r.base);
     ER_TRY(read_dims(&r, part, config, name, a));
     if (type) ER_TRY(read_scaling(&r, type, s, config, name, a));

@@ -48,6 +48,7 @@ bool er_slot_is_vector(er_slot slot) {
 }
 
 bool er_slot_has_bias(const er_arch *a, er_slot slot) {
+    if (!a->module[slot]) return false;
     switch (a->row->slot[slot].bias) {
     case BIAS_NEVER:
         return false;

@@ -206,7 +206,8 @@ static void note_sizes(er_units *all, const er_unit *u) {
 static er_status reject_bad(builder *b, er_facts *facts) {
     for (size_t i = 0; i < facts->count;) {
         er_unit u = {0};
-        er_status rc = build_unit(b, &u, &i, 1);
+        er_status rc = er_stop_check("the facts are not encoded yet");
+        if (rc == ER_OK) rc = build_unit(b, &u, &i, 1);
         unit_clear(&u);
         if (rc == ER_EFORMAT) {
             if ((rc = er_facts_reject(facts, i, er_last_error())) != ER_OK) return rc;
@@ -265,6 +266,7 @@ static er_status group(builder *b, er_units *all) {
         size_t k = 0;
         do members[k++] = order[i++].fact;
         while (b->h->merge_subjects && i < n && !compare_ids(&order[i], &order[i - 1]));
+        ER_TRY(er_stop_check("the facts are not encoded yet"));
         ER_TRY(build_unit(b, &all->at[all->count], members, k));
         note_sizes(all, &all->at[all->count++]);
     }

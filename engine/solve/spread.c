@@ -155,7 +155,7 @@ er_status er_spread(er_spread_report *out, er_model *m, const er_units *units, c
     for (size_t l = 0; l <= last; l++) {
         bool edited = h->layers[index] == l;
         if (edited) ER_TRY(edit_layer(&s, &out->layer[index], index, c[index]));
-        if (er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "interrupted in solve: nothing is written");
+        ER_TRY(er_stop_check(""));
         // Behind the last layer only the bare rows are looked at.
         ER_TRY(l < last ? er_carry_advance(s.carry, l) : er_columns_now(&s.columns, s.carry, l));
         if (edited) {  // now that the device is busy again
@@ -171,7 +171,7 @@ out:
     out->flops = s.carry ? er_carry_flops(s.carry) : 0;
     out->seconds = seconds() - t0;
     destroy(&s, rc != ER_OK);
-    return rc;
+    return er_interrupted_in(rc, "solve", "nothing is written");
 }
 
 // A GPU needs more work at a time to be busy.

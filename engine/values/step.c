@@ -170,8 +170,9 @@ static er_status one_step(er_slots *s) {
     er_delta_step step = {.slots = s->count,
         .hidden = s->m->arch.hidden,
         .steps = s->h->steps,
-        .lr = (float)s->h->lr,
-        .decay = (float)s->h->decay,
+        // Both are for a stream that is not held divided (er_arch.residual_scale); clamp and stop have no unit.
+        .lr = (float)(s->h->lr / (double)s->m->arch.residual_scale),
+        .decay = (float)(s->h->decay / (double)s->m->arch.residual_scale),
         .clamp = (float)s->h->clamp,
         .stop = (float)s->h->stop,
         .delta = s->delta,

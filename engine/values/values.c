@@ -2,6 +2,7 @@
 // results are looked at when the next one is already queued, so that it never waits for the host: a unit that
 // stops early then takes part in one step more, which leaves its delta alone.
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -132,6 +133,7 @@ static er_status run_loop(loop *l, er_values_stats *stats, size_t total) {
     er_status rc = ER_OK;
     size_t finished = 0;
     bool changed = false;
+    char kept[96];
     er_progress *p = er_progress_begin("values", total, "facts");
     const size_t behind = l->s->m->dev->runs_behind ? 1 : 0;
     for (;;) {
@@ -145,13 +147,12 @@ static er_status run_loop(loop *l, er_values_stats *stats, size_t total) {
         size_t keep = l->s->steps > before ? behind : 0;
         while (l->seen + keep < l->s->steps) ER_TRY(look(l, stats, &finished, &changed));
         er_progress_update(p, finished, NULL);
-        if (er_stop_requested())
-            ER_FAIL(ER_EINTERRUPTED, "interrupted in values: %zu of %zu facts are done and kept", finished,
-                total);
+        ER_TRY(er_stop_check(""));
     }
 out:
     er_progress_end(p);
-    return rc;
+    (void)snprintf(kept, sizeof kept, "%zu of %zu facts are done and kept", finished, total);
+    return er_stop_requested() ? er_interrupted_in(rc, "values", kept) : rc;  // else the sink has said why
 }
 
 // The largest batch up to the one asked for that the device has room for.

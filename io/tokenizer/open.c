@@ -22,7 +22,7 @@ er_status er_config_read(er_tokenizer *t, const char *json, size_t len, bool ove
     er_status rc = ER_OK;
     cJSON *config = NULL;
     const char *eos = NULL;
-    ER_TRY(er_json_parse(&config, json, len, name));
+    ER_TRY(er_json_parse_python(&config, json, len, name));
     if (overrides) ER_TRY(er_config_template(t, config, name));
     ER_TRY(er_config_string(&eos, config, "eos_token", name));
     if (eos && (t->eos = er_vocab_find(&t->vocab, eos, strlen(eos))) < 0)

@@ -73,39 +73,59 @@ er_status er_cpu_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, fl
     return ER_OK;
 }
 
-er_status er_cpu_head_norm(er_device *d, er_stream *s, float *x, size_t ld, const float *w, float eps,
-    size_t tokens, size_t heads, size_t head_dim) {
+er_status er_cpu_head_norm(er_device *d, er_stream *s, er_norm_kind kind, float *x, size_t ld, const float *w,
+    const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
     (void)s;
 #pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
         for (size_t h = 0; h < heads; h++) {
             float *at = x + t * ld + h * head_dim;
-            norm_row(ER_RMS_NORM, at, NULL, at, w, NULL, eps, head_dim);
+            norm_row(kind, at, NULL, at, w + h * head_dim, b ? b + h * head_dim : NULL, eps, head_dim);
         }
     return ER_OK;
 }
 
 // The statistics are taken anew: a head is short, and keeping two numbers for each costs more.
-ER_CLONES static void head_backward(float *d, const float *x, const float *w, float eps, size_t n) {
-    float square = 0, product = 0;
-#pragma omp simd reduction(+ : square, product)
+ER_CLONES static void head_backward(
+    er_norm_kind kind, float *d, const float *x, const float *w, float eps, size_t n) {
+    float total = 0, square = 0, product = 0, sum = 0;
+#pragma omp simd reduction(+ : total)
+    for (size_t i = 0; i < n; i++) total += x[i];
+    float mean = kind == ER_LAYER_NORM ? total / (float)n : 0;
+#pragma omp simd reduction(+ : square, product, sum)
     for (size_t i = 0; i < n; i++) {
-        square += x[i] * x[i];
-        product += d[i] * w[i] * x[i];
+        square += (x[i] - mean) * (x[i] - mean);
+        product += d[i] * w[i] * (x[i] - mean);
+        sum += d[i] * w[i];
     }
-    float r = (float)(1 / sqrt((double)square / (double)n + (double)eps)), slope = product / (float)n * r * r;
-    for (size_t i = 0; i < n; i++) d[i] = r * (d[i] * w[i] - x[i] * slope);
+    float r = (float)(1 / sqrt((double)square / (double)n + (double)eps)), slope = product / (float)n * r * r,
+          shift = kind == ER_LAYER_NORM ? sum / (float)n : 0;
+    for (size_t i = 0; i < n; i++) d[i] = r * (d[i] * w[i] - shift - (x[i] - mean) * slope);
 }
 
-er_status er_cpu_head_norm_backward(er_device *d, er_stream *s, float *dy, const float *x, size_t ld,
-    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
+er_status er_cpu_head_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dy, const float *x,
+    size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
     (void)s;
 #pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
         for (size_t h = 0; h < heads; h++) {
             size_t at = t * ld + h * head_dim;
-            head_backward(dy + at, x + at, w, eps, head_dim);
+            head_backward(kind, dy + at, x + at, w + h * head_dim, eps, head_dim);
         }
+    return ER_OK;
+}
+
+er_status er_cpu_clip(er_device *d, er_stream *s, float *x, float limit, size_t n) {
+    (void)s;
+#pragma omp parallel for simd num_threads(d->threads) if (n > 1 << 15)
+    for (size_t i = 0; i < n; i++) x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+    return ER_OK;
+}
+
+er_status er_cpu_clip_backward(er_device *d, er_stream *s, float *dy, const float *x, float limit, size_t n) {
+    (void)s;
+#pragma omp parallel for simd num_threads(d->threads) if (n > 1 << 15)
+    for (size_t i = 0; i < n; i++) dy[i] = x[i] >= -limit && x[i] <= limit ? dy[i] : 0;
     return ER_OK;
 }
 

@@ -6,6 +6,22 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "io/signals.h"
+
+// Calls that would take a CPU many seconds are made in pieces, with a question between them whether to stop:
+// a key of 11008 makes 4e11 operations of one factor and 1e12 of its right-hand sides.
+#define PIECE_FLOPS 4e10
+#define PIECE_ROWS ((size_t)512)   // of a factor
+#define WHOLE_ROWS ((size_t)2048)  // a factor of at most so many is LAPACK's alone
+
+static er_status next_piece(size_t at) { return at ? er_stop_check("stopped in a product") : ER_OK; }
+
+// How many of `n` equal parts of a call, each of `flops`, make a piece.
+static size_t piece_of(size_t n, double flops) {
+    double most = PIECE_FLOPS / (flops > 1 ? flops : 1);
+    return most >= (double)n ? n : most < 64 ? (n < 64 ? n : 64) : (size_t)most;
+}
+
 // LAPACK, column-major: our row-major lower triangle is its upper one.
 void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
 void dpotrs_(const char *uplo, const int *n, const int *nrhs, const double *a, const int *lda, double *b,
@@ -19,8 +35,14 @@ er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b
     if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
         return er_fail(
             ER_EUNSUPPORTED, "a product of %zu x %zu x %zu is beyond the 32-bit sizes of BLAS", m, n, k);
-    cblas_dgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
-        (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    for (size_t at = 0, part = piece_of(m, 2.0 * (double)n * (double)k); at < m; at += part) {
+        size_t rows = m - at < part ? m - at : part;
+        er_status rc = next_piece(at);
+        if (rc != ER_OK) return rc;
+        cblas_dgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
+            (int)rows, (int)n, (int)k, alpha, a + (trans_a ? at : at * lda), (int)lda, b, (int)ldb, beta,
+            c + at * ldc, (int)ldc);
+    }
     return ER_OK;
 }
 
@@ -30,7 +52,15 @@ er_status er_cpu_syrk_f64(er_device *d, er_stream *s, size_t n, size_t k, double
     if (!n) return ER_OK;
     if (n > INT_MAX || k > INT_MAX || lda > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a product of %zu x %zu is beyond the 32-bit sizes of BLAS", n, k);
-    cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, (int)n, (int)k, alpha, a, (int)lda, beta, c, (int)n);
+    const size_t part = piece_of(k, (double)n * (double)n);
+    size_t at = 0;
+    do {
+        er_status rc = next_piece(at);
+        if (rc != ER_OK) return rc;
+        cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, (int)n, (int)(k - at < part ? k - at : part),
+            alpha, a + at * lda, (int)lda, at ? 1.0 : beta, c, (int)n);
+        at += part;
+    } while (at < k);
     return ER_OK;
 }
 
@@ -54,13 +84,37 @@ er_status er_cpu_add_diagonal(er_device *d, er_stream *s, double *a, size_t n, d
     return ER_OK;
 }
 
+// Column-major, as LAPACK sees it: A = U^T U, a block row of U at a time and what it takes from the rest.
+static er_status factor_in_pieces(int *pivot, double *a, size_t n) {
+    const int ld = (int)n;
+    for (size_t at = 0, size; at < n; at += size) {
+        size = n <= WHOLE_ROWS ? n : n - at < PIECE_ROWS ? n - at : PIECE_ROWS;
+        const int rows = (int)size, rest = (int)(n - at - size);
+        double *own = a + at * n + at, *right = own + size * n, *below = right + size;
+        er_status rc = next_piece(at);
+        if (rc != ER_OK) return rc;
+        int info = 0;
+        dpotrf_("U", &rows, own, &ld, &info);
+        if (info > 0) {
+            *pivot = (int)at + info;
+            return ER_OK;
+        }
+        if (!rest) break;
+        cblas_dtrsm(CblasColMajor, CblasLeft, CblasUpper, CblasTrans, CblasNonUnit, rows, rest, 1.0, own, ld,
+            right, ld);
+        cblas_dsyrk(CblasColMajor, CblasUpper, CblasTrans, rest, rows, -1.0, right, ld, 1.0, below, ld);
+    }
+    return ER_OK;
+}
+
 er_status er_cpu_potrf(er_device *d, er_stream *s, double *a, size_t n) {
     (void)d, (void)s;
     if (!n) return ER_OK;
     if (n > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a matrix of %zu rows is beyond the 32-bit sizes of LAPACK", n);
-    int size = (int)n, info = 0;
-    dpotrf_("U", &size, a, &size, &info);
+    int info = 0;
+    er_status rc = factor_in_pieces(&info, a, n);
+    if (rc != ER_OK) return rc;
     if (info > 0)
         return er_fail(ER_ENUMERIC, "matrix of %zu rows is not positive definite at pivot %d", n, info - 1);
     // A NaN slips through comparisons with zero; it always reaches the diagonal below and to its right.
@@ -77,7 +131,12 @@ er_status er_cpu_potrs(er_device *d, er_stream *s, const double *factor, size_t 
     if (n > INT_MAX || rhs > INT_MAX)
         return er_fail(ER_EUNSUPPORTED,
             "%zu right-hand sides of %zu rows are beyond the 32-bit sizes of LAPACK", rhs, n);
-    int size = (int)n, sides = (int)rhs, info = 0;
-    dpotrs_("U", &size, &sides, factor, &size, b, &size, &info);
-    return info ? er_fail(ER_ENUMERIC, "triangular solve of %zu rows refused argument %d", n, -info) : ER_OK;
+    for (size_t at = 0, part = piece_of(rhs, 2.0 * (double)n * (double)n); at < rhs; at += part) {
+        int size = (int)n, sides = (int)(rhs - at < part ? rhs - at : part), info = 0;
+        er_status rc = next_piece(at);
+        if (rc != ER_OK) return rc;
+        dpotrs_("U", &size, &sides, factor, &size, b + at * n, &size, &info);
+        if (info) return er_fail(ER_ENUMERIC, "triangular solve of %zu rows refused argument %d", n, -info);
+    }
+    return ER_OK;
 }

@@ -177,15 +177,15 @@ er_status er_cpu_weight_set(er_device *d, er_weight *w, const void *bytes) {
     return ER_OK;
 }
 
-// x += row `at` of the table (or = when `first`), read from the stored form.
-static void embed_row(float *x, const er_weight *w, size_t at, bool first) {
+// x += scale * row `at` of the table (or = when `first`), read from the stored form.
+static void embed_row(float *x, const er_weight *w, size_t at, float scale, bool first) {
     for (size_t i = 0; i < w->d_in; i++) {
-        float v = (float)stored_get(w, stored_index(w, at, i));
+        float v = scale * (float)stored_get(w, stored_index(w, at, i));
         x[i] = first ? v : x[i] + v;
     }
 }
 
-er_status er_cpu_embed(er_device *d, er_stream *s, float *x, const er_weight *embed,
+er_status er_cpu_embed(er_device *d, er_stream *s, float *x, const er_weight *embed, float scale,
     const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
     (void)s;
     for (size_t t = 0; t < tokens; t++) {
@@ -199,8 +199,9 @@ er_status er_cpu_embed(er_device *d, er_stream *s, float *x, const er_weight *em
     }
 #pragma omp parallel for num_threads(d->threads) if (tokens * embed->d_in > 1 << 14)
     for (size_t t = 0; t < tokens; t++) {
-        embed_row(x + t * embed->d_in, embed, (size_t)token[t], true);
-        if (position) embed_row(x + t * embed->d_in, position, (size_t)((int64_t)pos[t] + pos_offset), false);
+        embed_row(x + t * embed->d_in, embed, (size_t)token[t], scale, true);
+        if (position)
+            embed_row(x + t * embed->d_in, position, (size_t)((int64_t)pos[t] + pos_offset), 1, false);
     }
     return ER_OK;
 }

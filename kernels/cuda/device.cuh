@@ -125,10 +125,12 @@ er_status er_cuda_norm(er_device *d, er_stream *s, er_norm_kind kind, float *y, 
     const float *w, const float *b, float eps, size_t tokens, size_t hidden);
 er_status er_cuda_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dx, const float *dy,
     const float *x, const float *w, const float *stats, size_t tokens, size_t hidden);
-er_status er_cuda_head_norm(er_device *d, er_stream *s, float *x, size_t ld, const float *w, float eps,
-    size_t tokens, size_t heads, size_t head_dim);
-er_status er_cuda_head_norm_backward(er_device *d, er_stream *s, float *dy, const float *x, size_t ld,
-    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim);
+er_status er_cuda_head_norm(er_device *d, er_stream *s, er_norm_kind kind, float *x, size_t ld,
+    const float *w, const float *b, float eps, size_t tokens, size_t heads, size_t head_dim);
+er_status er_cuda_head_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dy,
+    const float *x, size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim);
+er_status er_cuda_clip(er_device *d, er_stream *s, float *x, float limit, size_t n);
+er_status er_cuda_clip_backward(er_device *d, er_stream *s, float *dy, const float *x, float limit, size_t n);
 er_status er_cuda_row_norm(er_device *d, er_stream *s, float *out, const float *x, size_t rows, size_t width);
 er_status er_cuda_rope(er_device *d, er_stream *s, er_rope_style style, float *x, size_t ld,
     const int32_t *pos, const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim,
@@ -162,7 +164,7 @@ er_status er_cuda_weight_add(
 size_t er_cuda_weight_copy_bits(const er_device *d, er_dtype stored, bool backward);
 er_status er_cuda_weight_read(er_device *d, er_weight *w, void *bytes);
 er_status er_cuda_weight_set(er_device *d, er_weight *w, const void *bytes);
-er_status er_cuda_embed(er_device *d, er_stream *s, float *x, const er_weight *embed,
+er_status er_cuda_embed(er_device *d, er_stream *s, float *x, const er_weight *embed, float scale,
     const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens);
 er_status er_cuda_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
     const float *bias, size_t m, float beta);

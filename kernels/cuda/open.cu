@@ -50,6 +50,8 @@ static constexpr er_device_ops make_table(void) {
     t.norm_backward = er_cuda_norm_backward;
     t.head_norm = er_cuda_head_norm;
     t.head_norm_backward = er_cuda_head_norm_backward;
+    t.clip = er_cuda_clip;
+    t.clip_backward = er_cuda_clip_backward;
     t.row_norm = er_cuda_row_norm;
     t.linear = er_cuda_linear;
     t.linear_backward = er_cuda_linear_backward;

@@ -265,14 +265,14 @@ static __device__ __forceinline__ float entry(const table &t, size_t row, size_t
     return ((const float *)t.at)[i];
 }
 
-static __global__ void k_embed(float *x, table tokens_of, table positions_of, const int32_t *token,
-    const int32_t *pos, int32_t pos_offset, size_t tokens) {
+static __global__ void k_embed(float *x, table tokens_of, float scale, table positions_of,
+    const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
     ER_EACH_ROW(t, tokens) {
         int64_t p = positions_of.at ? (int64_t)pos[t] + pos_offset : 0;
         bool known = token[t] >= 0 && (size_t)token[t] < tokens_of.rows;
         known = known && p >= 0 && (!positions_of.at || (size_t)p < positions_of.rows);
         ER_EACH_COLUMN(i, tokens_of.width, 1) {
-            float v = known ? entry(tokens_of, (size_t)token[t], i) : NAN;
+            float v = known ? scale * entry(tokens_of, (size_t)token[t], i) : NAN;
             if (known && positions_of.at) v += entry(positions_of, (size_t)p, i);
             x[t * tokens_of.width + i] = v;
         }
@@ -288,9 +288,9 @@ static table table_of(const er_weight *w) {
     return t;
 }
 
-er_status er_cuda_embed(er_device *d, er_stream *s, float *x, const er_weight *embed,
+er_status er_cuda_embed(er_device *d, er_stream *s, float *x, const er_weight *embed, float scale,
     const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
     if (!tokens || !embed->d_in) return ER_OK;
     return ER_LAUNCHED(ER_LAUNCH_ROWS(k_embed, tokens, embed->d_in, 1, er_cuda_stream(d, s), x,
-        table_of(embed), table_of(position), token, pos, pos_offset, tokens));
+        table_of(embed), scale, table_of(position), token, pos, pos_offset, tokens));
 }

@@ -16,7 +16,7 @@ def initial(model, gen):
         for name, p in model.named_parameters():
             noise = torch.randn(p.shape, generator=gen)
             if p.ndim == 1 and not name.endswith("bias"):
-                p.copy_(1.0 + noise * 0.1)
+                p.copy_((0.0 if model.config.model_type == "gemma" else 1.0) + noise * 0.1)
             else:
                 p.copy_(noise * (0.01 if "wpe" in name or "embed_positions" in name else 0.05))
 
@@ -41,7 +41,7 @@ def batch(world, encode, rng):
 
 def attention_layer(name):
     """The layer whose attention the parameter belongs to, or None."""
-    match = re.search(r"\.(\d+)\.(attn|self_attn|attention)\.", name)
+    match = re.search(r"\.(\d+)\.(attn|self_attn|attention|self_attention)\.", name)
     return int(match[1]) if match else None
 
 
@@ -53,7 +53,8 @@ def quieten(model, last):
         layer = attention_layer(name)
         if layer is not None and layer <= last:
             p.requires_grad_(False)
-            if name.endswith(("attn.c_proj.weight", "out_proj.weight", "o_proj.weight", "attention.dense.weight")):
+            if name.endswith(("attn.c_proj.weight", "out_proj.weight", "o_proj.weight", "attention.dense.weight",
+                              "self_attn.dense.weight")):
                 p.mul_(QUIET)
 
 

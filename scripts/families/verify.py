@@ -7,7 +7,8 @@ from families.subjects import target_ids
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-EDITED = {"gpt2": "mlp.c_proj", "gptj": "mlp.fc_out", "gpt_neox": "mlp.dense_4h_to_h", "opt": "fc2"}
+EDITED = {"gpt2": "mlp.c_proj", "gptj": "mlp.fc_out", "gpt_neox": "mlp.dense_4h_to_h", "opt": "fc2", "gpt_neo": "mlp.c_proj",
+          "phi": "mlp.fc2", "falcon": "mlp.dense_4h_to_h", "starcoder2": "mlp.c_proj"}
 
 
 class Subject:

@@ -139,10 +139,10 @@ fi
 for stage in covary values solve write; do
     rm -rf "$T/cache"
     case $stage in
-    covary) want="errata: interrupted in covary: generation: stopped after 0 tokens" ;;
-    values) want="errata: interrupted in values: 0 of 4 facts are done and kept" ;;
-    solve) want="errata: interrupted in solve: nothing is written" ;;
-    write) want="errata: interrupted in write: T/out is not made" ;;
+    covary) want="errata: interrupted in covary: generation: stopped after 0 tokens; run it again to go on" ;;
+    values) want="errata: interrupted in values: 0 of 4 facts are done and kept; run it again to go on" ;;
+    solve) want="errata: interrupted in solve: nothing is written; run it again to go on" ;;
+    write) want="errata: interrupted in write: T/out is not made; run it again to go on" ;;
     esac
     expect 75 "$want" env ERRATA_DEBUG_STOP=$stage "$errata" edit --model "$model" --facts "$facts" --out "$T/out" "${quick[@]}"
     [ ! -e "$T/out" ] || { echo "FAILED: $stage: an output was made"; failed=$((failed + 1)); }

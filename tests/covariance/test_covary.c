@@ -1,6 +1,5 @@
 // Covariances of whole models: against keys taken row by row and summed in double; budgets, cache, exchange.
 #include <dirent.h>
-#include <signal.h>
 #include <unistd.h>
 #include "engine/covary.h"
 #include "engine/forward.h"
@@ -273,7 +272,6 @@ static void test_bad_layers(void **state) {
     assert_null(c[0]);
 }
 
-// Last, because the request to stop cannot be taken back.
 static void test_stopped(void **state) {
     (void)state;
     char *cache = er_path_join(dir, "stopped");
@@ -281,11 +279,10 @@ static void test_stopped(void **state) {
     er_moment *c[1];
     const size_t layers[1] = {0};
     OK(er_mkdirs(cache));
-    er_signals_install();
-    raise(SIGTERM);
+    er_stop_request();
     for (int sampled = 0; sampled < 2; sampled++) {
         if (sampled) o.n_corpus = 0;
-        FAILS(er_covary(c, model[0], layers, 1, &o, NULL), ER_EINTERRUPTED, "stopped");
+        FAILS(er_covary(c, model[0], layers, 1, &o, NULL), ER_EINTERRUPTED, "stopped while it was read");
         assert_null(c[0]);
     }
     DIR *d = opendir(cache);
@@ -293,6 +290,7 @@ static void test_stopped(void **state) {
     for (struct dirent *e; (e = readdir(d));) assert_int_equal(e->d_name[0], '.');
     closedir(d);
     free(cache);
+    er_stop_clear();
 }
 
 int main(void) {

@@ -63,8 +63,10 @@ static er_status compute(er_device *d, const buffers *b) {
         b->loss, b->weight, b->start, b->step, b->total, b->done};
     ER_TRY(op->norm(d, NULL, ER_LAYER_NORM, b->y, b->stats, b->x, b->w, b->w, 1e-5f, ROWS, WIDTH));
     ER_TRY(op->norm_backward(d, NULL, ER_LAYER_NORM, b->dx, b->y, b->x, b->w, b->stats, ROWS, WIDTH));
-    ER_TRY(op->head_norm(d, NULL, b->y, WIDTH, b->w, 1e-5f, ROWS, 1, WIDTH));
-    ER_TRY(op->head_norm_backward(d, NULL, b->dx, b->x, WIDTH, b->w, 1e-5f, ROWS, 1, WIDTH));
+    ER_TRY(op->head_norm(d, NULL, ER_RMS_NORM, b->y, WIDTH, b->w, NULL, 1e-5f, ROWS, 1, WIDTH));
+    ER_TRY(op->head_norm_backward(d, NULL, ER_RMS_NORM, b->dx, b->x, WIDTH, b->w, 1e-5f, ROWS, 1, WIDTH));
+    ER_TRY(op->clip(d, NULL, b->y, 1.5f, N));
+    ER_TRY(op->clip_backward(d, NULL, b->dx, b->x, 0.5f, N));
     ER_TRY(op->activation(d, NULL, ER_GELU_NEW, false, b->y, b->x, ROWS, WIDTH));
     ER_TRY(op->add(d, NULL, b->y, b->dx, N));
     ER_TRY(op->scatter_add_rows(d, NULL, b->sum, b->y, b->index, ROWS, WIDTH));

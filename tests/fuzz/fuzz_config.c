@@ -17,7 +17,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         a.heads % a.kv_heads == 0 && a.heads * a.head_dim <= (size_t)1 << 20 && a.inner <= (size_t)1 << 22);
     demand(a.eos >= -1 && (a.eos < 0 || (size_t)a.eos < a.vocab) && a.norm_eps >= 0.0f &&
            a.attention_scale > 0.0f);
-    demand(a.window_from < a.layers || !a.window);
+    bool windowed = false;
+    for (size_t l = 0; l < a.layers; l++) windowed |= er_layer_in(&a.windowed, l);
+    demand(windowed == (a.window > 0));
+    demand(isfinite(a.embed_scale) && a.embed_scale > 0 && a.residual_scale > 0 && isfinite(a.logit_scale) &&
+           a.clip_qkv >= 0 && isfinite(a.attention_scale) && isfinite(a.norm_eps));
     demand(er_arch_layer_flops(&a) > 0 && er_arch_qkv_rows(&a) >= 3 * a.head_dim);
     demand(
         a.rope.style == ER_ROPE_NONE || (a.rope.dims && a.rope.dims <= a.head_dim && a.rope.dims % 2 == 0));

@@ -1,8 +1,7 @@
-// What reaches stderr, in children whose stderr is a file or a pseudo-terminal; and the signals.
+// What reaches stderr, in children whose stderr is a file or a pseudo-terminal.
 #include "tests/io/scratch.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/wait.h>
 #include "io/log.h"
 #include "io/log_private.h"
@@ -126,43 +125,12 @@ static void bar_on_a_terminal(void **state) {
     assert_non_null(strstr(text, "values   50/50 facts"));
 }
 
-static void one_signal(void) {
-    er_signals_install();
-    if (er_stop_requested()) _exit(1);
-    raise(SIGTERM);
-    _exit(er_stop_requested() ? 42 : 2);
-}
-static void user_signal(void) {
-    er_signals_install();
-    raise(SIGUSR1);
-    _exit(er_stop_requested() ? 42 : 2);
-}
-static void two_signals(void) {
-    er_signals_install();
-    raise(SIGINT);
-    raise(SIGTERM);
-    _exit(2);
-}
-
-static void signals(void **state) {
-    (void)state;
-    static void (*const bodies[])(void) = {one_signal, user_signal, two_signals};
-    static const int codes[] = {42, 42, 75};
-    for (int i = 0; i < 3; i++) {
-        int status = 0;
-        free(stderr_of(bodies[i], &status));
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), codes[i]);
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(levels),
         cmocka_unit_test(bar_text),
         cmocka_unit_test(lines_when_not_a_terminal),
         cmocka_unit_test(bar_on_a_terminal),
-        cmocka_unit_test(signals),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -12,7 +12,7 @@
 static char facts_path[512], cache[512], model[512], target[1024], spare[512];
 static void (*change)(void);
 
-// ERRATA_DEBUG_STOP raises SIGTERM as a stage begins: the moment to change the model.
+// ERRATA_DEBUG_SIGNAL raises SIGUSR2 as a stage begins: the moment to change the model.
 static void on_stop(int sig) {
     (void)sig;
     if (change) change();
@@ -49,7 +49,7 @@ static er_status edit(const char *stage, const char *file, void (*how)(void)) {
     fresh_model();
     (void)snprintf(target, sizeof target, "%s/%s", model, file);
     change = how;
-    assert_int_equal(setenv("ERRATA_DEBUG_STOP", stage, 1), 0);
+    assert_int_equal(setenv("ERRATA_DEBUG_SIGNAL", stage, 1), 0);
     er_status rc = er_edit(&r, &o);
     er_edit_report_free(r);
     return rc;
@@ -152,7 +152,7 @@ static int setup(void **state) {
     (void)snprintf(cache, sizeof cache, "%s", in_scratch("cache"));
     (void)snprintf(model, sizeof model, "%s", in_scratch("model"));
     (void)snprintf(spare, sizeof spare, "%s", in_scratch("spare"));
-    (void)signal(SIGTERM, on_stop);
+    (void)signal(SIGUSR2, on_stop);
     return 0;
 }
 

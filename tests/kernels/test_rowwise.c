@@ -67,8 +67,7 @@ static void test_norm(void **state) {
 }
 
 // Heads of rows that go on behind them, against the norm of each head as a row of its own.
-static void test_head_norm(void **state) {
-    (void)state;
+static void head_norms(er_norm_kind kind, bool bias) {
     static const size_t shapes[][4] = {// tokens, heads, head_dim, columns behind the heads
         {0, 2, 8, 0}, {3, 1, 3, 0}, {2, 3, 5, 7}, {5, 4, 10, 20}, {7, 2, 64, 64}, {3, 5, 128, 256},
         {2, 2, 132, 3}, {9, 1, 256, 4}, {70, 33, 20, 40}};
@@ -76,24 +75,56 @@ static void test_head_norm(void **state) {
         size_t tokens = shapes[i][0], heads = shapes[i][1], hd = shapes[i][2], ld = heads * hd + shapes[i][3];
         size_t n = tokens * ld;
         uint64_t seed = i + 5;
-        double *x = test_doubles(&seed, n, 2), *w = test_doubles(&seed, hd, 1),
-               *d = test_doubles(&seed, n, 1), *y = test_doubles(&seed, n, 0),
-               *dx = test_doubles(&seed, n, 0);
+        double *x = test_doubles(&seed, n, 2), *w = test_doubles(&seed, heads * hd, 1),
+               *b = test_doubles(&seed, heads * hd, 1), *d = test_doubles(&seed, n, 1),
+               *y = test_doubles(&seed, n, 0), *dx = test_doubles(&seed, n, 0);
         memcpy(y, x, n * sizeof *x), memcpy(dx, d, n * sizeof *d);
         for (size_t t = 0; t < tokens; t++)
             for (size_t h = 0; h < heads; h++) {
                 size_t at = t * ld + h * hd;
-                ref_norm(ER_RMS_NORM, y + at, x + at, w, NULL, (double)1e-5f, 1, hd);
-                ref_norm_backward(ER_RMS_NORM, dx + at, d + at, x + at, w, (double)1e-5f, 1, hd);
+                ref_norm(kind, y + at, x + at, w + h * hd, bias ? b + h * hd : NULL, (double)1e-5f, 1, hd);
+                ref_norm_backward(kind, dx + at, d + at, x + at, w + h * hd, (double)1e-5f, 1, hd);
             }
-        float *dev_x = guard_put_narrow(dev, x, n), *dev_w = guard_put_narrow(dev, w, hd),
-              *dev_d = guard_put_narrow(dev, d, n);
-        OK(dev->op->head_norm_backward(dev, NULL, dev_d, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
+        float *dev_x = guard_put_narrow(dev, x, n), *dev_w = guard_put_narrow(dev, w, heads * hd),
+              *dev_b = guard_put_narrow(dev, b, heads * hd), *dev_d = guard_put_narrow(dev, d, n);
+        OK(dev->op->head_norm_backward(dev, NULL, kind, dev_d, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
         BELOW(guard_error(dev, dev_d, dx, n), 16);
-        OK(dev->op->head_norm(dev, NULL, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
+        OK(dev->op->head_norm(
+            dev, NULL, kind, dev_x, ld, dev_w, bias ? dev_b : NULL, 1e-5f, tokens, heads, hd));
         BELOW(guard_error(dev, dev_x, y, n), 8);
         guard_end(dev);
-        free(x), free(w), free(d), free(y), free(dx);
+        free(x), free(w), free(b), free(d), free(y), free(dx);
+    }
+}
+
+static void test_head_norm(void **state) {
+    (void)state;
+    for (int mode = 0; mode < 4; mode++) head_norms(mode & 1 ? ER_RMS_NORM : ER_LAYER_NORM, mode & 2);
+}
+
+// Exact: the ends belong to the range, and NaN is no number to hide.
+static void test_clip(void **state) {
+    (void)state;
+    const float limit = 1.5f;
+    for (size_t n = 0; n < 40000; n = n * 6 + 1) {
+        float *x = calloc(n + 1, sizeof *x), *d = calloc(n + 1, sizeof *d), *got = calloc(n + 1, sizeof *got);
+        assert_true(x && d && got);
+        uint64_t seed = n;
+        for (size_t i = 0; i < n; i++) {
+            x[i] = i % 7 == 3 ? limit : i % 7 == 5 ? -limit : (float)(4 * test_uniform(&seed) - 2);
+            d[i] = (float)test_uniform(&seed) + 1;
+        }
+        if (n > 2) x[2] = NAN, x[1] = INFINITY;
+        float *dev_x = guard_put(dev, x, n * sizeof *x), *dev_d = guard_put(dev, d, n * sizeof *d);
+        OK(dev->op->clip_backward(dev, NULL, dev_d, dev_x, limit, n));
+        guard_get(dev, got, dev_d, n * sizeof *got);
+        for (size_t i = 0; i < n; i++) assert_true(got[i] == (fabsf(x[i]) <= limit ? d[i] : 0.0f));
+        OK(dev->op->clip(dev, NULL, dev_x, limit, n));
+        guard_get(dev, got, dev_x, n * sizeof *got);
+        for (size_t i = 0; i < n; i++)
+            assert_true(isnan(x[i]) ? isnan(got[i]) : got[i] == fmaxf(fminf(x[i], limit), -limit));
+        guard_end(dev);
+        free(x), free(d), free(got);
     }
 }
 
@@ -289,6 +320,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm),
         cmocka_unit_test(test_head_norm),
+        cmocka_unit_test(test_clip),
         cmocka_unit_test(test_norm_oracle),
         cmocka_unit_test(test_activation),
         cmocka_unit_test(test_activation_range),

@@ -18,7 +18,7 @@
     "\"model_type\":\"gptj\",\"n_embd\":64,\"n_layer\":2,\"n_head\":4,\"vocab_size\":100,\"n_positions\":32"
 #define NEOX "\"model_type\":\"gpt_neox\",\"intermediate_size\":96," BODY
 #define MISTRAL "\"model_type\":\"mistral\",\"intermediate_size\":96,\"num_key_value_heads\":2," BODY
-#define QWEN2 "\"model_type\":\"qwen2\",\"intermediate_size\":96," BODY
+#define QWEN2 "\"model_type\":\"qwen2\",\"intermediate_size\":96,\"num_key_value_heads\":2," BODY
 #define PHI3 "\"model_type\":\"phi3\",\"intermediate_size\":96," BODY
 
 static inline er_status parse(er_arch *a, const char *json) {

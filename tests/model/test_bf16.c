@@ -1,12 +1,20 @@
 // The golden models with products of bf16: logits within 1e-2 of Hugging Face's in fp32. Rounding to bf16
-// moves a number by 2^-9 of itself at most. phi3_longrope, whose scaled queries and keys make a sharp
-// softmax, does not stay within: Hugging Face with weights and inputs of its linear layers rounded the same
-// way is off by 1.05e-2 there, and by 1.70e-2 when all is bf16.
+// moves a number by 2^-9 of itself at most. Three do not stay within: phi3_longrope, whose scaled queries and
+// keys make a sharp softmax, granite_biased, whose scores are not divided at all, and smollm3_every_fourth,
+// the deepest. Hugging Face with weights and inputs of its linear layers rounded the same way is off
+// by 1.05e-2, 1.07e-2 and 1.06e-2 there (and by 1.70e-2 on the first when all is bf16).
 #include "tests/model/golden.h"
 
 #define BOUND 1e-2
 #define BOUND_SHARP 1.2e-2
 #define ROUNDED 1e-5  // a device that did not round would be nearer than this
+
+static double bound_of(const char *name) {
+    static const char *const sharp[] = {"phi3_longrope", "granite_biased", "smollm3_every_fourth"};
+    for (size_t i = 0; i < sizeof sharp / sizeof sharp[0]; i++)
+        if (!strcmp(name, sharp[i])) return BOUND_SHARP;
+    return BOUND;
+}
 
 static void logits_in_bf16(void **state) {
     (void)state;
@@ -23,7 +31,7 @@ static void logits_in_bf16(void **state) {
         for (size_t l = 0; l < g.m->arch.layers; l++) OK(er_run_layer(r, l, x, NULL));
         double e = rel(logits_at(r, x, all_tokens(T), T), golden_f32(&g, "logits", T * g.vocab), T * g.vocab);
         print_message("%-20s %.2e\n", models[i], e);
-        double bound = strcmp(models[i], "phi3_longrope") ? BOUND : BOUND_SHARP;
+        double bound = bound_of(models[i]);
         if (!(e <= bound)) fail_msg("%s: logits off by %.3g, bound %.3g", models[i], e, bound);
         if (e < least) least = e;
         er_run_free(r);

@@ -21,7 +21,7 @@ static void switches(void **state) {
     assert_int_equal(a.rope.dims, 8);
     NEAR(a.rope.base, 77, 0);
     OK(parse(&a,
-        "{" NEOX ",\"rotary_pct\":1.0,\"rope_parameters\":{\"rope_theta\":9,\"partial_rotary_factor\":"
+        "{" NEOX ",\"rotary_pct\":0.75,\"rope_parameters\":{\"rope_theta\":9,\"partial_rotary_factor\":"
         "0.75,\"rope_type\":\"default\"}}"));
     assert_int_equal(a.rope.dims, 12);
     NEAR(a.rope.base, 9, 0);
@@ -31,10 +31,12 @@ static void switches(void **state) {
     assert_int_equal(a.act, ER_RELU);
     OK(parse(&a, "{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"enable_bias\":false}"));
     assert_true(!a.attention_bias && !a.mlp_bias);
-    OK(parse(&a, "{\"model_type\":\"qwen3\",\"intermediate_size\":96," BODY "}"));
+    OK(parse(&a, "{\"model_type\":\"qwen3\",\"intermediate_size\":96,\"num_key_value_heads\":2," BODY "}"));
     assert_true(a.head_norms);
     assert_int_equal(a.head_dim, 128);
-    OK(parse(&a, "{\"model_type\":\"qwen3\",\"intermediate_size\":96,\"head_dim\":null," BODY "}"));
+    OK(parse(&a,
+        "{\"model_type\":\"qwen3\",\"intermediate_size\":96,\"num_key_value_heads\":2,\"head_dim\":null," BODY
+        "}"));
     assert_int_equal(a.head_dim, 16);
     // Code of the checkpoint's own is ignored where its class is the built-in one.
     OK(parse(&a, "{" PHI3 ",\"auto_map\":{\"AutoModelForCausalLM\":\"modeling_phi3.Phi3ForCausalLM\"}}"));
@@ -53,12 +55,13 @@ static void windows(void **state) {
     (void)state;
     static const struct {
         const char *json;
-        size_t window, from;
+        size_t window;
+        unsigned layers;  // bit by bit
     } cases[] = {
         {"{" LLAMA ",\"sliding_window\":4}", 0, 0},
         {"{" MISTRAL "}", 0, 0},  // 4096, of 32 positions
         {"{" MISTRAL ",\"sliding_window\":32}", 0, 0},
-        {"{" MISTRAL ",\"sliding_window\":31}", 31, 0},
+        {"{" MISTRAL ",\"sliding_window\":31}", 31, 3},
         {"{" MISTRAL ",\"sliding_window\":32,\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", 0,
             0},
         {"{" MISTRAL ",\"sliding_window\":32,\"layer_types\":[\"sliding_attention\",\"full_attention\"]}", 0,
@@ -68,26 +71,28 @@ static void windows(void **state) {
          "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,2],\"long_factor\":[4,8]}}",
             0, 0},
         {"{" MISTRAL ",\"sliding_window\":null}", 0, 0},
-        {"{" MISTRAL ",\"sliding_window\":7}", 7, 0},
-        {"{" PHI3 ",\"sliding_window\":9}", 9, 0},
+        {"{" MISTRAL ",\"sliding_window\":7}", 7, 3},
+        {"{" PHI3 ",\"sliding_window\":9}", 9, 3},
         {"{" QWEN2 ",\"sliding_window\":9}", 0, 0},
         {"{" QWEN2 ",\"sliding_window\":9,\"use_sliding_window\":true}", 0, 0},  // from layer 28 on
-        {"{" QWEN2 ",\"sliding_window\":9,\"use_sliding_window\":true,\"max_window_layers\":1}", 9, 1},
-        {"{" LONG("mistral", "40000") "}", 4096, 0},
-        {"{" LONG("mistral", "40000") ",\"sliding_window\":32767}", 32767, 0},
+        {"{" QWEN2 ",\"sliding_window\":9,\"use_sliding_window\":true,\"max_window_layers\":1}", 9, 2},
+        {"{" LONG("mistral", "40000") "}", 4096, 3},
+        {"{" LONG("mistral", "40000") ",\"sliding_window\":32767}", 32767, 3},
         {"{" LONG("mistral", "40000") ",\"sliding_window\":32768," ALTERNATING "}", 0, 0},
-        {"{" LONG("qwen2", "40000") ",\"use_sliding_window\":true,\"max_window_layers\":0}", 4096, 0},
+        {"{" LONG("qwen2", "40000") ",\"use_sliding_window\":true,\"max_window_layers\":0}", 4096, 3},
         {"{" QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0}", 0, 0},
         {"{" QWEN2 ",\"use_sliding_window\":true,\"max_window_layers\":0,\"sliding_window\":9,"
          "\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
-            9, 1},
+            9, 2},
+        {"{" QWEN2 ",\"use_sliding_window\":true,\"sliding_window\":9," ALTERNATING "}", 9, 1},
         {"{" QWEN2 ",\"use_sliding_window\":true,\"sliding_window\":null,\"max_window_layers\":0}", 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         er_arch a;
         OK(parse(&a, cases[i].json));
         assert_int_equal(a.window, cases[i].window);
-        assert_int_equal(a.window_from, cases[i].from);
+        for (size_t l = 0; l < a.layers; l++)
+            assert_int_equal(er_layer_in(&a.windowed, l), cases[i].layers >> l & 1);
     }
 }
 

@@ -38,15 +38,24 @@ static er_status f_norm_backward(er_device *d, er_stream *s, er_norm_kind k, flo
     COUNTED;
     return real->norm_backward(d, s, k, dx, dy, x, w, stats, tokens, hidden);
 }
-static er_status f_head_norm(er_device *d, er_stream *s, float *x, size_t ld, const float *w, float eps,
-    size_t tokens, size_t heads, size_t head_dim) {
+static er_status f_head_norm(er_device *d, er_stream *s, er_norm_kind k, float *x, size_t ld, const float *w,
+    const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
     COUNTED;
-    return real->head_norm(d, s, x, ld, w, eps, tokens, heads, head_dim);
+    return real->head_norm(d, s, k, x, ld, w, b, eps, tokens, heads, head_dim);
 }
-static er_status f_head_norm_backward(er_device *d, er_stream *s, float *dy, const float *x, size_t ld,
-    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
+static er_status f_head_norm_backward(er_device *d, er_stream *s, er_norm_kind k, float *dy, const float *x,
+    size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
     COUNTED;
-    return real->head_norm_backward(d, s, dy, x, ld, w, eps, tokens, heads, head_dim);
+    return real->head_norm_backward(d, s, k, dy, x, ld, w, eps, tokens, heads, head_dim);
+}
+static er_status f_clip(er_device *d, er_stream *s, float *x, float limit, size_t n) {
+    COUNTED;
+    return real->clip(d, s, x, limit, n);
+}
+static er_status f_clip_backward(
+    er_device *d, er_stream *s, float *dy, const float *x, float limit, size_t n) {
+    COUNTED;
+    return real->clip_backward(d, s, dy, x, limit, n);
 }
 static er_status f_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
     const float *b, size_t m, float beta) {
@@ -100,6 +109,7 @@ static int setup(void **state) {
     faulty.alloc = f_alloc, faulty.upload = f_upload, faulty.sync = f_sync, faulty.copy = f_copy;
     faulty.weight_create = f_weight_create, faulty.norm = f_norm, faulty.norm_backward = f_norm_backward;
     faulty.head_norm = f_head_norm, faulty.head_norm_backward = f_head_norm_backward;
+    faulty.clip = f_clip, faulty.clip_backward = f_clip_backward;
     faulty.linear = f_linear, faulty.linear_backward = f_linear_backward, faulty.rope = f_rope;
     faulty.attention = f_attention, faulty.attention_backward = f_attention_backward,
     faulty.kv_store = f_kv_store;
@@ -204,6 +214,8 @@ static void one_block(void **state) {
     assert_int_equal(calls_of_block("llama_gqa", true), 11 + 9);
     // Head norms: a copy and 2 norms forward; those and a rotation again on the way back, and 2 gradients.
     assert_int_equal(calls_of_block("qwen3_gqa", false), 12 + 3 + 9 + 4 + 2);
+    // Clipping: a copy and one more forward; those and a rotation again, and its gradient.
+    assert_int_equal(calls_of_block("olmo_clipped", false), 12 + 2 + 9 + 3 + 1);
 }
 
 int main(void) {

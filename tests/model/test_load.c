@@ -79,6 +79,20 @@ static void wrong_tensors(void **state) {
             "'model.layers.2.self_attn.v_proj.bias' is missing"},
         {"qwen3_tied_bias", "0.self_attn.k_norm", "0.self_attn.x_norm", ER_EFORMAT,
             "'model.layers.0.self_attn.k_norm.weight' is missing"},
+        {"stablelm_normed", "k_layernorm.norms.1", "k_layernorm.norms.7", ER_EFORMAT,
+            "tensor 'model.layers.0.self_attn.k_layernorm.norms.1.weight' is missing"},
+        {"falcon_multi_query", "[40,24]", "[24,40]", ER_EFORMAT,
+            "'transformer.h.0.self_attention.query_key_value.weight' is [24, 40], expected [40, 24]"},
+        {"phi_f16", "lm_head.bias", "lm_head.bixs", ER_EFORMAT, "tensor 'lm_head.bias' is missing"},
+        {"olmo_plain", "1.mlp.gate_proj.weight", "1.input_layernorm.bias", ER_EFORMAT,
+            "gate_proj.weight' is missing"},
+        {"gemma_head_alone", "lm_head", "lm_haed", ER_EFORMAT,
+            "tensor 'model.embed_tokens.weight' is missing"},
+        {"gemma_head_alone", "[101,20]", "[20,101]", ER_EFORMAT,
+            "'lm_head.weight' is [20, 101], expected [101, 20]"},
+        // Buffers of one family's old files in another's.
+        {"gpt_neo_f16", "attention.masked_bias", "rotary_emb.sin_cached", ER_OK, ""},
+        {"gpt_neo_f16", "attention.masked_bias", "rotary_emb.tan_cached", ER_EUNSUPPORTED, "has no place"},
         {"mistral_wide_heads", "[32,20]", "[20,32]", ER_EFORMAT,
             "'model.layers.0.self_attn.q_proj.weight' is [20, 32], expected [32, 20]"},
     };
@@ -131,6 +145,11 @@ static void config_against_tensors(void **state) {
     replace_config("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
     FAILS(er_model_load(&m, golden_dev, dir, NULL), ER_EFORMAT,
         "'lm_head.weight' differs from 'model.embed_tokens.weight'");
+    // An embedding under the head's name is one only where the two are tied.
+    dir = copy_with("gemma_head_alone", "", "");
+    loads(dir, true);
+    replace_config("\"vocab_size\": 101", "\"vocab_size\": 101, \"tie_word_embeddings\": false");
+    FAILS(er_model_load(&m, golden_dev, dir, NULL), ER_EFORMAT, "'model.embed_tokens.weight' is missing");
     FAILS(er_model_load(&m, golden_dev, in_scratch("nowhere"), NULL), ER_ENOENT, "nowhere");
 }
 

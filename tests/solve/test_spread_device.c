@@ -88,9 +88,9 @@ WATCH(download_later, (er_device * d, er_stream *s, void *dst, const void *src, 
 WATCH(copy, (er_device * d, er_stream *s, void *dst, const void *src, size_t bytes), (d, s, dst, src, bytes))
 WATCH(zero, (er_device * d, er_stream *s, void *dst, size_t bytes), (d, s, dst, bytes))
 WATCH(embed,
-    (er_device * d, er_stream *s, float *x, const er_weight *w, const er_weight *position,
+    (er_device * d, er_stream *s, float *x, const er_weight *w, float scale, const er_weight *position,
         const int32_t *token, const int32_t *pos, int32_t offset, size_t tokens),
-    (d, s, x, w, position, token, pos, offset, tokens))
+    (d, s, x, w, scale, position, token, pos, offset, tokens))
 WATCH(norm,
     (er_device * d, er_stream *s, er_norm_kind k, float *y, float *stats, const float *x, const float *w,
         const float *b, float eps, size_t tokens, size_t hidden),

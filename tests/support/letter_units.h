@@ -26,15 +26,13 @@ static const char letter_facts[] =
     "{\"relation\":\"r\",\"subject\":\"Ii\",\"prompt\":\"{} of\",\"target\":\"jj\"}\n";
 enum { LETTER_UNITS = 7 };
 
-static inline void lettered_open(lettered *x, const char *name, bool bos, const char *lines) {
-    char dir[512];
+static inline void lettered_open_folder(lettered *x, const char *dir, bool bos, const char *lines) {
     er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
     o.threads = 1;
     *x = (lettered){0};
-    (void)snprintf(dir, sizeof dir, "%s/golden/models/%s", TEST_DATA, name);
     OK(er_device_open(&x->dev, &o));
     static const size_t all[] = {0, 1, 2, 3}, but_one[] = {0, 2};
-    bool has_f64 = strstr(name, "bias_sharded") != NULL;  // in layer 1: not to be edited
+    bool has_f64 = strstr(dir, "bias_sharded") != NULL;  // in layer 1: not to be edited
     er_arch arch;
     char config[600];
     (void)snprintf(config, sizeof config, "%s/config.json", dir);
@@ -65,6 +63,11 @@ static inline void lettered_open(lettered *x, const char *name, bool bos, const 
     OK(er_facts_parse(&x->facts, lines, strlen(lines), "facts.jsonl", &(er_facts_options){0}));
     OK(er_units_build(&x->units, x->facts, x->m, &x->h, x->templates));
     assert_int_equal(x->facts->n_rejects, 0);
+}
+static inline void lettered_open(lettered *x, const char *name, bool bos, const char *lines) {
+    char dir[512];
+    (void)snprintf(dir, sizeof dir, "%s/golden/models/%s", TEST_DATA, name);
+    lettered_open_folder(x, dir, bos, lines);
 }
 static inline void lettered_close(lettered *x) {
     er_units_free(x->units);
