@@ -331,10 +331,10 @@ er_status er_output_commit(er_output *o) {
     er_unfinished_release();
     if (rc != ER_OK) goto out;
     o->committed = true;
-    // The new one is in place whatever happens here, and the next output for DIR sweeps.
+    // The new one is in place whatever happens here; what stays is swept by the next output.
     if (old == o->partial && er_remove_tree(old) != ER_OK)
         er_warn("what was replaced is still there: %s", er_last_error());
-    else if (old && old != o->partial) discard(o, old);
+    if (old && old != o->partial) discard(o, old);
     // The folder is in place; a power cut now could at worst show the old name.
     if (er_fsync_path(o->parent) != ER_OK) er_warn("%s: in place, but %s", o->dir, er_last_error());
     er_replaced_sweep(o->dir);

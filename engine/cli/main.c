@@ -138,12 +138,11 @@ static void exception_nobody_catches(void) {
 }
 
 static int run(size_t command, int argc, char **argv) {
-    er_cli_outlive_readers();
+    er_cli_outlive_readers();  // looks at what SIGPIPE was
     er_signals_install();
     (void)er_cpu_on_exception(exception_nobody_catches);
     if (er_warnings_begin(&warnings) != ER_OK) return er_cli_fail(ER_ENOMEM);
     int code = commands[command].run(argc - 1, argv + 1);
-    er_signals_finish();
     er_warnings_end(warnings);
     warnings = NULL;
     return code;
@@ -174,5 +173,7 @@ static int start(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     er_cli_hold_standard_files();
-    return er_cli_finish(start(argc, argv));
+    int code = er_cli_finish(start(argc, argv));
+    er_signals_finish();
+    return code;
 }
