@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include "io/base/log.h"
 #include "io/base/os.h"
@@ -16,6 +17,8 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "er_stop_request() is for signal handl
 
 static _Atomic(int) stop;
 static _Atomic(int) demands;  // signals that count: the second one exits
+static _Atomic(int) last_signal;  // that counted as a demand, and when
+static _Atomic(long long) last_ms;
 static _Atomic(bool) blocked;
 static _Atomic(int) thread_of;  // process whose thread takes the signals
 
@@ -41,11 +44,25 @@ static const struct {
 } stops[] = {{SIGINT, true}, {SIGTERM, true}, {SIGUSR1, true}, {SIGHUP, false}, {SIGXCPU, false}};
 enum { STOPS = sizeof stops / sizeof *stops };
 
+// timeout(1) and batch systems send a signal to the process and to its group, so that it comes twice within
+// microseconds: the same signal within this time is the same demand.
+#define ONE_DEMAND_MS 300
+
+static long long now_ms(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 // true: it is time to go.
 static bool take(int signal_number) {
     er_stop_request();
-    for (size_t i = 0; i < STOPS; i++)
-        if (stops[i].number == signal_number && stops[i].counts) return atomic_fetch_add(&demands, 1) > 0;
+    for (size_t i = 0; i < STOPS; i++) {
+        if (stops[i].number != signal_number || !stops[i].counts) continue;
+        long long now = now_ms(), before = atomic_exchange(&last_ms, now);
+        bool again = atomic_exchange(&last_signal, signal_number) == signal_number && now - before < ONE_DEMAND_MS;
+        return !again && atomic_fetch_add(&demands, 1) > 0;
+    }
     return false;
 }
 
@@ -115,6 +132,7 @@ void er_signals_install(void) {
     sigset_t set;
     if (atomic_exchange(&thread_of, (int)getpid()) == (int)getpid()) return;
     atomic_store(&demands, 0);
+    atomic_store(&last_signal, 0);
     er_signals_block();
     stop_set(&set);
     handle(&set, on_stop);

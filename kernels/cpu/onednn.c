@@ -20,6 +20,26 @@ struct er_onednn {
     char name[32];
 };
 
+// Everything but what a fault of the thread itself raises.
+static void deferrable(sigset_t *set) {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+    sigfillset(set);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) (void)sigdelset(set, faults[i]);
+}
+
+// A handler of the host program on any thread that is inside dnnl_sgemm corrupts it (io/base/signals.h). The
+// caller's mask is put back afterwards: 0.3 us a call. The workers of its OpenMP pool keep theirs, and are
+// asked each time, since libgomp ends and starts them as teams shrink and grow: 3 to 15 us a call with two
+// threads. A program whose threads have all inherited the mask of er_signals_block() is spared that.
+static void defer_signals(sigset_t *before) {
+    sigset_t set;
+    deferrable(&set);
+    (void)pthread_sigmask(SIG_BLOCK, &set, before);
+    if (er_signals_blocked() || omp_get_max_threads() == 1) return;
+#pragma omp parallel
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static void (*on_exception)(void);  // of main(), or NULL
 
 // oneDNN 2.6 looks at no result when it maps memory for machine code, and writes to it. That is a crash of
@@ -47,14 +67,17 @@ static er_status warm_up(void) {
     static const dnnl_dim_t size[] = {1, 5, N};  // vectors, narrow and wide products have code of their own
     float a[N * N] = {0}, b[N * N] = {0}, out[N * N] = {0};
     struct sigaction act, before;
+    sigset_t mask;
     memset(&act, 0, sizeof act);
     act.sa_handler = on_segv;
+    defer_signals(&mask);
     if (on_exception) (void)sigaction(SIGSEGV, &act, &before);
     dnnl_status_t got = dnnl_success;
     for (int i = 0; i < 8 * 9 && got == dnnl_success; i++)
         got = dnnl_sgemm(kind[i & 1], kind[i >> 1 & 1], size[i / 8 % 3], size[i / 24], N, 1, a, N, b, N,
             (float)(i >> 2 & 1), out, N);
     if (on_exception) (void)sigaction(SIGSEGV, &before, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
     if (got == dnnl_success) return ER_OK;
     return er_fail(got == dnnl_out_of_memory ? ER_ENOMEM : ER_EDEVICE,
         "oneDNN: its first products: status %d", (int)got);
@@ -81,26 +104,6 @@ er_status er_onednn_open(er_onednn **out) {
 
 void er_onednn_close(er_onednn *o) { free(o); }
 const char *er_onednn_name(const er_onednn *o) { return o->name; }
-
-// Everything but what a fault of the thread itself raises.
-static void deferrable(sigset_t *set) {
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
-    sigfillset(set);
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) (void)sigdelset(set, faults[i]);
-}
-
-// A handler of the host program on any thread that is inside dnnl_sgemm corrupts it (io/base/signals.h). The
-// caller's mask is put back afterwards: 0.3 us a call. The workers of its OpenMP pool keep theirs, and are
-// asked each time, since libgomp ends and starts them as teams shrink and grow: 3 to 15 us a call with two
-// threads. A program whose threads have all inherited the mask of er_signals_block() is spared that.
-static void defer_signals(sigset_t *before) {
-    sigset_t set;
-    deferrable(&set);
-    (void)pthread_sigmask(SIG_BLOCK, &set, before);
-    if (er_signals_blocked() || omp_get_max_threads() == 1) return;
-#pragma omp parallel
-    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
-}
 
 // A product that broke off may have added part of itself to `out`: only what was refused before it began may
 // be left to somebody else.

@@ -70,7 +70,7 @@ static void busy(int second) {
     if (!soon_requested()) _exit(NOT_SEEN);
     pid_t parent = getpid();
     if (fork() == 0) {
-        nap(20);
+        nap(second == SIGINT ? 400 : 20);
         (void)kill(parent, second);
         _exit(0);
     }
@@ -88,11 +88,23 @@ static void both_at_once(int unused) {
     nap(60000);
 }
 
+// timeout(1) signals the process, then its group.
+static void twice_in_a_moment(int unused) {
+    (void)unused;
+    er_signals_install();
+    send(SIGTERM);
+    if (!soon_requested()) _exit(NOT_SEEN);
+    send(SIGTERM);
+    nap(50);
+    _exit(REACHED);
+}
+
 static void test_two(void **state) {
     (void)state;
     assert_int_equal(status_of(busy, SIGINT), 75);
     assert_int_equal(status_of(busy, SIGTERM), 75);
     assert_int_equal(status_of(both_at_once, 0), 75);
+    assert_int_equal(status_of(twice_in_a_moment, 0), REACHED);
 }
 
 // A terminal that goes away says so more than once: that is not impatience.
@@ -175,6 +187,7 @@ static void with_older_thread(int signal_number) {
     er_signals_install();
     send(signal_number);
     if (!soon_requested()) _exit(NOT_SEEN);
+    nap(400);
     send(signal_number);
     nap(5000);
 }
@@ -274,7 +287,7 @@ static void unfinished(int unused) {
     er_signals_install();
     send(SIGTERM);
     if (!soon_requested()) _exit(NOT_SEEN);
-    send(SIGTERM);
+    send(SIGUSR1);
     for (;;) {  // a writer that goes on meanwhile
         static int n;
         char name[32];
@@ -296,7 +309,7 @@ static void finished(int unused) {
     er_signals_install();
     send(SIGTERM);
     if (!soon_requested()) _exit(NOT_SEEN);
-    send(SIGTERM);
+    send(SIGUSR1);
     nap(5000);
 }
 

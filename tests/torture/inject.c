@@ -130,7 +130,8 @@ static int allocation_fails(void) {
     return turn();
 }
 
-// ---- memory ----
+// ---- memory: left out beside a sanitizer, which has its own ----
+#ifndef INJECT_FILES_ALONE
 
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
@@ -153,6 +154,11 @@ int posix_memalign(void **out, size_t align, size_t n) {
     *out = p;
     return 0;
 }
+
+#else
+int inject_allocation_fails(void);
+int inject_allocation_fails(void) { return allocation_fails(); }
+#endif
 
 // ---- files ----
 

@@ -4,15 +4,27 @@
 set -uo pipefail
 errata=$(realpath "$1")
 root=$(realpath "$2")
-if grep -q __asan_init "$errata" || grep -q __tsan_init "$errata"; then
-    echo "skipped: sanitizers want to be the first library, and allocate by themselves"
-    exit 0
-fi
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
-"${CC:-cc}" -std=gnu17 -O1 -shared -fPIC -o "$T/inject.so" "$root/tests/torture/inject.c" -ldl || exit 1
 failed=0
-sweep() { python3 "$root/tests/torture/inject.py" "$errata" "$root" "$T/inject.so" "$@" || failed=1; }
+build() { "${CC:-cc}" -std=gnu17 -O1 -shared -fPIC "$@" -o "$T/inject.so" "$root/tests/torture/inject.c" -ldl || exit 1; }
+sweep() { python3 "$root/tests/torture/inject.py" "$errata" "$root" "$preload" "$@" || failed=1; }
+
+# A sanitizer wants to be the first library and allocates by itself: files alone.
+asan=$(ldd "$errata" | sed -nE 's/.*libasan[^ ]* => ([^ ]+).*/\1/p')
+if [ -n "$asan" ]; then
+    build -DINJECT_FILES_ALONE
+    preload=$asan:$T/inject.so
+    sweep --jobs edit --calls rename,mkdir
+    sweep --jobs edit --calls fsync,close,dir,open,write,read,stat --most 3
+    sweep --jobs cov,eval,ask --calls open,read,write --most 2
+    exit $failed
+elif grep -q __asan_init "$errata" || grep -q __tsan_init "$errata"; then
+    echo "skipped: this sanitizer cannot be preloaded"
+    exit 0
+fi
+build
+preload=$T/inject.so
 sweep --jobs edit --calls rename,mkdir,ftruncate,thread
 sweep --jobs edit --calls fsync,close,dir,open,write,read,stat,unlink,flock,clone,copy,mmap --most 6
 sweep --jobs force --calls rename,fsync,unlink --most 4
