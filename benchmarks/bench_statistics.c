@@ -59,8 +59,8 @@ static er_status trace_of(double *out, er_device *dev, const er_second_moment *m
     return rc;
 }
 
-static er_status pass(er_second_moment **c, er_model *m, const size_t *layers, size_t n, const er_sequences *rows,
-    size_t batch, double *flops) {
+static er_status pass(er_second_moment **c, er_model *m, const size_t *layers, size_t n,
+    const er_sequences *rows, size_t batch, double *flops) {
     er_status rc = ER_OK;
     for (size_t i = 0; i < n; i++) ER_TRY(er_second_moment_create(&c[i], m->dev, m->arch.d_ff));
     ER_TRY(er_statistics_rows(c, m, layers, n, rows, batch, flops));

@@ -58,9 +58,9 @@ static er_status run(const bench *b, const char *dir, const char *path) {
         "\"seconds_per_fact\":%.4f,\"gflop_per_fact\":%.1f,\"gflops\":%.1f,\"gemm_gflops\":%.1f,\"achieved\":"
         "%.3f,"
         "\"mean_final_loss\":%.4f,\"peak_mb\":%.0f}\n",
-        dev->name, m->arch.hidden, m->arch.layers, s.requests, s.losses, s.seconds, s.seconds / (double)s.requests,
-        s.flops / (double)s.requests * 1e-9, rate * 1e-9, limit * 1e-9, rate / limit, loss / (double)s.requests,
-        (double)usage.ru_maxrss / 1024);
+        dev->name, m->arch.hidden, m->arch.layers, s.requests, s.losses, s.seconds,
+        s.seconds / (double)s.requests, s.flops / (double)s.requests * 1e-9, rate * 1e-9, limit * 1e-9,
+        rate / limit, loss / (double)s.requests, (double)usage.ru_maxrss / 1024);
 out:
     er_requests_free(requests);
     er_templates_free(t);

@@ -57,9 +57,7 @@ typedef struct bench {
     size_t n;
 } bench;
 
-static er_status run_linear(bench *b) {
-    return b->d->op->linear(b->d, b->y, b->x, b->w, NULL, b->n, 0);
-}
+static er_status run_linear(bench *b) { return b->d->op->linear(b->d, b->y, b->x, b->w, NULL, b->n, 0); }
 static er_status run_gemm64(bench *b) {
     return b->d->op->gemm_f64(
         b->d, false, true, b->n, b->n, b->n, 1.0, b->x, b->n, b->z, b->n, 0.0, b->y, b->n);

@@ -6,7 +6,7 @@
 
 typedef struct er_floors {
     double statistics_layers, statistics_products;  // the pass; half of k k^T, which is symmetric
-    double values_once, values_step;        // per fact: below z and its prefix; one forward pass
+    double values_once, values_step;                // per fact: below z and its prefix; one forward pass
     double values;        // all facts: once + (2 steps - 1) passes, the last without its gradient
     double values_bytes;  // weights above z and the head, once a pass over a batch
     double gather;        // all facts, all layers

@@ -10,8 +10,8 @@ enum { JOB_COVARY = 1, JOB_VALUES = 2, JOB_SOLVE = 4 };
 typedef struct job_options {
     const er_shape *shape;
     er_device_options device;
-    size_t layers, facts, steps, batch_tokens, cov_tokens, cov_batch, limit_values, limit_solve,
-        gemm_size, memory_mb;  // 0: as the shape, the stage or the device says
+    size_t layers, facts, steps, batch_tokens, cov_tokens, cov_batch, limit_values, limit_solve, gemm_size,
+        memory_mb;  // 0: as the shape, the stage or the device says
     const char *layers_edited, *json, *dump_facts, *dump_model, *dump_losses;
     unsigned stages;
     double budget;  // seconds from the start of the program; 0: none

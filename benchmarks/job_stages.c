@@ -34,7 +34,8 @@ static er_status statistics_rows(job *j, size_t n_layers, const er_sequences *ro
 }
 
 void job_free_moments(job *j) {
-    for (size_t i = 0; i < j->h.n_layers; i++) er_second_moment_free(j->dev, j->moments[i]), j->moments[i] = NULL;
+    for (size_t i = 0; i < j->h.n_layers; i++)
+        er_second_moment_free(j->dev, j->moments[i]), j->moments[i] = NULL;
 }
 
 er_status job_run_covary(job *j) {
@@ -144,15 +145,21 @@ static void fill_values(job *j) {
     uint64_t random = j->o.seed | 1;
     for (size_t i = j->have; i < j->o.facts; i++)
         for (size_t k = 0; k < hidden; k++)
-            j->z[i * hidden + k] = j->have ? j->z[i % j->have * hidden + k] : 2.0f * er_random_request(&random);
+            j->z[i * hidden + k] =
+                j->have ? j->z[i % j->have * hidden + k] : 2.0f * er_random_request(&random);
 }
 
 static er_status spread(job *j, er_apply_report *report, size_t facts) {
     er_requests first = *j->requests;
     size_t tokens = 0;
     first.count = facts;
-    er_status rc = er_apply_room(&tokens, j->dev, &j->m->arch, &(er_apply){.requests = &first, .h = &j->h, .c = j->moments});
-    return rc == ER_OK ? er_apply_edits(report, j->m, &(er_apply){.requests = &first, .z = j->z, .c = j->moments, .h = &j->h, .max_tokens = tokens}) : rc;
+    er_status rc = er_apply_room(
+        &tokens, j->dev, &j->m->arch, &(er_apply){.requests = &first, .h = &j->h, .c = j->moments});
+    return rc == ER_OK
+               ? er_apply_edits(report, j->m,
+                     &(er_apply){
+                         .requests = &first, .z = j->z, .c = j->moments, .h = &j->h, .max_tokens = tokens})
+               : rc;
 }
 
 er_status job_run_spread(job *j) {

@@ -46,7 +46,8 @@ out:
     return rc == ER_EUNSUPPORTED ? ER_EFORMAT : rc;
 }
 
-er_status er_second_moment_cache_put(const er_second_moment *m, er_device *dev, const char *cache_dir, const char *digest) {
+er_status er_second_moment_cache_put(
+    const er_second_moment *m, er_device *dev, const char *cache_dir, const char *digest) {
     char *path = NULL;
     er_status rc = ER_OK;
     ER_TRY(cache_path(&path, cache_dir, digest));
@@ -55,4 +56,16 @@ er_status er_second_moment_cache_put(const er_second_moment *m, er_device *dev, 
 out:
     free(path);
     return rc;
+}
+
+er_status er_second_moment_load(er_second_moment **out, er_device *dev, const char *path, size_t dim) {
+    er_npz *z = NULL;
+    er_status rc = er_npz_open(&z, path);
+    if (rc == ER_OK) rc = er_second_moment_read(out, dev, z, path, dim);
+    er_npz_close(z);
+    return rc;
+}
+
+er_status er_second_moment_save(const er_second_moment *m, er_device *dev, const char *path) {
+    return er_second_moment_write(m, dev, path, (int64_t)m->count, true, NULL);
 }

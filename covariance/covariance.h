@@ -7,10 +7,10 @@
 
 typedef struct er_second_moment {  // the running sum of one layer
     size_t dim;
-    double *sum;     // [dev] [dim, dim]; C = sum / count. NULL while offloaded
+    double *sum;        // [dev] [dim, dim]; C = sum / count. NULL while offloaded
     double *offloaded;  // host copy once it has been offloaded; a finished sum no longer changes
-    uint64_t count;  // key rows added
-    double filled;   // what er_second_moment_fill_dead added to the trace of the sum
+    uint64_t count;     // key rows added
+    double filled;      // what er_second_moment_fill_dead added to the trace of the sum
 } er_second_moment;
 
 er_status er_second_moment_create(er_second_moment **out, er_device *dev, size_t dim);
@@ -40,10 +40,15 @@ er_status er_second_moment_export(
 er_status er_second_moment_import(er_second_moment **out, er_device *dev, const char *path, size_t dim);
 er_status er_second_moment_count(uint64_t *out, const char *path);  // rows of such a file, without its sums
 
+// One sum as a file of its own, fp64, in the same format and with the same checks but for the number of rows. ENOENT when absent.
+er_status er_second_moment_load(er_second_moment **out, er_device *dev, const char *path, size_t dim);
+er_status er_second_moment_save(const er_second_moment *m, er_device *dev, const char *path);
+
 // The cache: DIR/<digest>.npz (fp64 sums, written whole). `digest` covers all the sum depends on: weights,
 // tokenizer, layer, text, token budget, row length, precision. get: ENOENT when absent; a damaged file is
 // EFORMAT naming it.
 er_status er_second_moment_cache_get(
     er_second_moment **out, er_device *dev, const char *cache_dir, const char *digest, size_t dim);
-er_status er_second_moment_cache_put(const er_second_moment *m, er_device *dev, const char *cache_dir, const char *digest);
+er_status er_second_moment_cache_put(
+    const er_second_moment *m, er_device *dev, const char *cache_dir, const char *digest);
 #endif

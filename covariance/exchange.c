@@ -98,7 +98,8 @@ static er_status cast(double **out, er_npy *a) {
     return ER_OK;
 }
 
-er_status er_second_moment_read(er_second_moment **out, er_device *dev, er_npz *z, const char *path, size_t dim) {
+er_status er_second_moment_read(
+    er_second_moment **out, er_device *dev, er_npz *z, const char *path, size_t dim) {
     er_status rc = ER_OK;
     er_npy a = {0};
     double *sum = NULL;
@@ -179,8 +180,8 @@ static er_status narrow(double *sum, size_t n, const char *path) {
     return ER_OK;
 }
 
-er_status er_second_moment_write(const er_second_moment *m, er_device *dev, const char *path, int64_t sample_size,
-    bool as_f64, const char *digest) {
+er_status er_second_moment_write(const er_second_moment *m, er_device *dev, const char *path,
+    int64_t sample_size, bool as_f64, const char *digest) {
     er_status rc = ER_OK;
     er_npz_writer *w = NULL;
     size_t n = m->dim * m->dim;

@@ -45,12 +45,14 @@ typedef struct er_edit_options {
     size_t limit;       // first records only; 0: all
     bool zsre_answers;
 
-    const char *profile;      // "default" or "reference"
-    const char *hparams;      // the reference's keys as JSON or YAML, or NULL
-    const char *layers;       // "3-8" or "3,4,5", or NULL
-    double lambda;            // 0: as the preset says
-    size_t steps;             // 0: likewise
-    const char *space;        // between prompt and target: "auto", "always", "never"; NULL: as the profile has it
+    const char *profile;  // "default" or "reference"
+    const char
+        *editor;  // "memit", "memit_seq", "emmet", "alphaedit"; NULL: as the settings file says, or memit
+    const char *hparams;  // the reference's keys as JSON or YAML, or NULL
+    const char *layers;   // "3-8" or "3,4,5", or NULL
+    double lambda;        // 0: as the preset says
+    size_t steps;         // 0: likewise
+    const char *space;    // between prompt and target: "auto", "always", "never"; NULL: as the profile has it
     const char *templates;    // JSON array of context templates, or NULL
     unsigned long long seed;  // 0: 1
 

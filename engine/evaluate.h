@@ -59,8 +59,8 @@ typedef struct er_relation {
 } er_relation;
 
 typedef struct er_perplexity {  // of a held-out text
-    size_t tokens;         // scored ones; 0: not measured
-    double nll;            // mean, natural log; perplexity = exp(nll)
+    size_t tokens;              // scored ones; 0: not measured
+    double nll;                 // mean, natural log; perplexity = exp(nll)
 } er_perplexity;
 
 typedef struct er_eval {

@@ -18,7 +18,8 @@ typedef struct er_kv {
 } er_kv;
 er_status er_kv_create(er_kv **out, const er_model *m, size_t first, size_t layers, size_t capacity);
 void er_kv_free(er_kv *kv);
-size_t er_kv_bytes(const er_arch *a, size_t layers, size_t capacity);  // of the device, that er_kv_create takes
+size_t er_kv_bytes(
+    const er_arch *a, size_t layers, size_t capacity);  // of the device, that er_kv_create takes
 
 // What backward needs of one layer's forward; [dev], sized for max_tokens.
 // Where heads are normed or clipped, `qkv` is what the projection gave: that and rotation are done again on the way back.
@@ -36,25 +37,28 @@ typedef struct er_batch {
     const int32_t *row_start;   // [rows + 1]
     const int32_t *prefix_at;   // [rows] position in the cache, or NULL: no row has a prefix
     const int32_t *prefix_len;  // [rows]
-    const int32_t *store_at;    // [tokens] cache position that this token's key and value go to (< 0: none), or NULL
+    const int32_t
+        *store_at;  // [tokens] cache position that this token's key and value go to (< 0: none), or NULL
 } er_batch;
 
 typedef struct er_run {
     er_model *model;
     size_t max_tokens, max_rows;
-    size_t tokens, rows;        // of the batch in hand
+    size_t tokens, rows;             // of the batch in hand
     size_t longest, longest_prefix;  // of any row: own tokens, cached ones
     bool has_prefix, has_store;
     int32_t *token, *pos, *row_start, *prefix_at, *prefix_len, *store_at;  // [dev]
-    er_kv *kv;                  // borrowed; read for prefixes, written for store_at. May be NULL
-    float *h, *qkv, *attn, *u, *act, *lse, *stats;  // [dev] work; `act` [tokens, d_ff] holds the keys after er_run_layer
-    float *dh, *dqkv, *du;      // [dev] gradient work; NULL unless created for backward
-    double flops;               // GEMM FLOPs done so far, counted
+    er_kv *kv;  // borrowed; read for prefixes, written for store_at. May be NULL
+    float *h, *qkv, *attn, *u, *act, *lse,
+        *stats;             // [dev] work; `act` [tokens, d_ff] holds the keys after er_run_layer
+    float *dh, *dqkv, *du;  // [dev] gradient work; NULL unless created for backward
+    double flops;           // GEMM FLOPs done so far, counted
     er_arena memory;
 } er_run;
 
 er_status er_run_create(er_run **out, er_model *m, size_t max_tokens, size_t max_rows, bool backward);
-size_t er_run_bytes(const er_arch *a, size_t max_tokens, size_t max_rows, bool backward);  // of the device, that er_run_create takes
+size_t er_run_bytes(const er_arch *a, size_t max_tokens, size_t max_rows,
+    bool backward);  // of the device, that er_run_create takes
 void er_run_free(er_run *r);
 // EARG when the batch does not fit the run, or a token, position, row or cache range is out of bounds. Layers outside kv's range
 // store nothing; running one of them with prefixes is EARG.
@@ -70,9 +74,9 @@ er_status er_run_layer_finish(er_run *r, size_t layer, float *x);
 // prefix. Needs a run created for backward.
 er_status er_run_layer_backward(er_run *r, size_t layer, float *dx, const er_tape *tape);
 // logits [n, vocab] of rows index[0..n-1] [dev] of x; picked [n, hidden] keeps the rows, picked_stats [n, 2]; h_scratch [n, hidden].
-er_status er_run_head(er_run *r, float *logits, const float *x, const int32_t *index, size_t n, float *picked, float *picked_stats,
-    float *h_scratch);
+er_status er_run_head(er_run *r, float *logits, const float *x, const int32_t *index, size_t n, float *picked,
+    float *picked_stats, float *h_scratch);
 // dpicked [n, hidden] = gradient with respect to the picked rows, from dlogits.
-er_status er_run_head_backward(er_run *r, float *dpicked, const float *dlogits, size_t n, const float *picked, const float *picked_stats,
-    float *h_scratch);
+er_status er_run_head_backward(er_run *r, float *dpicked, const float *dlogits, size_t n, const float *picked,
+    const float *picked_stats, float *h_scratch);
 #endif

@@ -19,8 +19,9 @@ typedef struct er_generate_options {
     bool restart_at_eos;    // it stays in the row, uncounted, and the row goes on from its prompt alone
     size_t min_new_tokens;  // no eos before (nor right behind a prompt that is begun anew)
     size_t memory;          // for the key/value cache, at most 128 rows at once; 0: 512 MiB
-    const uint8_t *const *first;  // [rows] NULL, or which of the model's [vocab] ids may come first in that row; NULL: any
-    const char *stage;      // name of the progress line; NULL: silent
+    const uint8_t *const
+        *first;  // [rows] NULL, or which of the model's [vocab] ids may come first in that row; NULL: any
+    const char *stage;  // name of the progress line; NULL: silent
 } er_generate_options;
 #define ER_GENERATE_OPTIONS_DEFAULT                                                                          \
     ((er_generate_options){.max_new_tokens = 32, .top_p = 1.0, .stop_at_eos = true})

@@ -26,22 +26,24 @@ typedef struct er_prompt {
                              // their first tokens
 } er_prompt;
 
-typedef struct er_request {  // one subject's edit: one z, one key. Usually one fact; several when they share a
-                          // subject
-    size_t *fact;         // [n_facts] indices into er_facts.at
+typedef struct
+    er_request {   // one subject's edit: one z, one key. Usually one fact; several when they share a
+                   // subject
+    size_t *fact;  // [n_facts] indices into er_facts.at
     size_t n_facts;
     er_prompt *row;  // bare row of fact[0] first; KL row last
     size_t n_rows;
     size_t seam[ER_SEAM_KINDS];  // of its facts' own prompts
-    char digest[65];  // of all tokens, positions, labels and weights: z caches are keyed by it
+    char digest[65];             // of all tokens, positions, labels and weights: z caches are keyed by it
 } er_request;
 
 typedef struct er_requests {
     er_request *at;
     size_t count;
-    size_t max_prompt_tokens, max_suffix_tokens, max_prefix_tokens, max_labels;  // per request: sums over its rows
+    size_t max_prompt_tokens, max_suffix_tokens, max_prefix_tokens,
+        max_labels;  // per request: sums over its rows
     size_t max_rows;
-    size_t seam[ER_SEAM_KINDS];  // of the facts' own prompts: how many have which
+    size_t seam[ER_SEAM_KINDS];                       // of the facts' own prompts: how many have which
     size_t n_rows, n_target_alone, n_prefix_differs;  // over all requests, the KL rows among them
 } er_requests;
 
@@ -52,8 +54,8 @@ typedef struct er_templates {  // context templates, each with one "{}", the bar
 
 // Builds all requests. Facts that are one text to the tokenizer are merged, or rejected where they contradict each other. Facts whose subject is not found, or that do not fit the model's positions, are rejected
 // in `facts` with the reason. Templates: the built-in ones (engine/presets/templates.json) unless given.
-er_status er_requests_build(
-    er_requests **out, er_facts *facts, const er_model *m, const er_hparams *h, const er_templates *templates);
+er_status er_requests_build(er_requests **out, er_facts *facts, const er_model *m, const er_hparams *h,
+    const er_templates *templates);
 void er_requests_free(er_requests *u);
 // Takes out of `facts` what is a duplicate or a contradiction to the tokenizer: equal tokens in front of the target are one text,
 // whatever their bytes (composed and decomposed letters, a blank that joins the target).

@@ -40,8 +40,8 @@ er_status er_statistics(er_second_moment **out, er_model *m, const size_t *layer
     const er_statistics_options *o, er_statistics_report *report);
 // The cached ones alone, NULL where there is none; needs no loaded weights (check_only is enough). Counts
 // them in *found.
-er_status er_statistics_lookup(er_second_moment **out, size_t *found, er_model *m, const size_t *layers, size_t n_layers,
-    const er_statistics_options *o);
+er_status er_statistics_lookup(er_second_moment **out, size_t *found, er_model *m, const size_t *layers,
+    size_t n_layers, const er_statistics_options *o);
 // Tokens that a pass over the corpus of `o` would take, tokenised as it would be, no more than the budget: what
 // is no text is refused here, before any work. Needs no loaded weights.
 er_status er_statistics_count(size_t *tokens, er_model *m, const er_statistics_options *o);
@@ -61,12 +61,12 @@ er_status er_corpus_check(const char *const *paths, size_t n_paths);
 // The sums of these rows for all layers, out[i] made here: one pass for as many layers as the device holds sums of, which is all of them
 // where memory is not short; finished ones are offloaded where the next need the room. `done`, if any, sees each as it is finished.
 typedef er_status (*er_statistics_done)(void *ctx, size_t i, const er_second_moment *m);
-er_status er_statistics_collect(er_second_moment **out, er_model *m, const size_t *layers, size_t n_layers, const er_sequences *rows,
-    size_t batch_tokens, er_statistics_done done, void *ctx, double *flops);
+er_status er_statistics_collect(er_second_moment **out, er_model *m, const size_t *layers, size_t n_layers,
+    const er_sequences *rows, size_t batch_tokens, er_statistics_done done, void *ctx, double *flops);
 // Runs the rows through layers 0 .. max(layers), the last one just to its key, and adds the keys of each
 // wanted layer.
-er_status er_statistics_rows(er_second_moment *const *moments, er_model *m, const size_t *layers, size_t n_layers,
-    const er_sequences *rows, size_t batch_tokens, double *flops);
+er_status er_statistics_rows(er_second_moment *const *moments, er_model *m, const size_t *layers,
+    size_t n_layers, const er_sequences *rows, size_t batch_tokens, double *flops);
 
 // ---- exchange with the reference ----
 
@@ -80,6 +80,6 @@ er_status er_statistics_import(
     er_second_moment **out, er_model *m, const size_t *layers, size_t n_layers, const char *from);
 // DIR/<model>/<dataset>_stats/<module>_float32_mom2_<sample_size>.npz (float64 when as_f64). <model>: the
 // checkpoint folder's name. The reference reads a file only if sample_size is its own mom2_n_samples.
-er_status er_statistics_export(er_second_moment *const *moments, er_model *m, const size_t *layers, size_t n_layers,
-    const char *dir, const char *dataset, int64_t sample_size, bool as_f64);
+er_status er_statistics_export(er_second_moment *const *moments, er_model *m, const size_t *layers,
+    size_t n_layers, const char *dir, const char *dataset, int64_t sample_size, bool as_f64);
 #endif

@@ -14,7 +14,7 @@
 #include "engine/prompts.h"
 
 typedef struct er_target_z {  // what one request's optimisation ended with; borrowed during the sink call
-    const float *z;        // [hidden]
+    const float *z;           // [hidden]
     float z0_norm, delta_norm;
     const float *loss;  // [n_loss] total loss before each step, the last one included
     size_t n_loss;
@@ -30,9 +30,9 @@ typedef struct er_targets_options {
 } er_targets_options;
 
 typedef struct er_targets_stats {
-    size_t requests;    // optimised now
-    size_t losses;   // evaluations of a request's loss, summed
-    size_t batches;  // forward passes over a packed batch
+    size_t requests;  // optimised now
+    size_t losses;    // evaluations of a request's loss, summed
+    size_t batches;   // forward passes over a packed batch
     size_t slots, batch_tokens;
     double flops;  // GEMM FLOPs of the whole stage, counted
     double seconds;
@@ -40,15 +40,16 @@ typedef struct er_targets_stats {
 } er_targets_stats;
 
 // Device bytes that a step of `batch_tokens` takes, what is sized for it once included. Weights are not.
-size_t er_targets_bytes(const er_arch *a, const er_requests *requests, const er_hparams *h, size_t batch_tokens);
+size_t er_targets_bytes(
+    const er_arch *a, const er_requests *requests, const er_hparams *h, size_t batch_tokens);
 
 // The batch for a device: `wanted`, or where that is 0 the largest that fits the `available` bytes beside a GEMM's workspaces (1,024 on
 // a CPU, where larger ones only leave the cache). *need gets its bytes. ENOMEM when not even the smallest, or not the wanted one, fits.
-er_status er_targets_batch(size_t *batch, size_t *need, const er_device *dev, const er_arch *a, const er_requests *requests,
-    const er_hparams *h, size_t wanted, size_t available);
+er_status er_targets_batch(size_t *batch, size_t *need, const er_device *dev, const er_arch *a,
+    const er_requests *requests, const er_hparams *h, size_t wanted, size_t available);
 
 // Where memory does not suffice the batch is halved, down to the longest request's, and a warning says so; a deterministic run fails
 // instead. EINTERRUPTED once er_stop_requested(): requests already given to the sink are finished.
-er_status er_targets_optimise(er_targets_stats *stats, er_model *m, const er_requests *requests, const er_hparams *h,
-    const er_targets_options *options, er_target_sink sink, void *ctx);
+er_status er_targets_optimise(er_targets_stats *stats, er_model *m, const er_requests *requests,
+    const er_hparams *h, const er_targets_options *options, er_target_sink sink, void *ctx);
 #endif

@@ -83,7 +83,7 @@ out:
 
 // The checkpoint's own files: a shard is written elsewhere, the manifest will be a new one.
 static bool is_own(const er_checkpoint *c, const char *name) {
-    if (strcmp(name, ER_MANIFEST) == 0) return true;
+    if (strcmp(name, ER_MANIFEST) == 0 || strncmp(name, ER_HISTORY, strlen(ER_HISTORY)) == 0) return true;
     for (size_t i = 0; i < c->n_shards; i++)
         if (strcmp(c->shards[i].name, name) == 0) return true;
     return false;

@@ -18,7 +18,7 @@ struct er_output {
     char *dir;      // no trailing slash
     char *partial;  // DIR.partial-<pid>
     char *parent;
-    char *aside;  // what replace() moved the old folder to
+    char *aside;           // what replace() moved the old folder to
     int lock, aside_lock;  // on the partial folder, and on that one
     bool force, committed;
 };
@@ -298,7 +298,8 @@ static er_status replace(const char **old, er_output *o) {
         return er_fail(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(errno));
     if (!(o->aside = er_format("%s.replaced-%ld", o->dir, (long)getpid())))
         return er_fail(ER_ENOMEM, "the path %s", o->dir);
-    if ((o->aside_lock = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0) er_partial_lock(o->aside_lock);
+    if ((o->aside_lock = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
+        er_partial_lock(o->aside_lock);
     if (rename(o->dir, o->aside) != 0)
         return er_fail(ER_EOUTPUT, "%s: cannot be moved aside: %s", o->dir, er_errno_text(errno));
     if (rename(o->partial, o->dir) != 0) {

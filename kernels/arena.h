@@ -19,7 +19,7 @@ typedef struct er_arena {
         void *p;
         size_t bytes;
         bool host;
-    } *block;  // everything taken
+    } * block;  // everything taken
     size_t count, capacity;
 } er_arena;
 

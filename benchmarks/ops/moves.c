@@ -19,8 +19,8 @@ static void run_scatter(void *p, size_t turn) {
 static void run_store(void *p, size_t turn) {  // src as fused rows: q is width / 2, k and v a quarter each
     (void)turn;
     mover *m = p;
-    bench_must(bench.dev->op->kv_store(bench.dev, m->cache_k, m->cache_v, m->src, m->width,
-        m->width / 2, m->width / 4, m->index, m->n));
+    bench_must(bench.dev->op->kv_store(
+        bench.dev, m->cache_k, m->cache_v, m->src, m->width, m->width / 2, m->width / 4, m->index, m->n));
 }
 
 void bench_rows_moved(size_t n, size_t width) {

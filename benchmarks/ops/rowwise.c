@@ -179,8 +179,8 @@ typedef struct turner {
 static void run_rope(void *p, size_t turn) {
     (void)turn;
     turner *r = p;
-    bench_must(bench.dev->op->rope(bench.dev, r->style, r->x, r->ld, r->pos, r->table, r->rot,
-        r->tokens, r->heads, r->width, false));
+    bench_must(bench.dev->op->rope(
+        bench.dev, r->style, r->x, r->ld, r->pos, r->table, r->rot, r->tokens, r->heads, r->width, false));
 }
 
 static check check_rope(const turner *r, field x, const float *table) {

@@ -16,6 +16,7 @@ enum {
     O_LIMIT,
     O_ZSRE,
     O_PROFILE,
+    O_EDITOR,
     O_HPARAMS,
     O_LAYERS,
     O_LAMBDA,
@@ -33,9 +34,10 @@ enum {
 };
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
     {"facts", required_argument, NULL, O_FACTS}, {"out", required_argument, NULL, O_OUT},
-    {"force", no_argument, NULL, O_FORCE}, {"copy-all", no_argument, NULL, O_COPY_ALL}, {"strict", no_argument, NULL, O_STRICT},
-    {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
-    {"profile", required_argument, NULL, O_PROFILE}, {"hparams", required_argument, NULL, O_HPARAMS},
+    {"force", no_argument, NULL, O_FORCE}, {"copy-all", no_argument, NULL, O_COPY_ALL},
+    {"strict", no_argument, NULL, O_STRICT}, {"limit", required_argument, NULL, O_LIMIT},
+    {"zsre-answers", no_argument, NULL, O_ZSRE}, {"profile", required_argument, NULL, O_PROFILE},
+    {"editor", required_argument, NULL, O_EDITOR}, {"hparams", required_argument, NULL, O_HPARAMS},
     {"layers", required_argument, NULL, O_LAYERS}, {"lambda", required_argument, NULL, O_LAMBDA},
     {"steps", required_argument, NULL, O_STEPS}, {"templates", required_argument, NULL, O_TEMPLATES},
     {"space", required_argument, NULL, O_SPACE}, {"seed", required_argument, NULL, O_SEED},
@@ -62,6 +64,8 @@ static const char edit_help[] =
     "  --limit N                 the first N records only\n"
     "  --zsre-answers            zsRE: edit to the true answer instead of the alternative\n"
     "  --profile NAME            default: what measures best; reference: MEMIT step for step\n"
+    "  --editor NAME             memit; memit_seq: and leaves earlier edits of the model alone; emmet;\n"
+    "                            alphaedit: only where the statistics are empty (alg_name of --hparams)\n"
     "  --hparams FILE            the reference's keys as JSON, or as EasyEdit's YAML (.yaml, .yml), over "
     "the\n"
     "                            preset; mom2_trace_ratio instead of mom2_update_weight chooses lambda by\n"
@@ -168,6 +172,9 @@ static int take_plain(parsed *p, int option, const char *value) {
         return 1;
     case O_PROFILE:
         e->profile = value;
+        return 1;
+    case O_EDITOR:
+        e->editor = value;
         return 1;
     case O_HPARAMS:
         e->hparams = value;

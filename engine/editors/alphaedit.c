@@ -10,7 +10,9 @@
 
 #include "engine/editors/editors_internal.h"
 
-static er_status system_of(const er_site_edit *e, er_normal *s) { return er_normal_add_identity(s, e->h->l2); }
+static er_status system_of(const er_site_edit *e, er_normal *s) {
+    return er_normal_add_identity(s, e->h->l2);
+}
 
 // Eigenvectors of C, the smallest eigenvalues first: the first rows are the basis.
 static er_status project(const er_site_edit *e, er_normal *s) {
@@ -25,7 +27,8 @@ static er_status project(const er_site_edit *e, er_normal *s) {
     while (rank < d && value[rank] / (double)e->c->count < e->h->nullspace_threshold) rank++;
     if (!rank)
         ER_FAIL(ER_ENUMERIC,
-            "no eigenvalue of the covariance is below nullspace_threshold %g (the smallest is %.3g): nothing can be edited",
+            "no eigenvalue of the covariance is below nullspace_threshold %g (the smallest is %.3g): nothing "
+            "can be edited",
             e->h->nullspace_threshold, value[0] / (double)e->c->count);
     ER_TRY(er_normal_restrict(s, rank));
 out:

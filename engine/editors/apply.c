@@ -15,8 +15,8 @@ typedef struct apply {
     const er_apply *a;
     const er_editor *editor;
     const er_comm *comm;
-    er_requests own;    // this rank's share of the requests
-    const float *z;  // of them
+    er_requests own;  // this rank's share of the requests
+    const float *z;   // of them
     er_model *m;
     er_site site[ER_MAX_EDIT_LAYERS];
     er_microbatches *layout;
@@ -166,7 +166,8 @@ static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
         .n_sites = h->n_layers,
         .n_requests = s->a->requests->count,
         .c = c};
-    double from = er_clock(), spread = s->editor->spread ? s->editor->spread(&e) : 1.0 / (double)(h->n_layers - index);
+    double from = er_clock(),
+           spread = s->editor->spread ? s->editor->spread(&e) : 1.0 / (double)(h->n_layers - index);
     er_weight_change change;
     r->layer = e.site->layer;
     rc = er_gather_layer(&s->gather, n, s->pass, r->layer, spread, index == 0);
@@ -174,8 +175,8 @@ static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
     ER_TRY(er_normal_reduce(n, s->comm));
     bool offloaded = c->sum == NULL;
     if (offloaded) ER_TRY(er_second_moment_restore(d, c));
-    ER_TRY(er_traces_queue(
-        s->traces, s->diagonals, d, c, n->kk, n->shape.summed ? NULL : n->keys, n->shape.n));
+    ER_TRY(
+        er_traces_queue(s->traces, s->diagonals, d, c, n->kk, n->shape.summed ? NULL : n->keys, n->shape.n));
     ER_TRY(fetch_current(s));
     r->gather_seconds = er_clock() - from;
     er_lambda_from_traces(&r->lambda, &r->trace_ratio, s->traces, c, h);

@@ -15,8 +15,8 @@ typedef struct er_layer_report {
     double rounding_loss;    // |round(W + dW) - (W + dW)| / |dW|
     double lambda;           // the weight of C
     double trace_ratio;      // tr(lambda C) / tr(K K^T); 0 without keys
-    double residual;         // mean over requests of |Z - Zc| / |Z - Zc at the start|, before this layer's edit
-    size_t rank;             // of the subspace that dW was restricted to; 0: it was not
+    double residual;  // mean over requests of |Z - Zc| / |Z - Zc at the start|, before this layer's edit
+    size_t rank;      // of the subspace that dW was restricted to; 0: it was not
     double gather_seconds;
     er_solve_info solve;
 } er_layer_report;
@@ -30,23 +30,26 @@ typedef struct er_apply_report {
 
 // For tests and dumps: what was solved at each layer; host arrays, borrowed. keys: NULL where prompts are columns.
 typedef struct er_apply_observer {
-    void (*layer)(void *ctx, size_t layer, const double *keys, const double *current, const double *dw, size_t n, size_t d_in,
-        size_t d_out);
+    void (*layer)(void *ctx, size_t layer, const double *keys, const double *current, const double *dw,
+        size_t n, size_t d_in, size_t d_out);
     void *ctx;
 } er_apply_observer;
 
 struct er_editor;
-typedef struct er_apply {
+typedef struct er_apply er_apply;
+struct er_apply {
     const struct er_editor *editor;  // NULL: MEMIT
     const er_requests *requests;
-    const float *z;            // [requests, hidden]
-    er_second_moment *const *c;       // [h->n_layers] statistics
-    er_second_moment *const *history; // [h->n_layers] K K^T of earlier edits; this one's are added. NULL unless the editor keeps them
+    const float *z;              // [requests, hidden]
+    er_second_moment *const *c;  // [h->n_layers] statistics
+    er_second_moment *const *
+        history;  // [h->n_layers] K K^T of earlier edits; this one's are added. NULL unless the editor keeps them
     const er_hparams *h;
-    const er_comm *comm;  // NULL: alone. Each rank takes its share of the requests; all of them end with the same weights
+    const er_comm *
+        comm;  // NULL: alone. Each rank takes its share of the requests; all of them end with the same weights
     size_t max_tokens;  // of one pass through a layer; 0: er_apply_tokens
     const er_apply_observer *observer;
-} er_apply;
+};
 
 // Edits m's weights in place. All ranks return the same status. EINTERRUPTED between layers: the model in memory is then half edited and must not be written.
 er_status er_apply_edits(er_apply_report *out, er_model *m, const er_apply *a);

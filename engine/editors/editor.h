@@ -1,6 +1,6 @@
 // Editors: what a job does at each site. An editor is a struct of functions over one pipeline; NULL means MEMIT's own:
 //
-//     targets    z per request by gradient descent (engine/values)
+//     targets    z per request by gradient descent (engine/targets)
 //     run        the walk over the sites (engine/editors/apply.h), of which these are the steps:
 //       spread   the share of the residual that a site takes: 1 / (sites that are left) (MEMIT eq. 20)
 //       system   the prior of the normal equations: lambda C (MEMIT eq. 14)
@@ -23,21 +23,22 @@ typedef struct er_site_edit {
     const er_hparams *h;
     const er_site *site;
     size_t index, n_sites, n_requests;
-    er_second_moment *c;        // statistics of the site's keys; their sum is on the device
-    double lambda;       // the weight of C, resolved
+    er_second_moment *c;  // statistics of the site's keys; their sum is on the device
+    double lambda;        // the weight of C, resolved
 } er_site_edit;
 
 typedef struct er_editor {
-    const char *name;      // --editor, manifest
-    const char *alg_name;  // as the peers' settings files spell it
+    const char *name;         // --editor, manifest
+    const char *alg_name;     // as the peers' settings files spell it
     const char *const *keys;  // the keys of settings that are this editor's own, NULL-terminated; or NULL
-    bool averaged;            // prompts of a request are averaged into one column, whatever key_per_prompt says
-    bool hard;                // may ask for the hard constraint (ridge 0)
-    bool restricted;          // project is set
-    bool keeps_history;       // A = K K^T + those of earlier edits of this model + prior; kept beside the output for the next one
+    bool averaged;    // prompts of a request are averaged into one column, whatever key_per_prompt says
+    bool hard;        // may ask for the hard constraint (ridge 0)
+    bool restricted;  // project is set
+    bool
+        keeps_history;  // A = K K^T + those of earlier edits of this model + prior; kept beside the output for the next one
     er_status (*check)(const er_hparams *h);  // ECONFIG: its own numbers
-    er_status (*targets)(er_targets_stats *stats, er_model *m, const er_requests *requests, const er_hparams *h,
-        const er_targets_options *options, er_target_sink sink, void *ctx);
+    er_status (*targets)(er_targets_stats *stats, er_model *m, const er_requests *requests,
+        const er_hparams *h, const er_targets_options *options, er_target_sink sink, void *ctx);
     er_status (*run)(er_apply_report *out, er_model *m, const er_apply *a);
     double (*spread)(const er_site_edit *e);
     er_status (*system)(const er_site_edit *e, er_normal *s);

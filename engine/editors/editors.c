@@ -3,7 +3,8 @@
 
 #include "engine/editors/editors_internal.h"
 
-static const er_editor *const all[] = {&er_editor_memit, &er_editor_memit_seq, &er_editor_emmet, &er_editor_alphaedit};
+static const er_editor *const all[] = {
+    &er_editor_memit, &er_editor_memit_seq, &er_editor_emmet, &er_editor_alphaedit};
 
 const er_editor *er_editor_at(size_t i) { return i < sizeof all / sizeof *all ? all[i] : NULL; }
 

@@ -8,8 +8,8 @@
 typedef struct er_query {
     const char *prompt, *target;
     er_space space;  // between them, if the record says so
-    float logprob;  // out: mean per token
-    bool strict;    // out: every token is the argmax
+    float logprob;   // out: mean per token
+    bool strict;     // out: every token is the argmax
     bool fits;  // out: false when it has no tokens or more than the model's positions, then nothing else is
                 // set
 } er_query;

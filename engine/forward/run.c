@@ -163,8 +163,7 @@ er_status er_run_begin(er_run *r, const er_batch *b, er_kv *kv) {
         {r->row_start, b->row_start, b->rows + 1}, {r->store_at, b->store_at, b->tokens},
         {r->prefix_at, b->prefix_at, b->rows}, {r->prefix_len, b->prefix_len, b->rows}};
     for (size_t i = 0; i < sizeof copy / sizeof copy[0]; i++)
-        if (copy[i].from)
-            ER_TRY(d->op->upload(d, copy[i].to, copy[i].from, copy[i].n * sizeof(int32_t)));
+        if (copy[i].from) ER_TRY(d->op->upload(d, copy[i].to, copy[i].from, copy[i].n * sizeof(int32_t)));
 out:
     return rc;
 }

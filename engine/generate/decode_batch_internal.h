@@ -37,5 +37,6 @@ void er_decode_batch_clear(er_decode_batch *b);  // starts the next step
 // n more tokens of a slot, which continue what it has cached. The step must have room: see er_decode_batch_fits.
 void er_decode_batch_push(er_decode_batch *b, size_t slot, const int32_t *token, size_t n);
 bool er_decode_batch_fits(const er_decode_batch *b, size_t n);
-er_status er_decode_batch_step(er_decode_batch *b);  // host_logits [rows, vocab]: what follows each row's last token
+er_status er_decode_batch_step(
+    er_decode_batch *b);  // host_logits [rows, vocab]: what follows each row's last token
 #endif

@@ -95,7 +95,8 @@ static er_status take_token(er_generation *g, size_t at) {
     const uint8_t *first = o->first && s->n_new == 0 ? o->first[s->row] : NULL;
     for (size_t i = 0; first && i < b->model->arch.vocab; i++)
         if (!first[i]) logits[i] = -INFINITY;
-    er_status rc = er_sampler_next(&id, &g->chooser, logits, er_uniform(o->seed, o->first_row + s->row, s->n_new));
+    er_status rc =
+        er_sampler_next(&id, &g->chooser, logits, er_uniform(o->seed, o->first_row + s->row, s->n_new));
     if (rc == ER_ENUMERIC && b->model->checkpoint)
         return er_fail(rc, "%s: none of its %zu logits is finite behind prompt %zu",
             er_checkpoint_dir(b->model->checkpoint), b->model->arch.vocab, s->row + 1);

@@ -10,7 +10,10 @@ bool er_hparams_has_field(const char *key);
 size_t er_hparams_index(const char *key);  // in er_hparams.from
 const char *er_hparams_key(size_t i);      // of the fields, NULL behind the last
 // ECONFIG when the keys of a settings file are those of another method.
-er_status er_hparams_check_method(const cJSON *obj, const char *path);
+er_status er_hparams_check_method(const er_hparams *h, const cJSON *obj, const char *path);
+bool er_hparams_knows_editor(const char *name);
+const char *er_hparams_alg_name(const er_hparams *h);           // as files spell its editor
+bool er_hparams_is_idle(const er_hparams *h, const char *key);  // a key of another editor than h's
 // The known key, of the fields or of `others` (NULL behind the last), that `key` is a slip of; or NULL.
 const char *er_hparams_nearest(const char *key, const char *const *others);
 // Warns when the settings' model_name seems to mean another model than this one.

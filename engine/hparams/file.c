@@ -34,12 +34,27 @@ static er_status only(
     return rc;
 }
 
+static er_status take_editor(er_hparams *h, const cJSON *obj, const char *path) {
+    const char *name = NULL;
+    char flag[sizeof h->editor];
+    er_status rc = er_json_get_str(&name, obj, "alg_name", path);
+    if (rc != ER_OK || !name) return rc;
+    if (!er_hparams_knows_editor(name))
+        return er_fail(
+            ER_ECONFIG, "%s: 'alg_name' is \"%.40s\": settings of another method than MEMIT", path, name);
+    (void)snprintf(flag, sizeof flag, "%s", h->editor);
+    if ((rc = er_hparams_set_editor(h, name)) != ER_OK) return rc;
+    if (h->editor_given && strcmp(flag, h->editor) != 0)
+        return er_fail(ER_ECONFIG, "%s: 'alg_name' is \"%.40s\", and --editor says %s", path, name, flag);
+    return ER_OK;
+}
+
 // What would make the file's numbers mean something else.
 static er_status check_meaning(er_hparams *h, const cJSON *obj, const char *path) {
     er_status rc = ER_OK;
     bool adjusted = true;
     uint64_t loss_layer = UINT64_MAX, seed = h->seed;
-    ER_TRY(only(obj, "alg_name", "MEMIT", "settings of another method than MEMIT", path));
+    ER_TRY(take_editor(h, obj, path));
     ER_TRY(only(obj, "fact_token", "subject_last", "only \"subject_last\" is computed here", path));
     ER_TRY(only(obj, "layer_selection", "all", "only \"all\" is computed here", path));
     ER_TRY(er_json_get_bool(&adjusted, obj, "mom2_adjustment", path));
@@ -132,7 +147,7 @@ static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
     if (lambda && ratio != 0)
         ER_FAIL(ER_ECONFIG, "%s: 'mom2_update_weight' and 'mom2_trace_ratio' exclude each other", path);
     ER_TRY(check_meaning(&all, obj, path));
-    ER_TRY(er_hparams_check_method(obj, path));
+    ER_TRY(er_hparams_check_method(&all, obj, path));
     ER_TRY(check_applies(obj, path));
     ER_TRY(er_hparams_read_layers(&all, obj, path));
     ER_TRY(er_hparams_read_fields(&all, obj, path));

@@ -76,7 +76,12 @@ er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *p
     cJSON *all = NULL;
     er_status rc = er_json_parse(&all, text, strlen(text), "presets.json");
     if (rc != ER_OK) return rc;
-    er_hparams h = {.seed = 1, .space = strcmp(profile, "reference") ? ER_SPACE_AUTO : ER_SPACE_ALWAYS};
+    er_hparams h = {.seed = 1,
+        .editor = "memit",
+        .l2 = 10,
+        .nullspace_threshold = 2e-2,
+        .emmet_lambda = 0.1,
+        .space = strcmp(profile, "reference") ? ER_SPACE_AUTO : ER_SPACE_ALWAYS};
     (void)snprintf(h.profile, sizeof h.profile, "%s", profile);
     rc = resolve(&h, all, arch, profile);
     cJSON_Delete(all);
@@ -136,7 +141,8 @@ er_status er_hparams_check(const er_hparams *h, const er_arch *a) {
     if (h->n_prefixes > 1000)
         return er_hparams_refuse(h, "n_prefixes", "n_prefixes %zu: 1000 at most", h->n_prefixes);
     if (h->n_relation_prompts > 1000)
-        return er_hparams_refuse(h, "n_relation_prompts", "n_relation_prompts %zu: 1000 at most", h->n_relation_prompts);
+        return er_hparams_refuse(
+            h, "n_relation_prompts", "n_relation_prompts %zu: 1000 at most", h->n_relation_prompts);
     ER_TRY(check_real(h, "v_lr", h->lr, false));
     ER_TRY(check_real(h, "clamp_norm_factor", h->clamp, false));
     ER_TRY(check_real(h, "v_weight_decay", h->decay, true));

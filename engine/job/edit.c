@@ -29,6 +29,9 @@ static void job_free(er_job *j) {
     for (size_t i = 0; j->moments && i < j->report->hparams.n_layers; i++)
         er_second_moment_free(j->dev, j->moments[i]);
     free(j->moments);
+    for (size_t i = 0; j->history && i < j->report->hparams.n_layers; i++)
+        er_second_moment_free(j->dev, j->history[i]);
+    free(j->history);
     free(j->z);
     free(j->have);
     er_requests_free(j->requests);
@@ -59,9 +62,9 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
         ER_TRY(begin(&j, "write"));
         ER_TRY(er_job_write(&j));
     } else {
-        ER_TRY(
-            er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.requests, &j.report->hparams, j.batch_tokens,
-                (double)j.report->weight_bytes, j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
+        ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.requests, &j.report->hparams,
+            j.batch_tokens, (double)j.report->weight_bytes,
+            j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
         ER_TRY(er_job_manifest(&j, false));
     }
     j.report->seconds = er_clock() - j.start;

@@ -117,7 +117,8 @@ static void add_stages(er_json_writer *w, cJSON *root, const er_job *j) {
         er_json_number(w, o, "lambda", l->lambda);
         er_json_number(w, o, "trace_ratio", l->trace_ratio);
         er_json_number(w, o, "residual", l->residual);
-        text(w, o, "form", l->solve.dual ? "dual" : "primal");
+        text(w, o, "form", l->rank ? "restricted" : l->solve.dual ? "dual" : "primal");
+        if (l->rank) er_json_number(w, o, "rank", (double)l->rank);
         er_json_number(w, o, "solve_seconds", l->solve.seconds);
         er_json_number(w, o, "gather_seconds", l->gather_seconds);
     }

@@ -81,9 +81,7 @@ er_status er_job_plan_memory(er_job *j) {
     if (weights > total / 3 * 2) weights = total / 3 * 2;
     if (j->o->check_only) available = available > weights ? available - weights : 0;  // not loaded
     // What is free at the moment must not decide the bits of a deterministic job.
-    size_t wanted = j->o->batch_tokens                      ? j->o->batch_tokens
-                    : j->o->deterministic && d->is_async ? 8192
-                                                            : 0;
+    size_t wanted = j->o->batch_tokens ? j->o->batch_tokens : j->o->deterministic && d->is_async ? 8192 : 0;
     ER_TRY(er_targets_batch(&j->batch_tokens, &need, d, &j->arch, j->requests, h, wanted, available));
     if (!d->is_async) {
         warn_if_short(j, total, er_targets_bytes(&j->arch, j->requests, h, j->batch_tokens));

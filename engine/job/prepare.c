@@ -14,6 +14,8 @@ static er_status resolve_hparams(er_job *j) {
     er_hparams *h = &j->report->hparams;
     const er_edit_options *o = j->o;
     ER_TRY(er_hparams_resolve(h, &j->arch, o->profile ? o->profile : "default"));
+    if (o->editor) ER_TRY(er_hparams_set_editor(h, o->editor));
+    h->editor_given = o->editor != NULL;
     if (o->hparams) ER_TRY(er_hparams_merge_file(h, o->hparams));
     if (o->layers) ER_TRY(er_hparams_set_layers(h, o->layers));
     if (o->lambda > 0) {
@@ -28,6 +30,8 @@ static er_status resolve_hparams(er_job *j) {
     if (o->cov_tokens) h->cov_tokens = o->cov_tokens, er_hparams_mark(h, "cov_tokens", ER_FROM_FLAG);
     if (!h->cov_tokens) h->cov_tokens = 10 * j->arch.d_ff;
     ER_TRY(er_hparams_check(h, &j->arch));
+    j->editor = er_editor_find(h->editor);
+    if (j->editor->check) ER_TRY(j->editor->check(h));
 out:
     return rc;
 }
@@ -144,7 +148,7 @@ void er_job_print_plan(const er_job *j) {
     if (h->trace_ratio > 0)
         (void)snprintf(lambda, sizeof lambda, "lambda for tr(lambda C) = %g tr(KK')", h->trace_ratio);
     else (void)snprintf(lambda, sizeof lambda, "lambda %g", h->lambda);
-    er_info("edit        layers %s, %s, %zu steps, lr %g, clamp %g, decay %g, kl %g, seed %llu", layers,
-        lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
+    er_info("edit        %s, layers %s, %s, %zu steps, lr %g, clamp %g, decay %g, kl %g, seed %llu",
+        h->editor, layers, lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
     er_info("covariance  %zu tokens, cache %s", h->cov_tokens, j->cache ? j->cache : "none");
 }

@@ -66,7 +66,8 @@ static er_status take_known(er_job *j) {
     }
     if (j->report->targets_cached)
         er_info("values      %zu of %zu from the cache", j->report->targets_cached, j->requests->count);
-    if (er_target_store_refusal(j->store) && j->report->targets_cached < j->requests->count && !j->cache_lost) {
+    if (er_target_store_refusal(j->store) && j->report->targets_cached < j->requests->count &&
+        !j->cache_lost) {
         er_warn("%s; target values are not kept: an interrupted job finds them anew",
             er_target_store_refusal(j->store));
         j->cache_lost = true;
@@ -90,7 +91,8 @@ er_status er_job_targets(er_job *j) {
         .batch_tokens = j->batch_tokens, .have = j->have, .deterministic = j->o->deterministic};
     ER_TRY(er_second_moment_evict(j->dev, j->moments, j->report->hparams.n_layers,
         er_targets_bytes(&j->arch, j->requests, &j->report->hparams, j->batch_tokens)));
-    rc = er_targets_optimise(&j->report->targets, j->m, j->requests, &j->report->hparams, &vo, keep_value, j);
+    rc = (j->editor->targets ? j->editor->targets : er_targets_optimise)(
+        &j->report->targets, j->m, j->requests, &j->report->hparams, &vo, keep_value, j);
     if (rc == ER_ENUMERIC) {
         const er_fact *f = &j->facts->at[j->requests->at[j->report->targets.failed].fact[0]];
         char why[256];
@@ -104,18 +106,27 @@ er_status er_job_targets(er_job *j) {
     const er_targets_stats *s = &j->report->targets;
     if (s->requests)
         er_info("values      %zu facts in %.1f s, %.2f facts/s, %.1f steps each, %.0f GFLOP/s in GEMMs",
-            s->requests, s->seconds, (double)s->requests / s->seconds, (double)s->losses / (double)s->requests,
-            s->flops / s->seconds * 1e-9);
+            s->requests, s->seconds, (double)s->requests / s->seconds,
+            (double)s->losses / (double)s->requests, s->flops / s->seconds * 1e-9);
 out:
     return rc;
 }
 
+er_apply er_job_apply(const er_job *j) {
+    return (er_apply){.editor = j->editor,
+        .requests = j->requests,
+        .z = j->z,
+        .c = j->moments,
+        .history = j->history,
+        .h = &j->report->hparams};
+}
+
 er_status er_job_solve(er_job *j) {
-    size_t tokens = 0;
-    er_status rc = er_apply_room(&tokens, j->dev, &j->arch, &(er_apply){.requests = j->requests, .h = &j->report->hparams, .c = j->moments});
-    if (j->o->deterministic) tokens = er_apply_tokens(j->dev);  // whatever is free at the moment
-    if (rc == ER_OK)
-        rc = er_apply_edits(&j->report->spread, j->m, &(er_apply){.requests = j->requests, .z = j->z, .c = j->moments, .h = &j->report->hparams, .max_tokens = tokens});
+    er_status rc = er_job_read_history(j);
+    er_apply a = er_job_apply(j);
+    if (rc == ER_OK) rc = er_apply_room(&a.max_tokens, j->dev, &j->arch, &a);
+    if (j->o->deterministic) a.max_tokens = er_apply_tokens(j->dev);  // whatever is free at the moment
+    if (rc == ER_OK) rc = er_apply_edits(&j->report->spread, j->m, &a);
     if (rc != ER_OK) return rc;
     const er_apply_report *s = &j->report->spread;
     for (size_t i = 0; i < s->n_layers; i++)
@@ -150,6 +161,7 @@ er_status er_job_write(er_job *j) {
     rc = er_checkpoint_write_with(j->m->checkpoint, j->output, edits, h->n_layers,
         &(er_write_options){.copy_all = j->o->copy_all, .shard_digest = j->shard_digest});
     if (rc != ER_OK) goto out;
+    ER_TRY(er_job_write_history(j));
     j->report->write_seconds = er_clock() - start;
     ER_TRY(er_job_manifest(j, true));
     ER_TRY(er_output_write(j->output, ER_MANIFEST, j->report->json, strlen(j->report->json)));

@@ -15,9 +15,11 @@ enum { FEW = 4, USUAL = 10 };  // tokens per dimension
 static bool is_solvable(const er_job *j, size_t tokens) {
     const er_hparams *h = &j->report->hparams;
     size_t d = j->arch.d_ff, n = j->requests->count, rows = j->requests->n_rows - n;
-    if (tokens >= d || j->arch.act == ER_RELU) return true;
+    if (tokens >= d || j->arch.act == ER_RELU || j->editor->restricted) return true;
     if (h->key_per_prompt) return tokens + rows >= d;
-    return !er_normal_is_dual(&(er_normal_shape){.d_key = d, .d_out = j->arch.hidden, .n = n, .definite = true}) && tokens + n >= d;
+    return !er_normal_is_dual(
+               &(er_normal_shape){.d_key = d, .d_out = j->arch.hidden, .n = n, .definite = true}) &&
+           tokens + n >= d;
 }
 
 // `where`: what has too few, "FILE: holds 312 tokens" or "cov_tokens is 800"; NULL: the setting.

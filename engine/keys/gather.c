@@ -30,7 +30,8 @@ static er_status upload_scales(er_gather *g) {
     return rc;
 }
 
-er_status er_gather_create(er_gather *g, er_model *m, const er_microbatches *l, const float *z, bool averaged) {
+er_status er_gather_create(
+    er_gather *g, er_model *m, const er_microbatches *l, const float *z, bool averaged) {
     er_status rc = ER_OK;
     er_device *d = m->dev;
     *g = (er_gather){.m = m, .l = l, .averaged = averaged, .memory = {.dev = d}, .late = {.dev = d}};
@@ -126,8 +127,7 @@ static er_status original_states(
     }
     float *host = g->host_h_orig + (row - g->kept) * o;
     *out = first ? h : g->batch_h_orig;
-    return first ? d->op->download_async(d, host, h, bytes)
-                 : d->op->upload(d, g->batch_h_orig, host, bytes);
+    return first ? d->op->download_async(d, host, h, bytes) : d->op->upload(d, g->batch_h_orig, host, bytes);
 }
 
 // r = h_orig + delta - h: the optimisation added delta to every prompt's own state, so that is each prompt's own target.

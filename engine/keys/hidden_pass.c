@@ -8,7 +8,7 @@ struct er_hidden_pass {
     er_run *run;
     er_kv *kv;
     size_t last_layer, loaded;  // the micro-batch in hand
-    float *states;            // [tokens, hidden], [dev] when `resident`, else of alloc_host
+    float *states;              // [tokens, hidden], [dev] when `resident`, else of alloc_host
     bool resident;
     float *x;       // [dev] [most_tokens, hidden]
     int32_t *last;  // [dev] [rows]
@@ -88,7 +88,9 @@ static er_status begin(er_hidden_pass *c, size_t i) {
     return er_run_begin(c->run, &rows, c->kv);
 }
 
-static float *slice(const er_hidden_pass *c, size_t i) { return c->states + c->l->microbatch[i].at * c->m->arch.hidden; }
+static float *slice(const er_hidden_pass *c, size_t i) {
+    return c->states + c->l->microbatch[i].at * c->m->arch.hidden;
+}
 
 static size_t slice_bytes(const er_hidden_pass *c, size_t i) {
     return c->l->microbatch[i].tokens * c->m->arch.hidden * sizeof(float);
@@ -170,7 +172,8 @@ out:
     return rc;
 }
 
-er_status er_hidden_pass_create(er_hidden_pass **out, er_model *m, const er_microbatches *l, size_t last_layer) {
+er_status er_hidden_pass_create(
+    er_hidden_pass **out, er_model *m, const er_microbatches *l, size_t last_layer) {
     er_status rc = ER_OK;
     er_hidden_pass *c = calloc(1, sizeof *c);
     if (!c) return er_fail(ER_ENOMEM, "carried states");

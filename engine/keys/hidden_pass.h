@@ -9,7 +9,8 @@
 
 typedef struct er_hidden_pass er_hidden_pass;
 // Rows of `l` (borrowed) at the input of layer 0; layers behind last_layer are never run.
-er_status er_hidden_pass_create(er_hidden_pass **out, er_model *m, const er_microbatches *l, size_t last_layer);
+er_status er_hidden_pass_create(
+    er_hidden_pass **out, er_model *m, const er_microbatches *l, size_t last_layer);
 void er_hidden_pass_free(er_hidden_pass *c);
 // What it takes on the device with its states there.
 size_t er_hidden_pass_bytes(const er_arch *a, const er_microbatches *l, size_t last_layer);
@@ -24,8 +25,10 @@ er_status er_hidden_pass_load(er_hidden_pass *c, size_t i);
 // keys [rows, d_ff] [dev]: of the micro-batch's rows, at the subject's last token.
 er_status er_hidden_pass_run_to_key(er_hidden_pass *c, size_t layer, float *keys);
 // out [rows, hidden] [dev]: the last layer's output there.
-er_status er_hidden_pass_finish_layer(er_hidden_pass *c, size_t layer, float *out);   // from behind the key of `layer`
-er_status er_hidden_pass_run_to_end(er_hidden_pass *c, size_t layer, float *out);  // from the input of `layer`
+er_status er_hidden_pass_finish_layer(
+    er_hidden_pass *c, size_t layer, float *out);  // from behind the key of `layer`
+er_status er_hidden_pass_run_to_end(
+    er_hidden_pass *c, size_t layer, float *out);  // from the input of `layer`
 
 double er_hidden_pass_flops(const er_hidden_pass *c);
 // Does a buffer of this size leave at least as much of the memory, and room for a second moment of `d_ff` rows and its solve?

@@ -72,8 +72,8 @@ static void count(plan *p, const er_requests *requests) {
 
 static bool allocate(er_microbatches *l) {
     size_t all = l->shared + l->rows;
-    int32_t **ints[] = {
-        &l->token, &l->pos, &l->store_at, &l->prefix_at, &l->prefix_len, &l->row_start, &l->last, &l->request};
+    int32_t **ints[] = {&l->token, &l->pos, &l->store_at, &l->prefix_at, &l->prefix_len, &l->row_start,
+        &l->last, &l->request};
     size_t n[] = {l->tokens, l->tokens, l->cached, all, all, 2 * all, l->rows, l->rows};
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
         if (!(*ints[i] = malloc((n[i] + 1) * sizeof(int32_t)))) return false;

@@ -24,11 +24,11 @@ typedef struct er_microbatches {
     int32_t *prefix_at, *prefix_len;  // [shared + rows]
     int32_t *row_start;               // micro-batch i's [rows + 1] lie behind micro-batch[i].first + i others
     int32_t *last;                    // [rows] each one's last token, counted in its micro-batch
-    int32_t *request;                    // [rows]
+    int32_t *request;                 // [rows]
     float *weight;                    // [rows] key weights
     er_microbatch *microbatch;
     size_t n_microbatches, n_prefix_groups, n_base;  // in all; of shared rows; of bare rows behind those
-    size_t most_tokens, most_rows;      // of any micro-batch
+    size_t most_tokens, most_rows;                   // of any micro-batch
 } er_microbatches;
 
 // Chunks hold at most max_tokens tokens and ER_MICROBATCH_PROMPTS rows, but at least one row.

@@ -117,7 +117,7 @@ out:
 #define GPT2_KEYS                                                                                            \
     .prefix = {"transformer.", ""}, .layers = {{"n_layer", "num_hidden_layers"}},                            \
     .hidden = {{"n_embd", "hidden_size"}}, .heads = {{"n_head", "num_attention_heads"}},                     \
-    .d_ff = {{"n_inner"}}, .positions = {{"n_positions", "max_position_embeddings"}},                       \
+    .d_ff = {{"n_inner"}}, .positions = {{"n_positions", "max_position_embeddings"}},                        \
     .act = {{"activation_function"}}, .eps = {{"layer_norm_epsilon"}}, .default_act = "gelu_new",            \
     .default_eps = 1e-5, .norm = ER_LAYER_NORM, .norm_bias = true
 

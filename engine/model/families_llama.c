@@ -133,7 +133,7 @@ out:
 #define LLAMA_NAMES(name, ...)                                                                               \
     .type = name, .classes = {__VA_ARGS__}, .prefix = {"model.", ""}, .layers = {{"num_hidden_layers"}},     \
     .hidden = {{"hidden_size"}}, .heads = {{"num_attention_heads"}}, .kv_heads = {{"num_key_value_heads"}},  \
-    .d_ff = {{"intermediate_size"}}, .positions = {{"max_position_embeddings"}}, .act = {{"hidden_act"}},   \
+    .d_ff = {{"intermediate_size"}}, .positions = {{"max_position_embeddings"}}, .act = {{"hidden_act"}},    \
     .embed = "embed_tokens", .final_norm = "norm", .head = {"lm_head"}, .layer = "layers"
 #define LLAMA_LIKE(name, ...)                                                                                \
     LLAMA_NAMES(name, __VA_ARGS__), .head_dim = {{"head_dim"}}, .eps = {{"rms_norm_eps"}},                   \

@@ -61,11 +61,11 @@ typedef struct er_family {
     size_t default_kv_heads, default_head_dim;  // 0: as many as heads; hidden / heads
     er_norm_kind norm;
     bool norm_bias, conv1d, gated, parallel_residual, default_tied,
-        inner_is_4h,                            // inner_is_4h: unless config.json says
+        inner_is_4h,  // inner_is_4h: unless config.json says
         default_attention_bias, default_mlp_bias;
-    bool fused_by_head;         // SLOT_QKV's rows are [kv_heads, the q heads of each | k | v, head_dim]
-    bool norm_bare;             // norms have neither weight nor bias
-    bool norm_plus_one;         // what is stored of a norm's weight is what it is above 1
+    bool fused_by_head;  // SLOT_QKV's rows are [kv_heads, the q heads of each | k | v, head_dim]
+    bool norm_bare;      // norms have neither weight nor bias
+    bool norm_plus_one;  // what is stored of a norm's weight is what it is above 1
     er_window_rule window;
     size_t default_window;
     er_rope_style rope;  // ER_ROPE_NONE: learned positions

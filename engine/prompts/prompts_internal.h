@@ -27,8 +27,8 @@ typedef enum er_joint_how {
     ER_JOINT_BLANK,  // white space at the prompt's end went into the target's first token, as it does in any
                      // text: "lives in " and "Rome" are the ids of "lives in Rome". The context is shorter
                      // than the prompt's own ids
-    ER_JOINT_APART  // a token would stand across the seam, or change in front of it: the prompt's own ids,
-                    // then the target's own
+    ER_JOINT_APART   // a token would stand across the seam, or change in front of it: the prompt's own ids,
+                     // then the target's own
 } er_joint_how;
 typedef struct er_joint {
     int32_t *token;  // [n_context + n_labels], BOS included; malloc'd

@@ -60,8 +60,8 @@ static void keep_first(pick *p, size_t *n, size_t most, pick x) {
     p[at] = x;
 }
 
-er_status er_relation_prompts_of(
-    er_phrasing **out, size_t *n, const er_relation_prompts *s, const er_facts *facts, size_t i, size_t most) {
+er_status er_relation_prompts_of(er_phrasing **out, size_t *n, const er_relation_prompts *s,
+    const er_facts *facts, size_t i, size_t most) {
     const er_fact *f = &facts->at[i];
     *out = NULL;
     *n = 0;

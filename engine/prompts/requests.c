@@ -327,8 +327,8 @@ static void report(const builder *b, const er_requests *all) {
             all->n_prefix_differs, all->n_rows);
 }
 
-er_status er_requests_build(
-    er_requests **out, er_facts *facts, const er_model *m, const er_hparams *h, const er_templates *templates) {
+er_status er_requests_build(er_requests **out, er_facts *facts, const er_model *m, const er_hparams *h,
+    const er_templates *templates) {
     er_status rc = ER_OK;
     er_requests *all = NULL;
     builder b = {.facts = facts, .m = m, .h = h, .templates = templates};
@@ -337,7 +337,8 @@ er_status er_requests_build(
             h->n_prefixes, templates->count));
     ER_TRY(reject_bad(&b, facts));
     ER_TRY(er_prompts_agree(facts, m->tokenizer, h->space));
-    ER_TRY(er_relation_prompts_create(&b.relation_prompts, facts));  // only now: rejecting frees a fact's strings
+    ER_TRY(er_relation_prompts_create(
+        &b.relation_prompts, facts));  // only now: rejecting frees a fact's strings
     if (!(all = calloc(1, sizeof *all)) || !(all->at = calloc(facts->count + 1, sizeof *all->at)))
         ER_FAIL(ER_ENOMEM, "%zu facts", facts->count);
     ER_TRY(group(&b, all));

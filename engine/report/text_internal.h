@@ -14,8 +14,9 @@ void er_text_add(er_text *t, const char *fmt, ...) __attribute__((format(printf,
 void er_text_escaped(er_text *t, const char *s, size_t most);
 
 // ---- plots.c: inline SVG in the page's own colours (classes b and a: before and after) ----
-void er_plot_rates(er_text *t, const er_eval *before, const er_eval *after);    // grouped bars, percent
-void er_plot_perplexity(er_text *t, const er_perplexity *before, const er_perplexity *after);  // two bars, perplexity
+void er_plot_rates(er_text *t, const er_eval *before, const er_eval *after);  // grouped bars, percent
+void er_plot_perplexity(
+    er_text *t, const er_perplexity *before, const er_perplexity *after);  // two bars, perplexity
 void er_plot_margins(
     er_text *t, const er_eval *before, const er_eval *after, er_eval_kind kind);  // histogram
 void er_plot_layers(er_text *t, const er_report_layer *layer, size_t n);          // |dW| / |W| per layer

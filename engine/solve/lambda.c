@@ -10,14 +10,13 @@ er_status er_traces_begin(double *room, er_device *dev, size_t d) {
 }
 
 // out [n] = the diagonal of a [n, n]. Its entries lie n + 1 apart: a column of that stride, times 1.
-static er_status diagonal(
-    double *out, const double *one, er_device *dev, const double *a, size_t n) {
+static er_status diagonal(double *out, const double *one, er_device *dev, const double *a, size_t n) {
     return dev->op->gemm_f64(dev, false, false, n, 1, 1, 1.0, a, n + 1, one, 1, 0.0, out, 1);
 }
 
 // The diagonal of K K^T from its blocks along it, for the whole of it may be more work than the solve.
-static er_status of_keys(double *out, double *block, const double *one, er_device *dev,
-    const double *keys, size_t n, size_t d) {
+static er_status of_keys(
+    double *out, double *block, const double *one, er_device *dev, const double *keys, size_t n, size_t d) {
     er_status rc = ER_OK;
     for (size_t at = 0; at < d; at += KEY_BLOCK) {
         size_t width = d - at < KEY_BLOCK ? d - at : KEY_BLOCK;
@@ -34,8 +33,7 @@ er_status er_traces_queue(double *host, double *room, er_device *dev, const er_s
     size_t d = c->dim;
     const double *one = room + 2 * d;
     ER_TRY(diagonal(room, one, dev, c->sum, d));
-    ER_TRY(keys ? of_keys(room + d, square, one, dev, keys, n, d)
-                : diagonal(room + d, one, dev, square, d));
+    ER_TRY(keys ? of_keys(room + d, square, one, dev, keys, n, d) : diagonal(room + d, one, dev, square, d));
     ER_TRY(dev->op->download_async(dev, host, room, 2 * d * sizeof *host));
 out:
     return rc;

@@ -5,7 +5,8 @@
 
 er_status er_normal_take(er_normal *s, er_arena *a, const er_normal_shape *shape) {
     er_status rc = ER_OK;
-    size_t d = shape->d_key, o = shape->d_out, held = shape->summed ? shape->capacity : shape->n, f64 = sizeof(double);
+    size_t d = shape->d_key, o = shape->d_out, held = shape->summed ? shape->capacity : shape->n,
+           f64 = sizeof(double);
     double flops = 0;
     *s = (er_normal){.dev = a->dev, .shape = *shape, .spread = 1, .ridge = 1};
     ER_TRY(er_arena_take(a, &s->keys, held * d, f64));
@@ -54,7 +55,8 @@ er_status er_normal_room(er_normal *s, double **keys, double **resid, size_t n) 
         er_status rc = sum_held(s);
         if (rc != ER_OK) return rc;
     }
-    if (s->held + n > capacity) return er_fail(ER_EARG, "%zu columns behind %zu of %zu", n, s->held, capacity);
+    if (s->held + n > capacity)
+        return er_fail(ER_EARG, "%zu columns behind %zu of %zu", n, s->held, capacity);
     *keys = s->keys + s->held * s->shape.d_key;
     *resid = s->resid + s->held * s->shape.d_out;
     return ER_OK;

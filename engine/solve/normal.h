@@ -36,17 +36,18 @@ typedef struct er_normal {  // [dev]; rows are columns of K and R: K^T [n, d_key
     er_normal_shape shape;
     double *keys, *resid;  // [capacity, d_key], [capacity, d_out]
     size_t held;           // of them, not yet in the sums
-    double *kk;            // [d_key, d_key], on and below the diagonal: K K^T in the summed form, and the prior
-    double *rk;            // [d_out, d_key]: R K^T in the summed form; dW after er_normal_solve
-    double spread;         // R K^T is taken this many times
-    double ridge;          // multiplies I in the n x n system: 1, or 0 for the hard constraint (column form only)
-    double *dual;          // n (d_key + n + d_out), where the n x n system may be solved
-    double *basis;         // restricted: [rank, d_key], orthonormal rows
+    double *kk;     // [d_key, d_key], on and below the diagonal: K K^T in the summed form, and the prior
+    double *rk;     // [d_out, d_key]: R K^T in the summed form; dW after er_normal_solve
+    double spread;  // R K^T is taken this many times
+    double ridge;   // multiplies I in the n x n system: 1, or 0 for the hard constraint (column form only)
+    double *dual;   // n (d_key + n + d_out), where the n x n system may be solved
+    double *basis;  // restricted: [rank, d_key], orthonormal rows
     double *reduced, *scratch;  // restricted: [d_key, d_key] each, and d_out d_key in scratch at least
     size_t rank;
 } er_normal;
 
-bool er_normal_is_dual(const er_normal_shape *shape);  // the n x n system is cheaper; then P alone must have a factor
+bool er_normal_is_dual(
+    const er_normal_shape *shape);  // the n x n system is cheaper; then P alone must have a factor
 
 // Takes the buffers; the arena owns them. Without a device it only counts.
 er_status er_normal_take(er_normal *s, er_arena *a, const er_normal_shape *shape);

@@ -89,8 +89,7 @@ er_status er_normal_solve(er_normal *s, er_solve_info *info) {
     const er_normal_shape *shape = &s->shape;
     double flops = 0, from = er_clock(), d = (double)shape->d_key;
     bool pays = er_normal_dual_pays(&flops, shape), by_columns = false;
-    if (!shape->n)
-        return s->dev->op->zero(s->dev, s->rk, shape->d_out * shape->d_key * sizeof *s->rk);
+    if (!shape->n) return s->dev->op->zero(s->dev, s->rk, shape->d_out * shape->d_key * sizeof *s->rk);
     if (shape->restricted) {
         ER_TRY(restricted(s));
         flops = restricted_flops(s);

@@ -42,7 +42,8 @@ er_status er_statistics_collect(er_second_moment **out, er_model *m, const size_
         size_t batch = 0;
         ER_TRY(er_second_moment_evict(m->dev, out, first, m->arch.d_ff * m->arch.d_ff * sizeof(double)));
         ER_TRY(plan(&batch, &n, n_layers - first, m, rows, batch_tokens));
-        for (size_t i = first; i < first + n; i++) ER_TRY(er_second_moment_create(&out[i], m->dev, m->arch.d_ff));
+        for (size_t i = first; i < first + n; i++)
+            ER_TRY(er_second_moment_create(&out[i], m->dev, m->arch.d_ff));
         ER_TRY(er_statistics_rows(out + first, m, layers + first, n, rows, batch, &part));
         *flops += part;
         for (size_t i = first; i < first + n; i++) {

@@ -112,7 +112,8 @@ er_status er_corpus_check(const char *const *paths, size_t n_paths) {
     for (size_t i = 0; i < n_paths; i++) {
         uint64_t size = 0;
         er_status rc = er_file_size(&size, paths[i]);
-        if (rc == ER_OK && size == 0) rc = er_fail(ER_EFORMAT, "%s: is empty: a download that broke off, perhaps", paths[i]);
+        if (rc == ER_OK && size == 0)
+            rc = er_fail(ER_EFORMAT, "%s: is empty: a download that broke off, perhaps", paths[i]);
         if (rc == ER_OK && size > MOST_BYTES)
             rc = er_fail(ER_EFORMAT, "%s: %llu bytes of text, limit %zu", paths[i], (unsigned long long)size,
                 MOST_BYTES);

@@ -141,8 +141,8 @@ static char *model_name(const er_model *m) {
     return name;
 }
 
-er_status er_statistics_export(er_second_moment *const *moments, er_model *m, const size_t *layers, size_t n_layers,
-    const char *dir, const char *dataset, int64_t sample_size, bool as_f64) {
+er_status er_statistics_export(er_second_moment *const *moments, er_model *m, const size_t *layers,
+    size_t n_layers, const char *dir, const char *dataset, int64_t sample_size, bool as_f64) {
     er_status rc = ER_OK;
     char *model = model_name(m), *folder = NULL, *module = NULL, *path = NULL;
     if (!model) ER_FAIL(ER_ENOMEM, "name of the model");

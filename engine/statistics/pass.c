@@ -91,8 +91,8 @@ static er_status run_batch(er_pass *p, er_second_moment *const *moments) {
     return rc;
 }
 
-er_status er_statistics_rows(er_second_moment *const *moments, er_model *m, const size_t *layers, size_t n_layers,
-    const er_sequences *rows, size_t batch_tokens, double *flops) {
+er_status er_statistics_rows(er_second_moment *const *moments, er_model *m, const size_t *layers,
+    size_t n_layers, const er_sequences *rows, size_t batch_tokens, double *flops) {
     er_status rc = ER_OK;
     er_progress *progress = NULL;
     er_pass p = {.model = m, .rows = rows};

@@ -106,8 +106,8 @@ static er_status find_cached(er_second_moment **out, size_t *found, er_model *m,
     return ER_OK;
 }
 
-er_status er_statistics_lookup(er_second_moment **out, size_t *found, er_model *m, const size_t *layers, size_t n_layers,
-    const er_statistics_options *options) {
+er_status er_statistics_lookup(er_second_moment **out, size_t *found, er_model *m, const size_t *layers,
+    size_t n_layers, const er_statistics_options *options) {
     er_statistics_options o = *options;
     char text[65];
     for (size_t i = 0; i < n_layers; i++) out[i] = NULL;
@@ -132,8 +132,9 @@ void er_statistics_free(er_second_moment **moments, size_t n_layers, er_device *
 static er_status sampled_rows(
     er_sequences **out, er_model *m, const er_statistics_options *o, const char *digest, bool *lost) {
     er_sample_options s = sampling(o, m);
-    er_status rc =
-        o->cache_dir ? er_sequences_cache_get(out, o->cache_dir, digest, m->arch.vocab, s.row_tokens) : ER_ENOENT;
+    er_status rc = o->cache_dir
+                       ? er_sequences_cache_get(out, o->cache_dir, digest, m->arch.vocab, s.row_tokens)
+                       : ER_ENOENT;
     if (rc == ER_EFORMAT || rc == ER_EIO) er_warn("%s; sampled anew", er_last_error());
     else if (rc != ER_ENOENT) return rc;
     er_sequences *t = NULL;
@@ -167,7 +168,8 @@ typedef struct er_missing {
     bool *lost;
 } er_missing;
 
-static er_status list_missing(er_missing *w, er_second_moment *const *out, const size_t *layers, size_t n_layers) {
+static er_status list_missing(
+    er_missing *w, er_second_moment *const *out, const size_t *layers, size_t n_layers) {
     w->moment = calloc(n_layers + 1, sizeof *w->moment);
     w->layer = calloc(n_layers + 1, sizeof *w->layer);
     w->place = calloc(n_layers + 1, sizeof *w->place);
@@ -182,8 +184,9 @@ static er_status keep(void *ctx, size_t i, const er_second_moment *moment) {
     char hex[65];
     if (!w->o->cache_dir || *w->lost) return ER_OK;
     er_status rc = layer_digest(hex, w->text, w->layer[i]);
-    return rc == ER_OK ? forgive(er_second_moment_cache_put(moment, w->m->dev, w->o->cache_dir, hex), w->o, w->lost)
-                       : rc;
+    return rc == ER_OK
+               ? forgive(er_second_moment_cache_put(moment, w->m->dev, w->o->cache_dir, hex), w->o, w->lost)
+               : rc;
 }
 
 er_status er_statistics(er_second_moment **out, er_model *m, const size_t *layers, size_t n_layers,
@@ -215,8 +218,8 @@ er_status er_statistics(er_second_moment **out, er_model *m, const size_t *layer
                 rows->tokens, o.tokens);
         said.text_seconds = er_clock() - start, start = er_clock();
         want.m = m, want.o = &o, want.text = text, want.lost = &said.lost;
-        size_t own = m->arch.d_ff *
-                     m->arch.d_ff;  // a sum and the pass's fp32 square; cached sums make room for them
+        size_t own =
+            m->arch.d_ff * m->arch.d_ff;  // a sum and the pass's fp32 square; cached sums make room for them
         ER_TRY(er_second_moment_evict(m->dev, out, n_layers, own * (sizeof(double) + sizeof(float))));
         ER_TRY(er_statistics_collect(
             want.moment, m, want.layer, want.count, rows, o.batch_tokens, keep, &want, &said.flops));

@@ -1,7 +1,8 @@
 // What the value optimisation takes of the device, before it takes it.
 #include "engine/targets/z_slots_internal.h"
 
-size_t er_targets_bytes(const er_arch *a, const er_requests *requests, const er_hparams *h, size_t batch_tokens) {
+size_t er_targets_bytes(
+    const er_arch *a, const er_requests *requests, const er_hparams *h, size_t batch_tokens) {
     er_z_slots_size z;
     er_z_slots_measure(&z, requests, batch_tokens);
     return er_z_slots_bytes(&z, a, h->layers[h->n_layers - 1]);

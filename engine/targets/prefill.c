@@ -57,10 +57,10 @@ static er_status prefill_lower(er_z_slots *s, pack *p, const size_t *slots, size
             for (size_t j = u->row[r].subject_last; j < u->row[r].length; j++)
                 p->index[k++] = (int32_t)(base + j);
         ER_TRY(d->op->upload(d, s->index_tmp, p->index, k * sizeof *p->index));
-        ER_TRY(d->op->gather_rows(
-            d, s->state + s->state_at[slots[i]] * hidden, s->x, s->index_tmp, k, hidden));
-        ER_TRY(d->op->copy(d, s->z0 + slots[i] * hidden, s->x + (size_t)z0_at * hidden,
-            hidden * sizeof(float)));
+        ER_TRY(
+            d->op->gather_rows(d, s->state + s->state_at[slots[i]] * hidden, s->x, s->index_tmp, k, hidden));
+        ER_TRY(
+            d->op->copy(d, s->z0 + slots[i] * hidden, s->x + (size_t)z0_at * hidden, hidden * sizeof(float)));
     }
 out:
     return rc;

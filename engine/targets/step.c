@@ -205,4 +205,6 @@ out:
     return rc;
 }
 
-er_status er_z_slots_result(er_z_slots *s, size_t step) { return s->m->dev->op->event_wait(s->m->dev, step % 2); }
+er_status er_z_slots_result(er_z_slots *s, size_t step) {
+    return s->m->dev->op->event_wait(s->m->dev, step % 2);
+}

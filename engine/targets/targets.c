@@ -150,8 +150,8 @@ out:
 }
 
 // The largest batch up to the one asked for that the device has room for.
-static er_status create_slots(
-    er_z_slots **out, er_model *m, const er_requests *requests, const er_hparams *h, const er_targets_options *o) {
+static er_status create_slots(er_z_slots **out, er_model *m, const er_requests *requests, const er_hparams *h,
+    const er_targets_options *o) {
     size_t batch = o->batch_tokens ? o->batch_tokens : 1024, least = requests->max_suffix_tokens;
     for (;;) {
         er_status rc = er_z_slots_create(out, m, requests, h, batch);
@@ -161,8 +161,8 @@ static er_status create_slots(
     }
 }
 
-er_status er_targets_optimise(er_targets_stats *stats, er_model *m, const er_requests *requests, const er_hparams *h,
-    const er_targets_options *options, er_target_sink sink, void *ctx) {
+er_status er_targets_optimise(er_targets_stats *stats, er_model *m, const er_requests *requests,
+    const er_hparams *h, const er_targets_options *options, er_target_sink sink, void *ctx) {
     er_status rc = ER_OK;
     loop l = {.o = options, .sink = sink, .ctx = ctx};
     size_t hidden = m->arch.hidden, total = 0;

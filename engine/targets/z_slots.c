@@ -111,8 +111,8 @@ void er_z_slots_measure(er_z_slots_size *out, const er_requests *requests, size_
     z.cap_labels = 2 * z.count * (sum.labels / n + 1) + requests->max_labels;
     z.run_tokens = larger(z.cap_tokens, whole);
     z.state_room = smaller(2 * z.cap_tokens, z.count * requests->max_suffix_tokens);
-    z.prefix_room = smaller(
-        2 * z.count * (sum.prefix / n + 1) + requests->max_prefix_tokens, z.count * requests->max_prefix_tokens);
+    z.prefix_room = smaller(2 * z.count * (sum.prefix / n + 1) + requests->max_prefix_tokens,
+        z.count * requests->max_prefix_tokens);
     *out = z;
 }
 
@@ -163,7 +163,8 @@ er_status er_z_slots_create(
     ER_TRY(create_host(s, &z));
     ER_TRY(er_run_create(&s->run, m, z.run_tokens, s->cap_rows, true));
     ER_TRY(er_kv_create(&s->kv, m, s->z_layer + 1, s->above, z.prefix_room + 1));
-    if (!(s->tape = calloc(s->above + 1, sizeof *s->tape))) ER_FAIL(ER_ENOMEM, "tapes of %zu layers", s->above);
+    if (!(s->tape = calloc(s->above + 1, sizeof *s->tape)))
+        ER_FAIL(ER_ENOMEM, "tapes of %zu layers", s->above);
     ER_TRY(take_buffers(s, &s->memory, &m->arch, &z));
     for (size_t i = 0; i < s->count; i++) ER_TRY(mark_empty(s, i));
     *out = s;

@@ -50,7 +50,7 @@ typedef struct er_z_slots {
     float *host_z0;         // [count, hidden]
     er_arena memory;
     // host
-    size_t *request;                  // [count] request in the slot, or ER_NO_REQUEST
+    size_t *request;               // [count] request in the slot, or ER_NO_REQUEST
     size_t *state_at, *prefix_at;  // [count] the slot's first place
     int32_t *kl_logit;             // [count] its row of logits
     bool *fresh;                   // [count] admitted since the last step
@@ -61,15 +61,15 @@ typedef struct er_z_slots {
     size_t steps;                 // queued since the start
     size_t active;                // requests in flight
     size_t failed;                // the request that an ENUMERIC is about
-    er_footprint load;                 // of them
+    er_footprint load;            // of them
     size_t tokens, rows, labels;  // of the batch as planned
 } er_z_slots;
 
 er_status er_z_slots_create(
     er_z_slots **out, er_model *m, const er_requests *requests, const er_hparams *h, size_t batch_tokens);
 void er_z_slots_free(er_z_slots *s);
-size_t er_request_tokens(const er_request *u);  // of whole rows
-er_footprint er_request_footprint(const er_request *u);   // of a step's batch: suffix tokens only
+size_t er_request_tokens(const er_request *u);           // of whole rows
+er_footprint er_request_footprint(const er_request *u);  // of a step's batch: suffix tokens only
 // Gives the request a slot and its places; false when the batch has no room left for it. An empty batch takes
 // any request.
 bool er_z_slots_take(er_z_slots *s, size_t *slot, size_t request);

@@ -11,7 +11,8 @@
 // socket or a folder is EFORMAT, as is a file above `max_bytes` or a name that the system refuses. ENOENT when it is missing or
 // may not be read, EIO when it changed while it was read, EINTERRUPTED when a stop was asked for in a long one.
 er_status er_file_read(char **out, size_t *len, const char *path, size_t max_bytes);
-er_status er_file_size(uint64_t *size, const char *path);  // of what er_file_read would read; its errors, without reading
+er_status er_file_size(
+    uint64_t *size, const char *path);  // of what er_file_read would read; its errors, without reading
 bool er_file_exists(const char *path);
 bool er_dir_exists(const char *path);
 char *er_path_join(const char *dir, const char *name);  // malloc'd; NULL when memory is out
@@ -22,6 +23,7 @@ er_status er_remove_tree(const char *path);             // rm -r of a folder mad
 er_status er_file_write_atomic(const char *path, const void *bytes, size_t len);
 
 #define ER_MANIFEST "errata-manifest.json"  // in a folder that errata wrote
+#define ER_HISTORY "errata-history-"        // begins the names of files of keys of earlier edits
 
 // Removes the unfinished files that killed processes left in a cache folder. A cache file is named by digests, so the next job
 // need not write one of the same name and find them by that.
@@ -41,7 +43,8 @@ er_status er_output_check(const char *dir, bool force, const char *model_dir);
 const char *er_output_path(const er_output *o);  // the partial folder, borrowed
 const char *er_output_dir(const er_output *o);   // what it will be called, borrowed
 er_status er_output_write(er_output *o, const char *name, const void *bytes, size_t len);
-er_status er_output_copy(er_output *o, const char *name, const char *from_path);  // reflink, copy_file_range, or read/write
+er_status er_output_copy(
+    er_output *o, const char *name, const char *from_path);  // reflink, copy_file_range, or read/write
 // A new file of the partial folder, open for reading and writing (the caller closes it and frees the path), and its bytes copied
 // from a descriptor. Names of all of these may have folders in them, "a/b", which are made; ".." is EARG.
 er_status er_output_create(int *fd, char **path, er_output *o, const char *name);
@@ -53,8 +56,9 @@ void er_output_free(er_output *o);
 typedef struct er_digest er_digest;
 er_status er_digest_new(er_digest **out);
 void er_digest_add(er_digest *d, const void *bytes, size_t len);
-void er_digest_add_str(er_digest *d, const char *s);  // length-prefixed, so "ab"+"c" differs from "a"+"bc"; NULL is its own value
-void er_digest_hex(er_digest *d, char hex[65]);       // of all added so far; the digest may go on
+void er_digest_add_str(er_digest *d,
+    const char *s);  // length-prefixed, so "ab"+"c" differs from "a"+"bc"; NULL is its own value
+void er_digest_hex(er_digest *d, char hex[65]);  // of all added so far; the digest may go on
 void er_digest_free(er_digest *d);
 er_status er_file_digest(char hex[65], const char *path);
 #endif

@@ -15,9 +15,12 @@ er_status er_json_parse_python(cJSON **out, const char *text, size_t len, const 
 er_status er_json_read(cJSON **out, const char *path, size_t max_bytes);
 
 // Typed getters on an object. Absent or null leaves *out as it is and is fine; a wrong type is EFORMAT naming `name` and key.
-er_status er_json_get_u64(uint64_t *out, const cJSON *obj, const char *key, const char *name);  // 0 .. 2^53 - 1, integral
-er_status er_json_get_f64(double *out, const cJSON *obj, const char *key, const char *name);    // finite
+er_status er_json_get_u64(
+    uint64_t *out, const cJSON *obj, const char *key, const char *name);  // 0 .. 2^53 - 1, integral
+er_status er_json_get_f64(double *out, const cJSON *obj, const char *key, const char *name);  // finite
 er_status er_json_get_bool(bool *out, const cJSON *obj, const char *key, const char *name);
-er_status er_json_get_str(const char **out, const cJSON *obj, const char *key, const char *name);  // borrowed from obj
-bool er_utf8_valid(const char *s, size_t len, size_t *bad_at);  // strict: no overlong, no surrogate, <= U+10FFFF
+er_status er_json_get_str(
+    const char **out, const cJSON *obj, const char *key, const char *name);  // borrowed from obj
+bool er_utf8_valid(
+    const char *s, size_t len, size_t *bad_at);  // strict: no overlong, no surrogate, <= U+10FFFF
 #endif

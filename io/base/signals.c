@@ -16,7 +16,7 @@
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "er_stop_request() is for signal handlers too");
 
 static _Atomic(int) stop;
-static _Atomic(int) demands;  // signals that count: the second one exits
+static _Atomic(int) demands;      // signals that count: the second one exits
 static _Atomic(int) last_signal;  // that counted as a demand, and when
 static _Atomic(long long) last_ms;
 static _Atomic(bool) blocked;
@@ -60,7 +60,8 @@ static bool take(int signal_number) {
     for (size_t i = 0; i < STOPS; i++) {
         if (stops[i].number != signal_number || !stops[i].counts) continue;
         long long now = now_ms(), before = atomic_exchange(&last_ms, now);
-        bool again = atomic_exchange(&last_signal, signal_number) == signal_number && now - before < ONE_DEMAND_MS;
+        bool again =
+            atomic_exchange(&last_signal, signal_number) == signal_number && now - before < ONE_DEMAND_MS;
         return !again && atomic_fetch_add(&demands, 1) > 0;
     }
     return false;

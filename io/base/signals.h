@@ -23,9 +23,10 @@ er_status er_interrupted_in(er_status rc, const char *stage, const char *said);
 // handler that runs on a thread in the middle of dnnl_sgemm corrupts the product and the heap. So no thread
 // that computes may take a signal. er_signals_block() comes before the first thread and before an exec, and
 // all of them inherit the mask; er_signals_install() starts the one thread that takes the signals:
-//     SIGINT, SIGTERM, SIGUSR1    er_stop_request(); the second (the same one: 0.3 s later) exits with 75 at once, whatever the others
-//     are at SIGHUP, SIGXCPU             er_stop_request(), however often they come: terminals and limits
-//     repeat them SIGPIPE, SIGXFSZ            ignored: the write fails and says so
+//     SIGINT, SIGTERM, SIGUSR1   er_stop_request(); the second (the same one: 0.3 s later) exits with 75 at once, whatever
+//                                the other threads are at
+//     SIGHUP, SIGXCPU            er_stop_request(), however often they come: terminals and limits repeat them
+//     SIGPIPE, SIGXFSZ           ignored: the write fails and says so
 // A signal that was ignored when the program began stays ignored (nohup, background jobs of scripts). The
 // rest, SIGTSTP and SIGCONT among them, is as it was. Without a thread to be had a signal ends the program as
 // it would any other; that is warned of. A second call does nothing; a child after fork() needs one of its

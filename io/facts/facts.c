@@ -154,7 +154,8 @@ er_status er_facts_read(er_facts **out, const char *path, const er_facts_options
     er_status rc = er_facts_scan_open(&scan, path);
     if (rc == ER_OK) rc = collect(out, scan, er_facts_scan_name(scan), options);
     er_facts_scan_free(scan);
-    return strcmp(path, "-") ? er_file_kind_refuse(rc, path) : rc;  // what it is says more than its first bad record
+    return strcmp(path, "-") ? er_file_kind_refuse(rc, path)
+                             : rc;  // what it is says more than its first bad record
 }
 
 er_status er_facts_parse(

@@ -5,15 +5,17 @@
 #include "io/facts.h"
 
 #define ER_FACTS_RECORD_MAX ((size_t)16 << 20)  // bytes of one record; more is a damaged file, not a fact
-#define ER_FACTS_BYTES_MAX ((uint64_t)4 << 30)  // bytes of a file or pipe; more is no file of facts, or has no end
-#define ER_FACTS_COUNT_MAX ((size_t)8 << 20)    // records
-#define ER_FACTS_BAD_FIRST ((size_t)100000)     // records without a fact among them, after which no more are looked at
-#define ER_FACTS_REASON 480                     // bytes of a reason
+#define ER_FACTS_BYTES_MAX                                                                                   \
+    ((uint64_t)4 << 30)  // bytes of a file or pipe; more is no file of facts, or has no end
+#define ER_FACTS_COUNT_MAX ((size_t)8 << 20)  // records
+#define ER_FACTS_BAD_FIRST                                                                                   \
+    ((size_t)100000)         // records without a fact among them, after which no more are looked at
+#define ER_FACTS_REASON 480  // bytes of a reason
 
 // ---- scan.c: a stream of bytes -> the text of one record after the other, holding one record in memory ----
 typedef struct er_facts_scan er_facts_scan;
 typedef struct er_facts_record {
-    const char *text;    // NUL-terminated behind `len` bytes; borrowed until the next call
+    const char *text;  // NUL-terminated behind `len` bytes; borrowed until the next call
     size_t len;
     size_t line;         // 1-based line, or record of an array
     const char *damage;  // what is wrong with the file here, or NULL; then `text` is not worth parsing
@@ -35,7 +37,8 @@ typedef struct er_notes {  // zero-initialise
     size_t count, more;
 } er_notes;
 // False when memory is out. Within one record every kind counts once.
-bool er_notes_add(er_notes *n, const char *detail, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool er_notes_add(er_notes *n, const char *detail, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 bool er_notes_take(er_notes *all, const er_notes *record, size_t line);
 // Books what stays in `s` and cannot be told by looking: invisible characters, unusual white space, curly quotes, letters in parts.
 bool er_notes_look(er_notes *n, const char *s, const char *name);
@@ -43,12 +46,17 @@ void er_notes_warn(const er_notes *n, const char *path, const char *place);
 void er_notes_clear(er_notes *n);
 
 // ---- find.c: where a prompt holds its subject ----
-typedef enum er_place { ER_PLACE_WORD, ER_PLACE_BEGINS, ER_PLACE_INSIDE } er_place;  // a whole word, the beginning of one, a part
+typedef enum er_place {
+    ER_PLACE_WORD,
+    ER_PLACE_BEGINS,
+    ER_PLACE_INSIDE
+} er_place;  // a whole word, the beginning of one, a part
 typedef struct er_found {
     size_t begin, end;  // bytes of the text
     er_place place;
-    size_t count;    // places as good as this one, the first; 0: the subject is nowhere
-    bool respelled;  // found by its look only: other quotes, dashes, white space, composed or decomposed letters
+    size_t count;  // places as good as this one, the first; 0: the subject is nowhere
+    bool
+        respelled;  // found by its look only: other quotes, dashes, white space, composed or decomposed letters
 } er_found;
 bool er_facts_find(er_found *out, const char *text, const char *subject);  // false when memory is out
 // Also across capitals, accents and compatibility forms: too far to edit, near enough to say so.
@@ -72,13 +80,14 @@ void er_facts_unknown(char reason[ER_FACTS_REASON], const cJSON *record);
 const char *er_json_kind(const cJSON *v);  // "a string", "an object", ...
 // An empty reason: *out is the fact, owned by the caller. Otherwise *out is untouched. `id` gets a copy of the record's id or NULL, and
 // `notes` what is to be said of the record, either way. The status is ENOMEM only.
-er_status er_facts_map(er_fact *out, char **id, er_notes *notes, char reason[ER_FACTS_REASON], er_facts_format format,
-    const cJSON *record, const er_facts_options *options);
+er_status er_facts_map(er_fact *out, char **id, er_notes *notes, char reason[ER_FACTS_REASON],
+    er_facts_format format, const cJSON *record, const er_facts_options *options);
 void er_fact_clear(er_fact *f);  // frees what it owns
 
 // ---- merge.c: passes over all facts ----
 er_status er_facts_add_reject(er_facts *f, size_t line, const char *id, const char *reason);
-er_status er_facts_merge(er_facts *f);  // duplicates, conflicts, repeated ids; then sorts the rejects and takes the digest
+er_status er_facts_merge(
+    er_facts *f);  // duplicates, conflicts, repeated ids; then sorts the rejects and takes the digest
 // `s` between single quotes, cut to about 60 bytes at a character's end; into dst[80], which is returned.
 const char *er_facts_quote(char dst[80], const char *s);
 #endif

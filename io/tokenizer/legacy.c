@@ -38,7 +38,8 @@ static void legacy_free(er_legacy *f) {
     for (int i = 0; i < FILES; i++) free(f->path[i]);
 }
 
-static er_status read_optional(cJSON **out, const er_legacy *f, int file, er_folder *folder, er_digest *digest) {
+static er_status read_optional(
+    cJSON **out, const er_legacy *f, int file, er_folder *folder, er_digest *digest) {
     er_status rc = ER_OK;
     const char *text = NULL;
     size_t len = 0;

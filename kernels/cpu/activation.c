@@ -93,8 +93,8 @@ ER_CLONES static void act_gated_backward_row(
 #undef LOOP
 }
 
-er_status er_cpu_activation(er_device *d, er_act_kind kind, bool gated, float *a,
-    const float *u, size_t tokens, size_t d_ff) {
+er_status er_cpu_activation(
+    er_device *d, er_act_kind kind, bool gated, float *a, const float *u, size_t tokens, size_t d_ff) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * d_ff > 1 << 12)
     for (size_t t = 0; t < tokens; t++) {
         if (gated) act_gated_row(kind, a + t * d_ff, u + 2 * t * d_ff, d_ff);
@@ -103,8 +103,8 @@ er_status er_cpu_activation(er_device *d, er_act_kind kind, bool gated, float *a
     return ER_OK;
 }
 
-er_status er_cpu_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du,
-    const float *da, const float *u, size_t tokens, size_t d_ff) {
+er_status er_cpu_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du, const float *da,
+    const float *u, size_t tokens, size_t d_ff) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * d_ff > 1 << 12)
     for (size_t t = 0; t < tokens; t++) {
         if (gated) act_gated_backward_row(kind, du + 2 * t * d_ff, da + t * d_ff, u + 2 * t * d_ff, d_ff);

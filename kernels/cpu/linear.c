@@ -49,8 +49,8 @@ size_t er_cpu_weight_copy_bits(const er_device *d, er_dtype stored, bool backwar
     return backward || stored == ER_F32 ? 0 : 32;
 }
 
-er_status er_cpu_linear(er_device *d, float *y, const float *x, const er_weight *w,
-    const float *bias, size_t m, float beta) {
+er_status er_cpu_linear(
+    er_device *d, float *y, const float *x, const er_weight *w, const float *bias, size_t m, float beta) {
     er_status rc = ER_OK;
     const float *f32 = NULL;
     const uint16_t *pack = NULL;

@@ -55,24 +55,24 @@ ER_CLONES static void norm_backward_row(er_norm_kind kind, float *dx, const floa
     for (size_t i = 0; i < n; i++) dx[i] += r * (dy[i] * w[i] - shift - (x[i] - mean) * slope);
 }
 
-er_status er_cpu_norm(er_device *d, er_norm_kind kind, float *y, float *stats, const float *x,
-    const float *w, const float *b, float eps, size_t tokens, size_t hidden) {
+er_status er_cpu_norm(er_device *d, er_norm_kind kind, float *y, float *stats, const float *x, const float *w,
+    const float *b, float eps, size_t tokens, size_t hidden) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * hidden > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
         norm_row(kind, y + t * hidden, stats ? stats + 2 * t : NULL, x + t * hidden, w, b, eps, hidden);
     return ER_OK;
 }
 
-er_status er_cpu_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy,
-    const float *x, const float *w, const float *stats, size_t tokens, size_t hidden) {
+er_status er_cpu_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy, const float *x,
+    const float *w, const float *stats, size_t tokens, size_t hidden) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * hidden > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
         norm_backward_row(kind, dx + t * hidden, dy + t * hidden, x + t * hidden, w, stats + 2 * t, hidden);
     return ER_OK;
 }
 
-er_status er_cpu_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w,
-    const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
+er_status er_cpu_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w, const float *b,
+    float eps, size_t tokens, size_t heads, size_t head_dim) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
         for (size_t h = 0; h < heads; h++) {
@@ -100,8 +100,8 @@ ER_CLONES static void head_backward(
     for (size_t i = 0; i < n; i++) d[i] = r * (d[i] * w[i] - shift - (x[i] - mean) * slope);
 }
 
-er_status er_cpu_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x,
-    size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
+er_status er_cpu_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x, size_t ld,
+    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
         for (size_t h = 0; h < heads; h++) {

@@ -75,8 +75,8 @@ er_status er_cpu_residual(er_device *d, double *r, const er_residual *p) {
     return ER_OK;
 }
 
-er_status er_cpu_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv,
-    size_t ld_qkv, size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
+er_status er_cpu_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv,
+    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * kv_dim > 1 << 15)
     for (size_t t = 0; t < tokens; t++) {
         if (at[t] < 0 || !kv_dim) continue;

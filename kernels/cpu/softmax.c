@@ -77,8 +77,7 @@ ER_CLONES static void kl_gradient(
     }
 }
 
-er_status er_cpu_log_softmax(
-    er_device *d, float *y, const float *x, size_t rows, size_t vocab) {
+er_status er_cpu_log_softmax(er_device *d, float *y, const float *x, size_t rows, size_t vocab) {
 #pragma omp parallel for num_threads(d->threads) if (rows > 1)
     for (size_t r = 0; r < rows; r++) {
         float top = row_max(x + r * vocab, vocab);

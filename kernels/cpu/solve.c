@@ -27,14 +27,14 @@ static size_t piece_of(size_t n, double flops) {
 void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
 void dpotrs_(const char *uplo, const int *n, const int *nrhs, const double *a, const int *lda, double *b,
     const int *ldb, int *info);
-void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
-    const int *lwork, int *iwork, const int *liwork, int *info);
+void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
+    double *work, const int *lwork, int *iwork, const int *liwork, int *info);
 
 // OpenMP's number of threads belongs to the calling thread, and OpenBLAS asks for it.
 static void take_threads(const er_device *d) { omp_set_num_threads(d->threads); }
 
-er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n,
-    size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
+er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
     size_t ldc) {
     (void)d;
     if (!m || !n) return ER_OK;
@@ -53,8 +53,8 @@ er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, si
     return ER_OK;
 }
 
-er_status er_cpu_syrk_f64(er_device *d, size_t n, size_t k, double alpha, const double *a,
-    size_t lda, double beta, double *c) {
+er_status er_cpu_syrk_f64(
+    er_device *d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c) {
     (void)d;
     if (!n) return ER_OK;
     if (n > INT_MAX || k > INT_MAX || lda > INT_MAX)

@@ -62,7 +62,8 @@ static __global__ void k_activation_backward(
     ER_EACH_ROW(t, tokens) {
         size_t start = t * d_ff * (gated ? 2 : 1);
         ER_EACH_COLUMN(i, d_ff, V) {
-            er_pack<float, V> v = er_footprint<V>(u + start + i), g = er_footprint<V>(da + t * d_ff + i), up = v;
+            er_pack<float, V> v = er_footprint<V>(u + start + i), g = er_footprint<V>(da + t * d_ff + i),
+                              up = v;
             if (gated) up = er_footprint<V>(u + start + d_ff + i);
             for (int k = 0; k < V; k++) {
                 float value, slope = act(kind, v.at[k], &value);
@@ -75,8 +76,8 @@ static __global__ void k_activation_backward(
     }
 }
 
-er_status er_cuda_activation(er_device *d, er_act_kind kind, bool gated, float *a,
-    const float *u, size_t tokens, size_t d_ff) {
+er_status er_cuda_activation(
+    er_device *d, er_act_kind kind, bool gated, float *a, const float *u, size_t tokens, size_t d_ff) {
     if (!tokens || !d_ff) return ER_OK;
     cudaStream_t at = er_cuda_stream(d);
     if (d_ff % 4 == 0 && er_aligned(a, u))
@@ -86,8 +87,8 @@ er_status er_cuda_activation(er_device *d, er_act_kind kind, bool gated, float *
         ER_LAUNCH_ROWS((k_activation<1>), tokens, d_ff, 1, at, kind, gated, a, u, tokens, d_ff));
 }
 
-er_status er_cuda_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du,
-    const float *da, const float *u, size_t tokens, size_t d_ff) {
+er_status er_cuda_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du, const float *da,
+    const float *u, size_t tokens, size_t d_ff) {
     if (!tokens || !d_ff) return ER_OK;
     cudaStream_t at = er_cuda_stream(d);
     if (d_ff % 4 == 0 && er_aligned(du, da, u))

@@ -50,7 +50,8 @@ static __device__ __forceinline__ void short_lines(
     }
     er_sum_lanes<LINES, 32>(mean);
     for (unsigned j = first[0]; j <= last[LINES - 1]; j++) {
-        er_slice<V, N> k = er_slice_load<V, N>(er_key(s, j), n), v = er_slice_load<V, N>(er_target_z(s, j), n);
+        er_slice<V, N> k = er_slice_load<V, N>(er_key(s, j), n),
+                       v = er_slice_load<V, N>(er_target_z(s, j), n);
         ER_UNROLL for (int i = 0; i < LINES; i++) dots[2 * i] = er_slice_dot(q[i], k),
                                                            dots[2 * i + 1] = er_slice_dot(dout[i], v);
         er_sum_lanes<2 * LINES, 32>(dots);
@@ -266,8 +267,8 @@ out:
     return rc;
 }
 
-er_status er_cuda_attention_backward(er_device *d, const er_attention *a, float *dqkv,
-    const float *dout, const float *out, const float *lse) {
+er_status er_cuda_attention_backward(
+    er_device *d, const er_attention *a, float *dqkv, const float *dout, const float *out, const float *lse) {
     er_status rc = ER_OK;
     cudaStream_t at = er_cuda_stream(d);
     const gradient_args g = {dqkv, dout, out, lse};

@@ -70,7 +70,8 @@ static __device__ __forceinline__ void er_tile_add(float (&sum)[ROWS / 16][WIDTH
             ER_UNROLL for (int i = 0; i < ROWS / 16; i++) w[i] =
                 er_footprint<4>(weights + ER_TILE_ROW(ROWS, i) * (DEPTH + 4) + k);
             ER_UNROLL for (int e = 0; e < 4; e++) ER_UNROLL for (int q = 0; q < WIDTH / 64; q++) {
-                er_pack<float, 4> m = er_footprint<4>(stage + (k - d + e) * WIDTH + q * 64 + threadIdx.x % 16 * 4);
+                er_pack<float, 4> m =
+                    er_footprint<4>(stage + (k - d + e) * WIDTH + q * 64 + threadIdx.x % 16 * 4);
                 ER_UNROLL for (int i = 0; i < ROWS / 16; i++) ER_UNROLL for (int c = 0; c < 4; c++)
                     sum[i][q * 4 + c] += w[i].at[e] * m.at[c];
             }

@@ -72,8 +72,8 @@ static __global__ void k_qk_norm_backward(er_norm_kind kind, float *d, const flo
     }
 }
 
-er_status er_cuda_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld,
-    const float *w, const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
+er_status er_cuda_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w,
+    const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
     size_t rows = tokens * heads;
     if (!rows || !head_dim) return ER_OK;
     cudaStream_t at = er_cuda_stream(d);
@@ -85,8 +85,8 @@ er_status er_cuda_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld,
         ER_LAUNCH((k_qk_norm<1>), blocks, ER_BLOCK, at, kind, x, ld, w, b, eps, rows, heads, head_dim));
 }
 
-er_status er_cuda_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x,
-    size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
+er_status er_cuda_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x, size_t ld,
+    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
     size_t rows = tokens * heads;
     if (!rows || !head_dim) return ER_OK;
     cudaStream_t at = er_cuda_stream(d);
@@ -108,12 +108,10 @@ static __global__ void k_clip_backward(float *d, const float *x, float limit, si
 
 er_status er_cuda_clip(er_device *d, float *x, float limit, size_t n) {
     if (!n) return ER_OK;
-    return ER_LAUNCHED(
-        ER_LAUNCH(k_clip, er_blocks(n, ER_BLOCK), ER_BLOCK, er_cuda_stream(d), x, limit, n));
+    return ER_LAUNCHED(ER_LAUNCH(k_clip, er_blocks(n, ER_BLOCK), ER_BLOCK, er_cuda_stream(d), x, limit, n));
 }
 
-er_status er_cuda_clip_backward(
-    er_device *d, float *dy, const float *x, float limit, size_t n) {
+er_status er_cuda_clip_backward(er_device *d, float *dy, const float *x, float limit, size_t n) {
     if (!n) return ER_OK;
     return ER_LAUNCHED(
         ER_LAUNCH(k_clip_backward, er_blocks(n, ER_BLOCK), ER_BLOCK, er_cuda_stream(d), dy, x, limit, n));

@@ -77,8 +77,8 @@ out:
     return rc;
 }
 
-er_status er_cuda_linear(er_device *d, float *y, const float *x, const er_weight *w,
-    const float *bias, size_t m, float beta) {
+er_status er_cuda_linear(
+    er_device *d, float *y, const float *x, const er_weight *w, const float *bias, size_t m, float beta) {
     if (!m || !w->d_out) return ER_OK;
     er_status rc = product(d, y, x, const_cast<er_weight *>(w), m, beta, false);
     return rc == ER_OK && bias ? add_bias(er_cuda_stream(d), y, bias, m, w->d_out) : rc;

@@ -145,8 +145,8 @@ void er_cuda_release_host(er_device *d, void *p) {
     if (p) (void)cudaFreeHost(p);
 }
 
-static er_status move(er_device *d, void *dst, const void *src, size_t bytes,
-    cudaMemcpyKind kind, const char *what) {
+static er_status move(
+    er_device *d, void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, const char *what) {
     if (!bytes) return ER_OK;
     return er_cuda_status(
         cudaMemcpyAsync(dst, src, bytes, kind, er_cuda_stream(d)), what, __FILE__, __LINE__);

@@ -42,7 +42,8 @@ static __global__ void k_norm_backward(bool centred, float *dx, const float *dy,
         const float *row = x + t * n, *up = dy + t * n;
         float mean = stats[2 * t], r = stats[2 * t + 1], part_g = 0, part_gx = 0;
         ER_IN_BLOCK(i, n, V) {
-            er_pack<float, V> v = er_footprint<V>(row + i), g = er_footprint<V>(up + i), scale = er_footprint<V>(w + i);
+            er_pack<float, V> v = er_footprint<V>(row + i), g = er_footprint<V>(up + i),
+                              scale = er_footprint<V>(w + i);
             for (int k = 0; k < V; k++) {
                 part_g += g.at[k] * scale.at[k];
                 part_gx += g.at[k] * scale.at[k] * (v.at[k] - mean);
@@ -53,8 +54,8 @@ static __global__ void k_norm_backward(bool centred, float *dx, const float *dy,
         float shift = centred ? (float)(sum_g / (double)n) : 0.0f,
               slope = (float)(sum_gx / (double)n) * r * r;
         ER_IN_BLOCK(i, n, V) {
-            er_pack<float, V> v = er_footprint<V>(row + i), g = er_footprint<V>(up + i), scale = er_footprint<V>(w + i),
-                              d = er_footprint<V>(dx + t * n + i);
+            er_pack<float, V> v = er_footprint<V>(row + i), g = er_footprint<V>(up + i),
+                              scale = er_footprint<V>(w + i), d = er_footprint<V>(dx + t * n + i);
             for (int k = 0; k < V; k++)
                 d.at[k] += r * (g.at[k] * scale.at[k] - shift - (v.at[k] - mean) * slope);
             er_store<V>(dx + t * n + i, d);
@@ -74,8 +75,8 @@ er_status er_cuda_norm(er_device *d, er_norm_kind kind, float *y, float *stats, 
         (k_norm<1>), tokens, hidden, 1, at, centred, y, stats, x, w, b, eps, tokens, hidden));
 }
 
-er_status er_cuda_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy,
-    const float *x, const float *w, const float *stats, size_t tokens, size_t hidden) {
+er_status er_cuda_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy, const float *x,
+    const float *w, const float *stats, size_t tokens, size_t hidden) {
     if (!tokens || !hidden) return ER_OK;
     cudaStream_t at = er_cuda_stream(d);
     bool centred = kind == ER_LAYER_NORM;
@@ -95,10 +96,8 @@ static __global__ void k_row_norm(float *out, const float *x, size_t rows, size_
     }
 }
 
-er_status er_cuda_row_norm(
-    er_device *d, float *out, const float *x, size_t rows, size_t width) {
+er_status er_cuda_row_norm(er_device *d, float *out, const float *x, size_t rows, size_t width) {
     if (!rows) return ER_OK;
     size_t work = width ? width : 1;
-    return ER_LAUNCHED(
-        ER_LAUNCH_BLOCKS(k_row_norm, rows, work, 1, er_cuda_stream(d), out, x, rows, width));
+    return ER_LAUNCHED(ER_LAUNCH_BLOCKS(k_row_norm, rows, work, 1, er_cuda_stream(d), out, x, rows, width));
 }

@@ -164,7 +164,8 @@ er_status er_cuda_open(er_device **out, const er_device_options *options) {
         options->memory_limit && options->memory_limit < free_bytes ? options->memory_limit : free_bytes;
     ER_TRY(open_libraries(c));
     ER_TRY(er_cuda_stage_open(c));
-    for (int i = 0; i < ER_EVENTS; i++) ER_CUDA(cudaEventCreateWithFlags(&c->mark[i], cudaEventDisableTiming));
+    for (int i = 0; i < ER_EVENTS; i++)
+        ER_CUDA(cudaEventCreateWithFlags(&c->mark[i], cudaEventDisableTiming));
     c->base.op = &table;
     c->base.precision = options->precision;
     c->base.threads = options->threads > 0 ? options->threads : 1;

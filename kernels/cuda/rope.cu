@@ -49,9 +49,8 @@ static __global__ void k_rope_pairs(float *x, size_t ld, const int32_t *pos, con
     }
 }
 
-er_status er_cuda_rope(er_device *d, er_rope_style style, float *x, size_t ld,
-    const int32_t *pos, const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim,
-    bool inverse) {
+er_status er_cuda_rope(er_device *d, er_rope_style style, float *x, size_t ld, const int32_t *pos,
+    const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse) {
     if (style == ER_ROPE_NONE || !tokens || !heads || rot < 2) return ER_OK;
     if (heads > UINT32_MAX / rot)  // pairs are counted in 32 bits, whose division is cheap
         return er_fail(ER_EUNSUPPORTED, "rotary positions of %zu heads of %zu dimensions", heads, rot);

@@ -92,8 +92,8 @@ er_status er_cuda_scatter_add_rows(
     return ER_LAUNCHED(ER_LAUNCH_BLOCKS((k_scatter_add<1>), n, width, 1, at, dst, src, index, n, width));
 }
 
-er_status er_cuda_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv,
-    size_t ld_qkv, size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
+er_status er_cuda_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv,
+    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
     if (!tokens || !kv_dim) return ER_OK;
     cudaStream_t stream = er_cuda_stream(d);
     if (kv_dim % 4 == 0 && ld_qkv % 4 == 0 && k_at % 4 == 0 && er_aligned(cache_k, cache_v, qkv))

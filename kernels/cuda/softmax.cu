@@ -93,8 +93,7 @@ template <int V> static __global__ void k_label_loss(er_label_loss l) {
     }
 }
 
-er_status er_cuda_log_softmax(
-    er_device *d, float *y, const float *x, size_t rows, size_t vocab) {
+er_status er_cuda_log_softmax(er_device *d, float *y, const float *x, size_t rows, size_t vocab) {
     if (!rows || !vocab) return ER_OK;
     cudaStream_t at = er_cuda_stream(d);
     if (vocab % 4 == 0 && er_aligned(y, x))

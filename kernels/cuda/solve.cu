@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include "kernels/cuda/device.cuh"
 
-er_status er_cuda_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n,
-    size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
+er_status er_cuda_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
     size_t ldc) {
     er_status rc = ER_OK;
     cublasHandle_t blas = NULL;
@@ -22,8 +22,8 @@ out:
 
 // Block rows up to their diagonal block: half the FLOPs of the whole product, at the rate of a GEMM.
 #define BLOCK ((size_t)2048)
-er_status er_cuda_syrk_f64(er_device *d, size_t n, size_t k, double alpha, const double *a,
-    size_t lda, double beta, double *c) {
+er_status er_cuda_syrk_f64(
+    er_device *d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c) {
     er_status rc = ER_OK;
     for (size_t i0 = 0; i0 < n; i0 += BLOCK) {
         size_t block = n - i0 < BLOCK ? n - i0 : BLOCK;
@@ -120,15 +120,16 @@ er_status er_cuda_syevd(er_device *d, double *a, size_t n, double *values) {
     int64_t size = (int64_t)n;
     if (!n) return ER_OK;
     ER_SOLVER(cusolverDnSetStream(c->solver, at));
-    ER_SOLVER(cusolverDnXsyevd_bufferSize(c->solver, c->solver_params, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, size,
-        CUDA_R_64F, a, size, CUDA_R_64F, a, CUDA_R_64F, &on_device, &on_host));
+    ER_SOLVER(cusolverDnXsyevd_bufferSize(c->solver, c->solver_params, CUSOLVER_EIG_MODE_VECTOR,
+        CUBLAS_FILL_MODE_UPPER, size, CUDA_R_64F, a, size, CUDA_R_64F, a, CUDA_R_64F, &on_device, &on_host));
     padded = (on_device + 63) & ~(size_t)63;
     ER_TRY(er_cuda_scratch(d, ER_SCRATCH_SOLVER, padded + n * sizeof *values + 64, &space));
     ER_TRY(host_space(c, on_host));
     dev_values = (double *)((char *)space + padded);
     dev_info = (int *)(dev_values + n);
-    ER_SOLVER(cusolverDnXsyevd(c->solver, c->solver_params, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, size, CUDA_R_64F, a,
-        size, CUDA_R_64F, dev_values, CUDA_R_64F, space, on_device, c->solver_host, on_host, dev_info));
+    ER_SOLVER(cusolverDnXsyevd(c->solver, c->solver_params, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER,
+        size, CUDA_R_64F, a, size, CUDA_R_64F, dev_values, CUDA_R_64F, space, on_device, c->solver_host,
+        on_host, dev_info));
     ER_CUDA(cudaMemcpyAsync(values, dev_values, n * sizeof *values, cudaMemcpyDeviceToHost, at));
     ER_CUDA(cudaMemcpyAsync(&info, dev_info, sizeof info, cudaMemcpyDeviceToHost, at));
     ER_CUDA(cudaStreamSynchronize(at));

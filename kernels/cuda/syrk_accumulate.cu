@@ -38,8 +38,7 @@ static __global__ void k_symmetrise(double *a, size_t n) {
 er_status er_cuda_symmetrise(er_device *d, double *a, size_t n) {
     if (!n) return ER_OK;
     size_t edge = (n + MIRROR - 1) / MIRROR;
-    return ER_LAUNCHED(
-        ER_LAUNCH(k_symmetrise, er_blocks(edge * edge, 1), ER_BLOCK, er_cuda_stream(d), a, n));
+    return ER_LAUNCHED(ER_LAUNCH(k_symmetrise, er_blocks(edge * edge, 1), ER_BLOCK, er_cuda_stream(d), a, n));
 }
 
 static er_status add_below(cudaStream_t at, double *sum, const float *part, size_t n) {

@@ -236,8 +236,7 @@ out:
     return rc;
 }
 
-er_status er_cuda_weight_add(
-    er_device *d, er_weight *w, const double *dw, er_weight_change *change) {
+er_status er_cuda_weight_add(er_device *d, er_weight *w, const double *dw, er_weight_change *change) {
     cudaStream_t at = er_cuda_stream(d);
     er_status rc = ER_OK;
     if (!w->editable)
@@ -291,6 +290,6 @@ static table table_of(const er_weight *w) {
 er_status er_cuda_embed(er_device *d, float *x, const er_weight *embed, float scale,
     const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
     if (!tokens || !embed->d_in) return ER_OK;
-    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_embed, tokens, embed->d_in, 1, er_cuda_stream(d), x,
-        table_of(embed), scale, table_of(position), token, pos, pos_offset, tokens));
+    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_embed, tokens, embed->d_in, 1, er_cuda_stream(d), x, table_of(embed),
+        scale, table_of(position), token, pos, pos_offset, tokens));
 }

@@ -188,8 +188,7 @@ static void test_beyond_the_grid(void **state) {
     OK(dev->op->activation(dev, ER_GELU_ERF, false, a, dev_x, ROWS, 1));
     ref_activation(ER_GELU_ERF, false, ref, x, ROWS, 1);
     BELOW(guard_error(dev, a, ref, ROWS), 4);
-    OK(dev->op->norm(
-        dev, ER_RMS_NORM, a, NULL, dev_x, guard_put_narrow(dev, w, 1), NULL, 1e-5f, ROWS, 1));
+    OK(dev->op->norm(dev, ER_RMS_NORM, a, NULL, dev_x, guard_put_narrow(dev, w, 1), NULL, 1e-5f, ROWS, 1));
     ref_norm(ER_RMS_NORM, ref, x, w, NULL, (double)1e-5f, ROWS, 1);
     BELOW(guard_error(dev, a, ref, ROWS), 8);
     guard_end(dev);

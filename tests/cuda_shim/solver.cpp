@@ -14,8 +14,8 @@ void spotrs_(const char *uplo, const int *n, const int *nrhs, const float *a, co
     const int *ldb, int *info);
 void dpotrs_(const char *uplo, const int *n, const int *nrhs, const double *a, const int *lda, double *b,
     const int *ldb, int *info);
-void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
-    const int *lwork, int *iwork, const int *liwork, int *info);
+void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
+    double *work, const int *lwork, int *iwork, const int *liwork, int *info);
 }
 
 struct cusolverDnContext {
@@ -117,13 +117,16 @@ cusolverStatus_t cusolverDnXpotrs(cusolverDnHandle_t handle, cusolverDnParams_t 
     return CUSOLVER_STATUS_SUCCESS;
 }
 
-static bool eigen_fits(cusolverEigMode_t jobz, int64_t n, int64_t lda, cudaDataType a, cudaDataType w, cudaDataType compute) {
-    return fits(n, lda) && jobz == CUSOLVER_EIG_MODE_VECTOR && a == CUDA_R_64F && w == CUDA_R_64F && compute == CUDA_R_64F;
+static bool eigen_fits(
+    cusolverEigMode_t jobz, int64_t n, int64_t lda, cudaDataType a, cudaDataType w, cudaDataType compute) {
+    return fits(n, lda) && jobz == CUSOLVER_EIG_MODE_VECTOR && a == CUDA_R_64F && w == CUDA_R_64F &&
+           compute == CUDA_R_64F;
 }
 
-cusolverStatus_t cusolverDnXsyevd_bufferSize(cusolverDnHandle_t handle, cusolverDnParams_t params, cusolverEigMode_t jobz,
-    cublasFillMode_t, int64_t n, cudaDataType dataTypeA, const void *A, int64_t lda, cudaDataType dataTypeW, const void *,
-    cudaDataType computeType, size_t *workspaceInBytesOnDevice, size_t *workspaceInBytesOnHost) {
+cusolverStatus_t cusolverDnXsyevd_bufferSize(cusolverDnHandle_t handle, cusolverDnParams_t params,
+    cusolverEigMode_t jobz, cublasFillMode_t, int64_t n, cudaDataType dataTypeA, const void *A, int64_t lda,
+    cudaDataType dataTypeW, const void *, cudaDataType computeType, size_t *workspaceInBytesOnDevice,
+    size_t *workspaceInBytesOnHost) {
     CALL(handle);
     if (params) shim_handle_check("cusolver params", params);
     if (!eigen_fits(jobz, n, lda, dataTypeA, dataTypeW, computeType)) return CUSOLVER_STATUS_INVALID_VALUE;
@@ -132,9 +135,10 @@ cusolverStatus_t cusolverDnXsyevd_bufferSize(cusolverDnHandle_t handle, cusolver
     return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnXsyevd(cusolverDnHandle_t handle, cusolverDnParams_t params, cusolverEigMode_t jobz,
-    cublasFillMode_t uplo, int64_t n, cudaDataType dataTypeA, void *A, int64_t lda, cudaDataType dataTypeW, void *W,
-    cudaDataType computeType, void *bufferOnDevice, size_t workspaceInBytesOnDevice, void *, size_t, int *info) {
+cusolverStatus_t cusolverDnXsyevd(cusolverDnHandle_t handle, cusolverDnParams_t params,
+    cusolverEigMode_t jobz, cublasFillMode_t uplo, int64_t n, cudaDataType dataTypeA, void *A, int64_t lda,
+    cudaDataType dataTypeW, void *W, cudaDataType computeType, void *bufferOnDevice,
+    size_t workspaceInBytesOnDevice, void *, size_t, int *info) {
     CALL(handle);
     if (params) shim_handle_check("cusolver params", params);
     if (!eigen_fits(jobz, n, lda, dataTypeA, dataTypeW, computeType) || !bufferOnDevice ||
@@ -149,11 +153,13 @@ cusolverStatus_t cusolverDnXsyevd(cusolverDnHandle_t handle, cusolverDnParams_t 
         double least = 0;
         memset(bufferOnDevice, 0xff, workspaceInBytesOnDevice);
         *info = 0;
-        dsyevd_("V", letter(uplo), &order, (double *)A, &ld, (double *)W, &least, &query, &integers, &query, info);
+        dsyevd_("V", letter(uplo), &order, (double *)A, &ld, (double *)W, &least, &query, &integers, &query,
+            info);
         int doubles = (int)least;
         std::vector<double> work((size_t)doubles);
         std::vector<int> iwork((size_t)integers);
-        dsyevd_("V", letter(uplo), &order, (double *)A, &ld, (double *)W, work.data(), &doubles, iwork.data(), &integers, info);
+        dsyevd_("V", letter(uplo), &order, (double *)A, &ld, (double *)W, work.data(), &doubles, iwork.data(),
+            &integers, info);
     });
     return CUSOLVER_STATUS_SUCCESS;
 }

@@ -33,7 +33,8 @@ static void run_row(slow *s, const er_prompt *r, size_t layer, double *key, doub
     float out[MAX_D];
     for (size_t i = 0; i < r->length; i++) pos[i] = (int32_t)i;
     OK(er_run_begin(s->run,
-        &(er_batch){.rows = 1, .tokens = r->length, .token = r->token, .pos = pos, .row_start = start}, NULL));
+        &(er_batch){.rows = 1, .tokens = r->length, .token = r->token, .pos = pos, .row_start = start},
+        NULL));
     OK(er_run_embed(s->run, s->x));
     size_t last = s->h->layers[s->h->n_layers - 1], end = key ? layer : last + 1;
     for (size_t l = 0; l < end; l++) OK(er_run_layer(s->run, l, s->x, NULL));
@@ -373,7 +374,8 @@ static void check_case(const char *name, bool bos, bool per_row, size_t n_layers
     f.x.h.trace_ratio = ratio;
     e.requests = f.n;
     er_apply_observer observer = {see, &e};
-    OK(er_apply_edits(&r, f.x.m, &(er_apply){.requests = f.x.requests, .z = f.z, .c = f.c, .h = &f.x.h, .observer = &observer}));
+    OK(er_apply_edits(&r, f.x.m,
+        &(er_apply){.requests = f.x.requests, .z = f.z, .c = f.c, .h = &f.x.h, .observer = &observer}));
     assert_int_equal(r.n_layers, n_layers);
     assert_int_equal(e.n_layers, n_layers);
     for (size_t i = 0; i < n_layers; i++) check_layer(&f, &e, &r, i);
@@ -427,8 +429,18 @@ static void same_without_sharing(bool per_row) {
             g.x.requests->at[u].row[i].template_index = -1;
         }
     assert_true(behind > g.n);
-    OK(er_apply_edits(&r, f.x.m, &(er_apply){.requests = f.x.requests, .z = f.z, .c = f.c, .h = &f.x.h, .observer = &(er_apply_observer){see, &a}}));
-    OK(er_apply_edits(&q, g.x.m, &(er_apply){.requests = g.x.requests, .z = g.z, .c = g.c, .h = &g.x.h, .observer = &(er_apply_observer){see, &b}}));
+    OK(er_apply_edits(&r, f.x.m,
+        &(er_apply){.requests = f.x.requests,
+            .z = f.z,
+            .c = f.c,
+            .h = &f.x.h,
+            .observer = &(er_apply_observer){see, &a}}));
+    OK(er_apply_edits(&q, g.x.m,
+        &(er_apply){.requests = g.x.requests,
+            .z = g.z,
+            .c = g.c,
+            .h = &g.x.h,
+            .observer = &(er_apply_observer){see, &b}}));
     assert_true(r.flops < q.flops);
     for (size_t i = 0; i < 3; i++) {
         if (!per_row) BELOW(distance(a.keys[i], b.keys[i], f.n * f.d), SAME);
@@ -562,9 +574,11 @@ static void test_no_covariance(void **state) {
     er_apply_report r;
     open_case(&f, "llama_gqa", true, 2, (const size_t[]){0, 1});
     OK(f.x.dev->op->zero(f.x.dev, f.c[0]->sum, f.d * f.d * sizeof(double)));
-    FAILS(er_apply_edits(&r, f.x.m, &(er_apply){.requests = f.x.requests, .z = f.z, .c = f.c, .h = &f.x.h}), ER_ENUMERIC, "layer 0: ");
+    FAILS(er_apply_edits(&r, f.x.m, &(er_apply){.requests = f.x.requests, .z = f.z, .c = f.c, .h = &f.x.h}),
+        ER_ENUMERIC, "layer 0: ");
     f.x.h.key_per_prompt = true;  // few columns beside so many dimensions: as singular as before
-    FAILS(er_apply_edits(&r, f.x.m, &(er_apply){.requests = f.x.requests, .z = f.z, .c = f.c, .h = &f.x.h}), ER_ENUMERIC, "layer 0: ");
+    FAILS(er_apply_edits(&r, f.x.m, &(er_apply){.requests = f.x.requests, .z = f.z, .c = f.c, .h = &f.x.h}),
+        ER_ENUMERIC, "layer 0: ");
     close_case(&f);
 }
 
@@ -576,7 +590,8 @@ static void test_signal(void **state) {
         er_apply_report r;
         open_case(&f, "llama_gqa", true, 2, (const size_t[]){0, 1});
         er_stop_request();
-        er_status rc = er_apply_edits(&r, f.x.m, &(er_apply){.requests = f.x.requests, .z = f.z, .c = f.c, .h = &f.x.h});
+        er_status rc =
+            er_apply_edits(&r, f.x.m, &(er_apply){.requests = f.x.requests, .z = f.z, .c = f.c, .h = &f.x.h});
         bool told = !strcmp(er_last_error(), "interrupted in solve: nothing is written");
         close_case(&f);
         _exit(rc == ER_EINTERRUPTED && told ? er_exit_code(rc) : 1);

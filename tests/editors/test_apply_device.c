@@ -75,16 +75,13 @@ static er_status f_event_wait(er_device *d, unsigned mark) {
     waits++;
     return real->event_wait(d, mark);
 }
-static er_status f_weight_add(
-    er_device *d, er_weight *w, const double *dw, er_weight_change *change) {
+static er_status f_weight_add(er_device *d, er_weight *w, const double *dw, er_weight_change *change) {
     COUNTED;
     if (!edits++) allocs_before_edit = allocs;
     return real->weight_add(d, w, dw, change);
 }
-WATCH(
-    upload, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
-WATCH(download_async, (er_device * d, void *dst, const void *src, size_t bytes),
-    (d, dst, src, bytes))
+WATCH(upload, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
+WATCH(download_async, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
 WATCH(copy, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
 WATCH(zero, (er_device * d, void *dst, size_t bytes), (d, dst, bytes))
 WATCH(embed,
@@ -92,49 +89,43 @@ WATCH(embed,
         const int32_t *token, const int32_t *pos, int32_t offset, size_t tokens),
     (d, x, w, scale, position, token, pos, offset, tokens))
 WATCH(norm,
-    (er_device * d, er_norm_kind k, float *y, float *stats, const float *x, const float *w,
-        const float *b, float eps, size_t tokens, size_t hidden),
+    (er_device * d, er_norm_kind k, float *y, float *stats, const float *x, const float *w, const float *b,
+        float eps, size_t tokens, size_t hidden),
     (d, k, y, stats, x, w, b, eps, tokens, hidden))
 WATCH(linear,
-    (er_device * d, float *y, const float *x, const er_weight *w, const float *b, size_t m,
-        float beta),
+    (er_device * d, float *y, const float *x, const er_weight *w, const float *b, size_t m, float beta),
     (d, y, x, w, b, m, beta))
 WATCH(rope,
-    (er_device * d, er_rope_style k, float *x, size_t ld, const int32_t *pos,
-        const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse),
+    (er_device * d, er_rope_style k, float *x, size_t ld, const int32_t *pos, const float *table, size_t rot,
+        size_t tokens, size_t heads, size_t head_dim, bool inverse),
     (d, k, x, ld, pos, table, rot, tokens, heads, head_dim, inverse))
-WATCH(attention, (er_device * d, const er_attention *a, float *out, float *lse),
-    (d, a, out, lse))
+WATCH(attention, (er_device * d, const er_attention *a, float *out, float *lse), (d, a, out, lse))
 WATCH(kv_store,
     (er_device * d, float *k, float *v, const float *qkv, size_t ld, size_t k_at, size_t kv_dim,
         const int32_t *at, size_t tokens),
     (d, k, v, qkv, ld, k_at, kv_dim, at, tokens))
 WATCH(activation,
-    (er_device * d, er_act_kind k, bool gated, float *a, const float *u, size_t tokens,
-        size_t d_ff),
+    (er_device * d, er_act_kind k, bool gated, float *a, const float *u, size_t tokens, size_t d_ff),
     (d, k, gated, a, u, tokens, d_ff))
 WATCH(gather_rows,
     (er_device * d, float *dst, const float *src, const int32_t *index, size_t n, size_t width),
     (d, dst, src, index, n, width))
 WATCH(scaled_scatter,
-    (er_device * d, double *dst, const float *src, const float *scale, const int32_t *index,
-        size_t n, size_t width),
+    (er_device * d, double *dst, const float *src, const float *scale, const int32_t *index, size_t n,
+        size_t width),
     (d, dst, src, scale, index, n, width))
 WATCH(residual, (er_device * d, double *r, const er_residual *p), (d, r, p))
 WATCH(syrk_f64,
-    (er_device * d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta,
-        double *c),
+    (er_device * d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c),
     (d, n, k, alpha, a, lda, beta, c))
 WATCH(gemm_f64,
-    (er_device * d, bool ta, bool tb, size_t m, size_t n, size_t k, double alpha,
-        const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc),
+    (er_device * d, bool ta, bool tb, size_t m, size_t n, size_t k, double alpha, const double *a, size_t lda,
+        const double *b, size_t ldb, double beta, double *c, size_t ldc),
     (d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
-WATCH(axpy_f64, (er_device * d, double *y, double alpha, const double *x, size_t n),
-    (d, y, alpha, x, n))
+WATCH(axpy_f64, (er_device * d, double *y, double alpha, const double *x, size_t n), (d, y, alpha, x, n))
 WATCH(add_diagonal, (er_device * d, double *a, size_t n, double value), (d, a, n, value))
 WATCH(potrf, (er_device * d, double *a, size_t n), (d, a, n))
-WATCH(potrs, (er_device * d, const double *factor, size_t n, double *b, size_t rhs),
-    (d, factor, n, b, rhs))
+WATCH(potrs, (er_device * d, const double *factor, size_t n, double *b, size_t rhs), (d, factor, n, b, rhs))
 
 // ---- an edit ----
 
@@ -206,7 +197,13 @@ static er_status attempt(edit *e, size_t failing, bool observed) {
         OK(real->weight_set(dev, e->x.m->block[e->x.h.layers[l]].down, e->weight[l]));
     calls = waits = edits = allocs = allocs_before_edit = live = most = e->seen = 0, fail_at = failing;
     dev->op = &watched;
-    er_status rc = er_apply_edits(&r, e->x.m, &(er_apply){.requests = e->x.requests, .z = e->z, .c = e->c, .h = &e->x.h, .max_tokens = e->max_tokens, .observer = observed ? &(er_apply_observer){see, e} : NULL});
+    er_status rc = er_apply_edits(&r, e->x.m,
+        &(er_apply){.requests = e->x.requests,
+            .z = e->z,
+            .c = e->c,
+            .h = &e->x.h,
+            .max_tokens = e->max_tokens,
+            .observer = observed ? &(er_apply_observer){see, e} : NULL});
     dev->op = real;
     assert_int_equal(live, 0);
     assert_int_equal(live_host, 0);
@@ -248,14 +245,16 @@ static void takes_what_it_said(void **state) {
         edit e;
         size_t said = 0;
         edit_open(&e, "gpt2_prefixed", i % 2 == 0, sizes[i / 2]);
-        OK(er_apply_bytes(&said, &e.x.m->arch, &(er_apply){.requests = e.x.requests, .h = &e.x.h, .max_tokens = e.max_tokens}));
+        OK(er_apply_bytes(&said, &e.x.m->arch,
+            &(er_apply){.requests = e.x.requests, .h = &e.x.h, .max_tokens = e.max_tokens}));
         OK(attempt(&e, 0, false));
         BELOW(fabs((double)said - (double)most), 0.02 * (double)most);
         assert_int_equal(edits, 2);
         assert_int_equal(allocs, allocs_before_edit);
         e.x.h.lambda = 0;  // the d x d form, which these few keys make singular
         if (!e.x.h.key_per_prompt) {
-            OK(er_apply_bytes(&said, &e.x.m->arch, &(er_apply){.requests = e.x.requests, .h = &e.x.h, .max_tokens = e.max_tokens}));
+            OK(er_apply_bytes(&said, &e.x.m->arch,
+                &(er_apply){.requests = e.x.requests, .h = &e.x.h, .max_tokens = e.max_tokens}));
             assert_int_equal(attempt(&e, 0, false), ER_ENUMERIC);
             BELOW(fabs((double)said - (double)most), 0.02 * (double)most);
         }

@@ -126,7 +126,8 @@ static void test_drift(void **state) {
     er_perplexity drift = {0};
     er_eval_options one = {.drift_text = "a", .drift_bytes = 1};
     FAILS(er_perplexity_measure(&drift, model, &one), ER_EARG, "a window of 1 tokens");
-    FAILS(er_perplexity_measure(&drift, model, &(er_eval_options){.drift_text = ""}), ER_EFORMAT, "no tokens");
+    FAILS(
+        er_perplexity_measure(&drift, model, &(er_eval_options){.drift_text = ""}), ER_EFORMAT, "no tokens");
 }
 
 static double golden_score(const char *prompt, const char *target) {

@@ -197,7 +197,8 @@ static void written_is_computed(const char *out, const char *cache, const er_edi
         assert_true(er_target_store_get(store, requests->at[i].digest, z + i * m->arch.hidden));
     er_statistics_report statistics = {0};
     OK(er_statistics(moments, m, h->layers, 2,
-        &(er_statistics_options){.corpus = text, .n_corpus = 1, .tokens = 4000, .seed = 1, .cache_dir = cache},
+        &(er_statistics_options){
+            .corpus = text, .n_corpus = 1, .tokens = 4000, .seed = 1, .cache_dir = cache},
         &statistics));
     assert_int_equal(statistics.cached, 2);
     OK(er_apply_edits(&spread, m, &(er_apply){.requests = requests, .z = z, .c = moments, .h = h}));

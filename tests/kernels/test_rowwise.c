@@ -32,14 +32,12 @@ static void one_norm(const case_rows *c, er_norm_kind kind, bool bias, double of
           *dev_b = guard_put_narrow(dev, b, c->width);
     float *y = guard_alloc(dev, n * 4), *stats = guard_alloc(dev, c->tokens * 8),
           *dev_dx = guard_put_narrow(dev, dx, n);
-    OK(dev->op->norm(
-        dev, kind, y, stats, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f, c->tokens, c->width));
+    OK(dev->op->norm(dev, kind, y, stats, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f, c->tokens, c->width));
     ref_norm(kind, ref, x, w, bias ? b : NULL, (double)1e-5f, c->tokens, c->width);
     // Subtracting the mean loses |mean| / std.
     double bound = 8 + 4 * condition(x, c->tokens, c->width);
     BELOW(guard_error(dev, y, ref, n), bound);
-    OK(dev->op->norm(
-        dev, kind, y, NULL, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f, c->tokens, c->width));
+    OK(dev->op->norm(dev, kind, y, NULL, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f, c->tokens, c->width));
     BELOW(guard_error(dev, y, ref, n), bound);
 
     OK(dev->op->norm_backward(
@@ -89,8 +87,7 @@ static void qk_norms(er_norm_kind kind, bool bias) {
               *dev_b = guard_put_narrow(dev, b, heads * hd), *dev_d = guard_put_narrow(dev, d, n);
         OK(dev->op->qk_norm_backward(dev, kind, dev_d, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
         BELOW(guard_error(dev, dev_d, dx, n), 16);
-        OK(dev->op->qk_norm(
-            dev, kind, dev_x, ld, dev_w, bias ? dev_b : NULL, 1e-5f, tokens, heads, hd));
+        OK(dev->op->qk_norm(dev, kind, dev_x, ld, dev_w, bias ? dev_b : NULL, 1e-5f, tokens, heads, hd));
         BELOW(guard_error(dev, dev_x, y, n), 8);
         guard_end(dev);
         free(x), free(w), free(b), free(d), free(y), free(dx);
@@ -188,8 +185,7 @@ static void test_activation_range(void **state) {
     for (size_t k = 0; k < 4; k++) {
         float *dev_u = guard_put(dev, u, N * 4), *a = guard_alloc(dev, N * 4), *du = guard_alloc(dev, N * 4);
         OK(dev->op->activation(dev, kinds[k], false, a, dev_u, 1, N));
-        OK(dev->op->activation_backward(
-            dev, kinds[k], false, du, guard_put(dev, one, N * 4), dev_u, 1, N));
+        OK(dev->op->activation_backward(dev, kinds[k], false, du, guard_put(dev, one, N * 4), dev_u, 1, N));
         guard_get(dev, got, a, N * 4), guard_get(dev, slope, du, N * 4);
         for (size_t i = 0; i < N; i++) {
             double x = (double)u[i], y = ref_act(kinds[k], x), eps = (double)FLT_EPSILON;
@@ -237,13 +233,11 @@ static void test_rope(void **state) {
             float *dev_x = guard_put_narrow(dev, x, tokens * ld),
                   *dev_table = guard_put_narrow(dev, table, 40 * rot);
             int32_t *dev_pos = guard_put(dev, pos, tokens * 4);
-            OK(dev->op->rope(
-                dev, style, dev_x, ld, dev_pos, dev_table, rot, tokens, heads, hd, mode >= 3));
+            OK(dev->op->rope(dev, style, dev_x, ld, dev_pos, dev_table, rot, tokens, heads, hd, mode >= 3));
             ref_rope(style, x, ld, pos, table, rot, tokens, heads, hd, mode >= 3);
             BELOW(guard_error(dev, dev_x, x, tokens * ld), 2);
             // There and back again is the identity.
-            OK(dev->op->rope(
-                dev, style, dev_x, ld, dev_pos, dev_table, rot, tokens, heads, hd, mode < 3));
+            OK(dev->op->rope(dev, style, dev_x, ld, dev_pos, dev_table, rot, tokens, heads, hd, mode < 3));
             BELOW(guard_error(dev, dev_x, start, tokens * ld), 3);
             guard_end(dev);
             free(x), free(table), free(start), free(pos);

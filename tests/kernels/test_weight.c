@@ -127,11 +127,9 @@ static void test_add_refuses(void **state) {
         er_from_f32(stored, start, types[t], 6);
         er_weight *w = make(stored, types[t], 2, 3, false);
         dw[3] = huge[t];
-        FAILS(
-            dev->op->weight_add(dev, w, guard_put(dev, dw, sizeof dw), &change), ER_ENUMERIC, "[1, 0]");
+        FAILS(dev->op->weight_add(dev, w, guard_put(dev, dw, sizeof dw), &change), ER_ENUMERIC, "[1, 0]");
         dw[3] = (double)NAN;
-        FAILS(dev->op->weight_add(dev, w, guard_put(dev, dw, sizeof dw), &change), ER_ENUMERIC,
-            "not finite");
+        FAILS(dev->op->weight_add(dev, w, guard_put(dev, dw, sizeof dw), &change), ER_ENUMERIC, "not finite");
         OK(dev->op->weight_read(dev, w, after));
         assert_memory_equal(after, stored, 6 * bytes_of(types[t]));
         OK(dev->op->weight_add(dev, w, guard_put(dev, none, sizeof none), &change));
@@ -146,8 +144,8 @@ static void test_add_refuses(void **state) {
     float one = 1;
     double change = 1;
     OK(dev->op->weight_create(dev, &fixed, &(er_weight_spec){&one, ER_F32, 1, 1, false, false, false}));
-    FAILS(dev->op->weight_add(dev, fixed, guard_put(dev, &change, 8), NULL), ER_EARG,
-        "not opened for editing");
+    FAILS(
+        dev->op->weight_add(dev, fixed, guard_put(dev, &change, 8), NULL), ER_EARG, "not opened for editing");
     dev->op->weight_free(dev, fixed);
     FAILS(dev->op->weight_create(dev, &fixed, &(er_weight_spec){&one, ER_I32, 1, 1, false, false, false}),
         ER_EUNSUPPORTED, "I32");

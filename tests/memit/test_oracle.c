@@ -194,7 +194,12 @@ static void solve(job *j, er_apply_report *report,
     (void)snprintf(stats, sizeof stats, "%s", path_in(j, "stats"));
     OK(er_statistics_import(c, j->m, j->h.layers, j->h.n_layers, stats));
     watch w = {.j = j};
-    OK(er_apply_edits(report, j->m, &(er_apply){.requests = j->requests, .z = values, .c = c, .h = &j->h, .observer = &(er_apply_observer){compare, &w}}));
+    OK(er_apply_edits(report, j->m,
+        &(er_apply){.requests = j->requests,
+            .z = values,
+            .c = c,
+            .h = &j->h,
+            .observer = &(er_apply_observer){compare, &w}}));
     assert_int_equal(w.layers, j->h.n_layers);
     er_statistics_free(c, j->h.n_layers, j->dev);
     free(values);

@@ -57,8 +57,8 @@ static double loss_of(const problem *p, const float *logits, float *dlogits) {
 
 static void add_delta(const problem *p, float *x, const float *delta, const int32_t *at) {
     size_t rows = p->g.rows, h = p->g.hidden;
-    OK(golden_dev->op->scatter_add_rows(golden_dev, x, to_dev(delta, rows * h * sizeof *delta),
-        to_dev(at, rows * sizeof *at), rows, h));
+    OK(golden_dev->op->scatter_add_rows(
+        golden_dev, x, to_dev(delta, rows * h * sizeof *delta), to_dev(at, rows * sizeof *at), rows, h));
 }
 
 // Blocks z+1 .. on x (which holds block z's output plus delta), loss, and back: the gradient at rows
@@ -181,19 +181,18 @@ static void cached_prefixes(void **state) {
         }
         for (size_t j = 0; j < p.n; j++) at[j] = map[p.at[j]];
         er_batch all = golden_rows(g), suffix = {.rows = g->rows,
-                                          .tokens = n,
-                                          .token = g->token,
-                                          .pos = pos,
-                                          .row_start = start,
-                                          .prefix_at = prefix_at,
-                                          .prefix_len = prefix_len};
+                                           .tokens = n,
+                                           .token = g->token,
+                                           .pos = pos,
+                                           .row_start = start,
+                                           .prefix_at = prefix_at,
+                                           .prefix_len = prefix_len};
         all.store_at = all_tokens(g->tokens);
         float *x = keep_dev(g->tokens * g->hidden * sizeof(float)),
               *xs = keep_dev(n * g->hidden * sizeof(float));
         OK(er_run_begin(r, &all, kv));
         forward_to_z(&p, r, x);
-        OK(golden_dev->op->gather_rows(
-            golden_dev, xs, x, to_dev(index, n * sizeof *index), n, g->hidden));
+        OK(golden_dev->op->gather_rows(golden_dev, xs, x, to_dev(index, n * sizeof *index), n, g->hidden));
         for (size_t l = p.z + 1; l < a->layers; l++) OK(er_run_layer(r, l, x, NULL));
         OK(er_run_begin(r, &suffix, kv));
         add_delta(&p, xs, p.delta, delta_at);

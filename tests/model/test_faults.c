@@ -28,23 +28,23 @@ static er_status f_weight_create(er_device *d, er_weight **out, const er_weight_
     COUNTED;
     return real->weight_create(d, out, spec);
 }
-static er_status f_norm(er_device *d, er_norm_kind k, float *y, float *stats, const float *x,
-    const float *w, const float *b, float eps, size_t tokens, size_t hidden) {
+static er_status f_norm(er_device *d, er_norm_kind k, float *y, float *stats, const float *x, const float *w,
+    const float *b, float eps, size_t tokens, size_t hidden) {
     COUNTED;
     return real->norm(d, k, y, stats, x, w, b, eps, tokens, hidden);
 }
-static er_status f_norm_backward(er_device *d, er_norm_kind k, float *dx, const float *dy,
-    const float *x, const float *w, const float *stats, size_t tokens, size_t hidden) {
+static er_status f_norm_backward(er_device *d, er_norm_kind k, float *dx, const float *dy, const float *x,
+    const float *w, const float *stats, size_t tokens, size_t hidden) {
     COUNTED;
     return real->norm_backward(d, k, dx, dy, x, w, stats, tokens, hidden);
 }
-static er_status f_qk_norm(er_device *d, er_norm_kind k, float *x, size_t ld, const float *w,
-    const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
+static er_status f_qk_norm(er_device *d, er_norm_kind k, float *x, size_t ld, const float *w, const float *b,
+    float eps, size_t tokens, size_t heads, size_t head_dim) {
     COUNTED;
     return real->qk_norm(d, k, x, ld, w, b, eps, tokens, heads, head_dim);
 }
-static er_status f_qk_norm_backward(er_device *d, er_norm_kind k, float *dy, const float *x,
-    size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
+static er_status f_qk_norm_backward(er_device *d, er_norm_kind k, float *dy, const float *x, size_t ld,
+    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
     COUNTED;
     return real->qk_norm_backward(d, k, dy, x, ld, w, eps, tokens, heads, head_dim);
 }
@@ -52,13 +52,12 @@ static er_status f_clip(er_device *d, float *x, float limit, size_t n) {
     COUNTED;
     return real->clip(d, x, limit, n);
 }
-static er_status f_clip_backward(
-    er_device *d, float *dy, const float *x, float limit, size_t n) {
+static er_status f_clip_backward(er_device *d, float *dy, const float *x, float limit, size_t n) {
     COUNTED;
     return real->clip_backward(d, dy, x, limit, n);
 }
-static er_status f_linear(er_device *d, float *y, const float *x, const er_weight *w,
-    const float *b, size_t m, float beta) {
+static er_status f_linear(
+    er_device *d, float *y, const float *x, const er_weight *w, const float *b, size_t m, float beta) {
     COUNTED;
     return real->linear(d, y, x, w, b, m, beta);
 }
@@ -76,23 +75,23 @@ static er_status f_attention(er_device *d, const er_attention *a, float *out, fl
     COUNTED;
     return real->attention(d, a, out, lse);
 }
-static er_status f_attention_backward(er_device *d, const er_attention *a, float *dqkv,
-    const float *dout, const float *out, const float *lse) {
+static er_status f_attention_backward(
+    er_device *d, const er_attention *a, float *dqkv, const float *dout, const float *out, const float *lse) {
     COUNTED;
     return real->attention_backward(d, a, dqkv, dout, out, lse);
 }
-static er_status f_kv_store(er_device *d, float *k, float *v, const float *qkv, size_t ld,
-    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
+static er_status f_kv_store(er_device *d, float *k, float *v, const float *qkv, size_t ld, size_t k_at,
+    size_t kv_dim, const int32_t *at, size_t tokens) {
     COUNTED;
     return real->kv_store(d, k, v, qkv, ld, k_at, kv_dim, at, tokens);
 }
-static er_status f_activation(er_device *d, er_act_kind k, bool gated, float *a, const float *u,
-    size_t tokens, size_t d_ff) {
+static er_status f_activation(
+    er_device *d, er_act_kind k, bool gated, float *a, const float *u, size_t tokens, size_t d_ff) {
     COUNTED;
     return real->activation(d, k, gated, a, u, tokens, d_ff);
 }
-static er_status f_activation_backward(er_device *d, er_act_kind k, bool gated, float *du,
-    const float *da, const float *u, size_t tokens, size_t d_ff) {
+static er_status f_activation_backward(er_device *d, er_act_kind k, bool gated, float *du, const float *da,
+    const float *u, size_t tokens, size_t d_ff) {
     COUNTED;
     return real->activation_backward(d, k, gated, du, da, u, tokens, d_ff);
 }

@@ -20,8 +20,7 @@ static void packed_rows(void **state) {
             char name[32];
             OK(er_run_layer_to_key(r, l, x, NULL));
             (void)snprintf(name, sizeof name, "key.%zu", l);
-            BELOW(
-                rel(to_host(r->act, T * a->d_ff), golden_f32(&g, name, T * a->d_ff), T * a->d_ff), BOUND);
+            BELOW(rel(to_host(r->act, T * a->d_ff), golden_f32(&g, name, T * a->d_ff), T * a->d_ff), BOUND);
             OK(er_run_layer_finish(r, l, x));
             (void)snprintf(name, sizeof name, "state.%zu", l);
             BELOW(rel(to_host(x, T * g.hidden), golden_f32(&g, name, T * g.hidden), T * g.hidden), BOUND);

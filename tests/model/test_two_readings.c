@@ -183,7 +183,7 @@ static void python_numbers(void **state) {
     (void)state;
     er_arch a;
     OK(parse(&a, "{" LLAMA ",\"foo\":Infinity,\"bar\":[NaN,-Infinity,1e999],\"a \\\" "
-                           "NaN\":\"Infinity\\\\\",\"rope_theta\":77}"));
+                 "NaN\":\"Infinity\\\\\",\"rope_theta\":77}"));
     NEAR(a.rope.base, 77, 0);
     assert_int_equal(a.hidden, 64);
     FAILS(parse(&a, "{" LLAMA ",\"rms_norm_eps\":Infinity}"), ER_EFORMAT,

@@ -348,7 +348,8 @@ static void test_siblings(void **state) {
             for (size_t r = 0; r < 4; r++) {
                 size_t p = phrasing_of(&u->row[r], subject);
                 assert_true(p < KIN && !seen[p]);
-                assert_true((p == k) == (r == 0));  // its own prompt is the bare row and never a relation prompt
+                assert_true(
+                    (p == k) == (r == 0));  // its own prompt is the bare row and never a relation prompt
                 seen[p] = true;
                 NEAR(u->row[r].key_weight, r ? 0.5 / 3 : 0.5, 1e-7);
                 labels_are(&u->row[r], " x");
@@ -503,7 +504,8 @@ static void test_absurd_counts(void **state) {
     begin(&x, letters(false), 0, NULL);
     x.h.n_prefixes = 1;
     read_facts(&x, "{\"subject\":\"A\",\"prompt\":\"{} b\",\"target\":\"x\"}\n");
-    FAILS(er_requests_build(&x.u, x.f, &x.m, &x.h, x.t), ER_ECONFIG, "1 context templates asked for, 0 at hand");
+    FAILS(er_requests_build(&x.u, x.f, &x.m, &x.h, x.t), ER_ECONFIG,
+        "1 context templates asked for, 0 at hand");
     end(&x);
 }
 

@@ -51,7 +51,8 @@ typedef struct job {
     char message[256];
 } job;
 
-static void see(void *ctx, size_t layer, const double *keys, const double *current, const double *dw, size_t n, size_t d, size_t o) {
+static void see(void *ctx, size_t layer, const double *keys, const double *current, const double *dw,
+    size_t n, size_t d, size_t o) {
     job *j = ctx;
     (void)layer, (void)keys, (void)current, (void)n;
     j->dw[j->seen] = malloc(o * d * sizeof(double));
@@ -184,7 +185,9 @@ static void test_failures_are_shared(void **state) {
         run_ranks(j, how == 2 ? 1 : 2, t);
         for (size_t r = 0; r < (how == 2 ? 1 : 2); r++) {
             assert_int_equal(j[r].rc, how == 0 ? ER_ENUMERIC : how == 1 ? ER_EINTERRUPTED : ER_EDEVICE);
-            const char *part = how == 0 ? "layer 1: rank one refuses" : how == 1 ? "interrupted in solve" : "in agree for rank 1";
+            const char *part = how == 0   ? "layer 1: rank one refuses"
+                               : how == 1 ? "interrupted in solve"
+                                          : "in agree for rank 1";
             if (!strstr(j[r].message, part)) fail_msg("'%s' lacks '%s'", j[r].message, part);
         }
         for (size_t r = 0; r < 2; r++) job_close(&j[r]);

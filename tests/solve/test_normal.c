@@ -327,7 +327,8 @@ static double *orthonormal(size_t rank, size_t d, uint64_t seed) {
             for (size_t k = 0; k <= i; k++) {
                 double dot = 0;
                 for (size_t j = 0; j < d; j++) dot += u[i * d + j] * u[k * d + j];
-                for (size_t j = 0; j < d; j++) u[i * d + j] = k < i ? u[i * d + j] - dot * u[k * d + j] : u[i * d + j] / sqrt(dot);
+                for (size_t j = 0; j < d; j++)
+                    u[i * d + j] = k < i ? u[i * d + j] - dot * u[k * d + j] : u[i * d + j] / sqrt(dot);
             }
     }
     return u;
@@ -340,11 +341,12 @@ static void test_restricted_is_alphaedit(void **state) {
     for (size_t k = 0; k < 6; k++) {
         problem p = make(7, 26, 15, 0, 91 + k), h = make(5, 26, 1, 0, 17);
         size_t rank = ranks[k / 2], d = p.d;
-        double *u = orthonormal(rank, d, 5), *ut = transposed(u, rank, d), *proj = product(ut, u, d, rank, d), l2 = 0.3;
+        double *u = orthonormal(rank, d, 5), *ut = transposed(u, rank, d), *proj = product(ut, u, d, rank, d),
+               l2 = 0.3;
         if (rank == d)
             for (size_t i = 0; i < d * d; i++) NEAR(proj[i], i % (d + 1) == 0, 1e-12);
-        double *kt = transposed(p.keys, p.n, d), *kk = product(kt, p.keys, d, p.n, d), *ht = transposed(h.keys, h.n, d),
-               *hh = product(ht, h.keys, d, h.n, d);
+        double *kt = transposed(p.keys, p.n, d), *kk = product(kt, p.keys, d, p.n, d),
+               *ht = transposed(h.keys, h.n, d), *hh = product(ht, h.keys, d, h.n, d);
         bool with_history = k % 2;
         for (size_t i = 0; with_history && i < d * d; i++) kk[i] += hh[i];
         double *a = product(proj, kk, d, d, d);
@@ -352,7 +354,8 @@ static void test_restricted_is_alphaedit(void **state) {
         // R K^T P (P A + L2)^-1 is the transpose of the authors' solve(P A + L2, P K R^T): P and A are symmetric.
         double *at = transposed(a, d, d);
         invert(at, d);
-        double *rk = product(p.r, p.keys, p.o, p.n, d), *rkp = product(rk, proj, p.o, d, d), *expected = product(rkp, at, p.o, d, d);
+        double *rk = product(p.r, p.keys, p.o, p.n, d), *rkp = product(rk, proj, p.o, d, d),
+               *expected = product(rkp, at, p.o, d, d);
         double *dw = zeros(p.o * d);
         way w = {.ridge = 1, .identity = l2, .basis = u, .rank = rank, .history = with_history ? hh : NULL};
         for (int summed = with_history; summed < 2; summed++) {
@@ -431,6 +434,7 @@ int main(void) {
         cmocka_unit_test(test_emmet_is_memit), cmocka_unit_test(test_one_fact_tends_to_rome),
         cmocka_unit_test(test_removal_is_a_downdate), cmocka_unit_test(test_singular_is_refused),
         cmocka_unit_test(test_no_facts_no_change), cmocka_unit_test(test_hard_constraint),
-        cmocka_unit_test(test_parts_with_history_are_one_edit), cmocka_unit_test(test_restricted_is_alphaedit), cmocka_unit_test(test_traces)};
+        cmocka_unit_test(test_parts_with_history_are_one_edit),
+        cmocka_unit_test(test_restricted_is_alphaedit), cmocka_unit_test(test_traces)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,8 +114,8 @@ void ref_activation(er_act_kind kind, bool gated, double *a, const double *u, si
             a[t * d_ff + i] = ref_act(kind, u[t * ld + i]) * (gated ? u[t * ld + d_ff + i] : 1);
 }
 
-void ref_activation_backward(er_act_kind kind, bool gated, double *du, const double *da, const double *u,
-    size_t tokens, size_t d_ff) {
+void ref_activation_backward(
+    er_act_kind kind, bool gated, double *du, const double *da, const double *u, size_t tokens, size_t d_ff) {
     size_t ld = gated ? 2 * d_ff : d_ff;
     for (size_t t = 0; t < tokens; t++)
         for (size_t i = 0; i < d_ff; i++) {

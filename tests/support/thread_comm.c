@@ -51,8 +51,8 @@ static er_status meet(rank *r, const char *what, void (*work)(thread_comms *)) {
     if (++t->arrived == t->size) {
         for (size_t i = 0; i < t->size; i++)
             if (strcmp(t->at[i].in, what) != 0 || t->at[i].n != r->n)
-                rc = er_fail(ER_EARG, "rank %zu is in %s of %zu, rank %zu in %s of %zu", i, t->at[i].in, t->at[i].n, r->comm.rank,
-                    what, r->n);
+                rc = er_fail(ER_EARG, "rank %zu is in %s of %zu, rank %zu in %s of %zu", i, t->at[i].in,
+                    t->at[i].n, r->comm.rank, what, r->n);
         if (rc == ER_OK) work(t);
         t->outcome = rc;
         t->left = t->size, t->arrived = 0, t->round++;
@@ -60,7 +60,8 @@ static er_status meet(rank *r, const char *what, void (*work)(thread_comms *)) {
         pthread_cond_broadcast(&t->changed);
     } else {
         while (t->round == round && rc == ER_OK)
-            if (pthread_cond_timedwait(&t->changed, &t->lock, &until) == ETIMEDOUT && t->round == round) rc = missing(t, r);
+            if (pthread_cond_timedwait(&t->changed, &t->lock, &until) == ETIMEDOUT && t->round == round)
+                rc = missing(t, r);
     }
     if (rc == ER_OK) {
         rc = t->outcome;
@@ -110,7 +111,8 @@ static er_status agree(const er_comm *c, er_status mine, bool *stop) {
     return worst->status == ER_OK ? ER_OK : er_fail(worst->status, "%s", worst->message);
 }
 
-er_status thread_comms_create(thread_comms **out, const er_comm *comm[THREAD_RANKS], size_t size, double seconds) {
+er_status thread_comms_create(
+    thread_comms **out, const er_comm *comm[THREAD_RANKS], size_t size, double seconds) {
     static const er_comm_ops ops = {.sum = sum, .agree = agree};
     thread_comms *t = calloc(1, sizeof *t);
     if (!t) return er_fail(ER_ENOMEM, "ranks");

@@ -36,8 +36,7 @@ static inline void naive_open(naive *n, er_model *m, const er_hparams *h, size_t
     assert_true(a->hidden <= NAIVE_HIDDEN && a->vocab <= 512 && h->steps <= NAIVE_STEPS && a->layers < 16);
     OK(er_run_create(&n->run, m, tokens, 1, true));
     n->tape = calloc(a->layers, sizeof *n->tape);
-    for (size_t l = 0; l < a->layers; l++)
-        OK(er_tape_take(&n->tape[l], &n->memory, a, tokens));
+    for (size_t l = 0; l < a->layers; l++) OK(er_tape_take(&n->tape[l], &n->memory, a, tokens));
     size_t f = sizeof(float), rows = tokens > labels ? tokens : labels;
     n->x = naive_dev(n, rows * a->hidden * f), n->dx = naive_dev(n, rows * a->hidden * f);
     n->logits = naive_dev(n, labels * a->vocab * f);
@@ -65,7 +64,8 @@ static inline void naive_begin(naive *n, const er_prompt *r, const double *delta
     float at[NAIVE_HIDDEN];
     for (size_t i = 0; i < r->length; i++) pos[i] = (int32_t)i;
     OK(er_run_begin(n->run,
-        &(er_batch){.rows = 1, .tokens = r->length, .token = r->token, .pos = pos, .row_start = start}, NULL));
+        &(er_batch){.rows = 1, .tokens = r->length, .token = r->token, .pos = pos, .row_start = start},
+        NULL));
     OK(er_run_embed(n->run, n->x));
     for (size_t l = 0; l <= z; l++) OK(er_run_layer(n->run, l, n->x, NULL));
     naive_down(n, at, n->x + r->subject_last * hidden, hidden * sizeof *at);

@@ -159,7 +159,8 @@ static void test_alone_or_together(void **state) {
     lettered x;
     kept all, one;
     lettered_open(&x, "gpt2_prefixed", true, letter_facts);
-    x.h.stop = 7;  // requests leave after different numbers of steps, so slots are refilled at different times
+    x.h.stop =
+        7;  // requests leave after different numbers of steps, so slots are refilled at different times
     x.h.steps = 40;
     static const size_t batches[] = {1, 50, 90, 4096};
     bool different = false;
@@ -270,7 +271,8 @@ static void test_deterministic(void **state) {
         for (size_t first = 1; first <= x.requests->count; first++) {
             er_targets_options o = {.batch_tokens = 64, .deterministic = true};
             k = (kept){.hidden = x.m->arch.hidden, .stop_after = first};
-            FAILS(er_targets_optimise(&stats, x.m, x.requests, &x.h, &o, keep, &k), ER_EINTERRUPTED, "enough");
+            FAILS(
+                er_targets_optimise(&stats, x.m, x.requests, &x.h, &o, keep, &k), ER_EINTERRUPTED, "enough");
             assert_int_equal(k.calls, first);
             bool have[MOST];
             memcpy(have, k.have, sizeof have);
@@ -320,7 +322,8 @@ static void test_not_finite(void **state) {
     lettered_open(&x, "gpt2_prefixed", true, letter_facts);
     x.h.decay = 1e39;  // infinite in fp32
     k.hidden = x.m->arch.hidden;
-    FAILS(er_targets_optimise(&stats, x.m, x.requests, &x.h, &(er_targets_options){.batch_tokens = 64}, keep, &k),
+    FAILS(er_targets_optimise(
+              &stats, x.m, x.requests, &x.h, &(er_targets_options){.batch_tokens = 64}, keep, &k),
         ER_ENUMERIC, "the loss is not finite at step 1");
     assert_int_equal(stats.failed, 0);
     lettered_close(&x);
