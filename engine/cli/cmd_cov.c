@@ -6,7 +6,7 @@
 
 #include "engine/cli/cli_internal.h"
 #include "engine/statistics.h"
-#include "engine/job/paths_internal.h"
+#include "engine/job/paths.h"
 #include "io/base/log.h"
 #include "io/base/signals.h"
 

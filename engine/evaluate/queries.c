@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine/prompts/prompts_internal.h"
+#include "engine/prompts/joint.h"
 #include "io/base/log.h"
 
 typedef struct object {    // one distinct question

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/generate.h"
-#include "engine/prompts/prompts_internal.h"
+#include "engine/prompts/joint.h"
 
 static er_status at_prompt(er_status rc, size_t i) {
     char said[640];

@@ -1,4 +1,4 @@
-#include "engine/generate/decode_batch_internal.h"
+#include "engine/generate/decode_batch.h"
 #include <stdlib.h>
 
 #define MOST_SLOTS 128

@@ -2,8 +2,8 @@
 #include "engine/generate.h"
 #include <math.h>
 #include <stdlib.h>
-#include "engine/generate/decode_batch_internal.h"
-#include "engine/generate/sampler_internal.h"
+#include "engine/generate/decode_batch.h"
+#include "engine/generate/sampler.h"
 #include "io/base/log.h"
 
 typedef struct er_generation {

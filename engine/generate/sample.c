@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/generate.h"
-#include "engine/generate/decode_batch_internal.h"
-#include "engine/generate/sampler_internal.h"
+#include "engine/generate/decode_batch.h"
+#include "engine/generate/sampler.h"
 
 #define SHORTEST_ROW 16    // eos is held back until then, so that every wave of rows makes headway
 #define FREQUENT_IDS 8192  // BPE gives low ids to the pieces it merged first: the frequent ones

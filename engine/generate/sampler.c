@@ -1,4 +1,4 @@
-#include "engine/generate/sampler_internal.h"
+#include "engine/generate/sampler.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "engine/job/paths_internal.h"
+#include "engine/job/paths.h"
 
 #include <stdlib.h>
 #include <string.h>

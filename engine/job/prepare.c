@@ -6,7 +6,7 @@
 
 #include "engine/statistics.h"
 #include "engine/job/job_internal.h"
-#include "engine/job/paths_internal.h"
+#include "engine/job/paths.h"
 #include "io/base/log.h"
 
 static er_status resolve_hparams(er_job *j) {

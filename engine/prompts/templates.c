@@ -3,7 +3,7 @@
 
 #include "engine/presets.h"
 #include "engine/prompts.h"
-#include "io/facts/facts_internal.h"
+#include "io/facts/notes.h"
 #include "io/base/file.h"
 #include "io/base/json.h"
 

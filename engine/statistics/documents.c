@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine/generate/sampler_internal.h"
+#include "engine/generate/sampler.h"
 #include "io/base/file.h"
 #include "io/base/file_kind.h"
 #include "io/base/json.h"

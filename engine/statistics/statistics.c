@@ -4,7 +4,7 @@
 #include <string.h>
 #include "engine/statistics/corpus_internal.h"
 #include "engine/statistics/sequences_cache_internal.h"
-#include "engine/generate/decode_batch_internal.h"
+#include "engine/generate/decode_batch.h"
 #include "io/base/clock.h"
 #include "io/base/file_kind.h"
 #include "io/base/log.h"

@@ -3,6 +3,7 @@
 #define ER_FACTS_PARTS_H
 #include <cjson/cJSON.h>
 #include "io/facts.h"
+#include "io/facts/notes.h"
 
 #define ER_FACTS_RECORD_MAX ((size_t)16 << 20)  // bytes of one record; more is a damaged file, not a fact
 #define ER_FACTS_BYTES_MAX                                                                                   \
@@ -26,24 +27,6 @@ er_status er_facts_scan_memory(er_facts_scan **out, const char *bytes, size_t le
 er_status er_facts_scan_next(er_facts_scan *s, er_facts_record *record, bool *end);
 bool er_facts_scan_is_lines(const er_facts_scan *s);
 void er_facts_scan_free(er_facts_scan *s);
-
-// ---- notes.c: what is said of a file, each kind once with a count and its first place ----
-typedef struct er_note {
-    char *what, *detail;  // detail: of the first record, or NULL
-    size_t records, line;
-} er_note;
-typedef struct er_notes {  // zero-initialise
-    er_note *at;
-    size_t count, more;
-} er_notes;
-// False when memory is out. Within one record every kind counts once.
-bool er_notes_add(er_notes *n, const char *detail, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-bool er_notes_take(er_notes *all, const er_notes *record, size_t line);
-// Books what stays in `s` and cannot be told by looking: invisible characters, unusual white space, curly quotes, letters in parts.
-bool er_notes_look(er_notes *n, const char *s, const char *name);
-void er_notes_warn(const er_notes *n, const char *path, const char *place);
-void er_notes_clear(er_notes *n);
 
 // ---- find.c: where a prompt holds its subject ----
 typedef enum er_place {

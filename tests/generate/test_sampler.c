@@ -1,5 +1,5 @@
 // The choice of a token against a plain oracle that sorts everything, and the random stream.
-#include "engine/generate/sampler_internal.h"
+#include "engine/generate/sampler.h"
 #include "tests/test.h"
 #include <float.h>
 
