@@ -81,10 +81,11 @@ er_status er_hparams_check_method(const er_hparams *h, const cJSON *obj, const c
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
         if (given(obj, signs[i].key) && !is_own(h, signs[i].key))
             return er_fail(ER_ECONFIG,
-                "%s: '%s' is a setting of %s: settings of another method than MEMIT (alg_name in the file, "
-                "or "
-                "--editor, says which one is meant)",
-                path, signs[i].key, signs[i].method);
+                "%s: '%s' is a setting of %s: settings of another method than MEMIT (%s)", path, signs[i].key,
+                signs[i].method,
+                er_hparams_knows_editor(signs[i].method)
+                    ? "alg_name in the file, or --editor, says which one is meant"
+                    : "if they are meant for it all the same, say alg_name MEMIT in the file");
     // ROME's published files have the switch and no weight.
     if (given(obj, "mom2_adjustment") && !given(obj, "mom2_update_weight") &&
         !given(obj, "mom2_trace_ratio") && given(obj, "v_num_grad_steps"))
