@@ -83,7 +83,7 @@ typedef struct er_edit_report {
     char *json;  // the manifest's text
 } er_edit_report;
 
-// `report` is NULL after a failure. EFORMAT with `strict` or when no fact is left; others as the stages say.
+// After a failure *report is as it was. EFORMAT with `strict` or when no fact is left; others as the stages say.
 er_status er_edit(er_edit_report **report, const er_edit_options *options);
 void er_edit_report_free(er_edit_report *r);
 #endif

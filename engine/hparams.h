@@ -64,7 +64,8 @@ er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *p
 er_status er_hparams_merge_file(er_hparams *h, const char *path);
 // By its own name or as the peers spell it ("AlphaEdit"); EARG naming the known ones.
 er_status er_hparams_set_editor(er_hparams *h, const char *name);
-er_status er_hparams_set_layers(er_hparams *h, const char *text);           // "3-8" or "3,4,5"; EARG
+er_status er_hparams_set_layers(er_hparams *h, const char *text);  // "3-8" or "3,4,5"; EARG
+bool er_hparams_is_from_file(const er_hparams *h, const char *key);
 void er_hparams_mark(er_hparams *h, const char *key, er_hparam_from from);  // whoever sets a value says so
 // ECONFIG with the flag, file or preset that the value of `key` came from in front.
 er_status er_hparams_refuse(const er_hparams *h, const char *key, const char *fmt, ...)

@@ -12,16 +12,16 @@
 #include "io/weights_file.h"
 
 #define MAX_DEPTH 16
-#define MAX_SAID 6  // names in the warning
+#define MAX_SAID 100  // names in the warning
 
 typedef struct walk {
     const er_checkpoint *c;
     er_output *o;
     bool copy_all;
-    size_t left;     // files and folders left behind
-    char said[512];  // the first of them
-    size_t failed;   // not copied for another reason
-    char why[512];   // of the first
+    size_t left;                // files and folders left behind
+    char said[MAX_SAID * 100];  // the first of them
+    size_t failed;              // not copied for another reason
+    char why[512];              // of the first
 } walk;
 
 static void leave(walk *w, const char *name, const char *kind) {

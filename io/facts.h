@@ -105,6 +105,8 @@ er_status er_facts_read(er_facts **out, const char *path, const er_facts_options
 er_status er_facts_parse(
     er_facts **out, const char *bytes, size_t len, const char *name, const er_facts_options *options);
 void er_facts_free(er_facts *f);
+void er_facts_warn_rejects(
+    const er_facts *f, size_t most);  // the first so many one by one, the others counted
 // Moves fact i out of `at` into `rejects` (later checks, e.g. subject not found at token level); the facts behind it move up by
 // one. The reason is copied.
 er_status er_facts_reject(er_facts *f, size_t i, const char *reason);

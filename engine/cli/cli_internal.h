@@ -65,7 +65,7 @@ enum { CLI_DEVICE = 1000, CLI_PRECISION, CLI_THREADS, CLI_MEMORY, CLI_JSON, CLI_
         "verbose", no_argument, NULL, 'v'                                                                    \
     }
 #define ER_CLI_COMMON_HELP                                                                                   \
-    "  --device auto|cpu|cuda    where to compute (auto)\n"                                                  \
+    "  --device NAME             where to compute: auto, cpu, cuda, cuda:N (auto)\n"                         \
     "  --precision fp32|bf16     GEMM inputs and weights; accumulation and states are fp32 (fp32). A GPU\n"  \
     "                            has fp16 and tf32 too\n"                                                    \
     "  --threads N               CPU threads (one a processor; at most four times as many, or 16)\n"         \

@@ -82,7 +82,8 @@ static const char edit_help[] =
     "  --covariance-tokens N     (10 x the width of a key)\n"
     "  --cache DIR, --no-cache   statistics and target values found earlier (~/.cache/errata)\n"
     "  --deterministic           batches fixed by the input alone: a resumed job repeats an unbroken one\n"
-    "  --batch-tokens N          tokens per optimisation step (1024)\n" ER_CLI_COMMON_HELP;
+    "  --batch-tokens N          tokens per optimisation step (1024 on a CPU, on a GPU what "
+    "fits)\n" ER_CLI_COMMON_HELP;
 static const char check_help[] =
     "usage: errata check --model DIR --facts FILE [the options of errata edit]\n\n"
     "Reads and checks everything an edit would; prints the plan, every rejected record with its reason, and\n"

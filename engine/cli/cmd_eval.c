@@ -108,6 +108,7 @@ static er_status read_facts(eval *e) {
             er_info("prompts     space before objects: %s, as the edit had it", rule);
     ER_TRY(er_tokenizer_open_in(&t, e->folder));
     ER_TRY(er_prompts_agree(e->facts, t, e->o.space));
+    er_facts_warn_rejects(e->facts, 20);
 out:
     er_tokenizer_free(t);
     return rc;

@@ -37,9 +37,10 @@ out:
 }
 
 static er_status check(const er_hparams *h) {
-    if (!(h->l2 > 0) || !isfinite(h->l2)) return er_fail(ER_ECONFIG, "L2 %g is not above 0", h->l2);
+    if (!(h->l2 > 0) || !isfinite(h->l2)) return er_hparams_refuse(h, "L2", "L2 %g is not above 0", h->l2);
     if (!(h->nullspace_threshold > 0) || !isfinite(h->nullspace_threshold))
-        return er_fail(ER_ECONFIG, "nullspace_threshold %g is not above 0", h->nullspace_threshold);
+        return er_hparams_refuse(
+            h, "nullspace_threshold", "nullspace_threshold %g is not above 0", h->nullspace_threshold);
     return ER_OK;
 }
 

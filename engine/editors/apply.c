@@ -110,15 +110,19 @@ out:
     return rc;
 }
 
-// A numerical refusal names its layer, what the statistics rest on, and what may help.
-static er_status at_layer(er_status rc, size_t layer, const er_second_moment *c) {
+// A numerical refusal names its layer, what the statistics rest on, and what may help. What is said of the null space says enough.
+static er_status at_layer(
+    er_status rc, const er_layer_report *r, const er_second_moment *c, bool restricted) {
     char why[512];
-    bool few = c->count < 10 * c->dim;
+    bool few = c->count < 10 * c->dim && r->trace_ratio > 1e-6;
     if (rc != ER_ENUMERIC) return rc;
     (void)snprintf(why, sizeof why, "%s", er_last_error());
-    return er_fail(rc, "layer %zu: %s; its statistics are of %llu tokens for keys of %zu: %s may help", layer,
-        why, (unsigned long long)c->count, c->dim,
-        few ? "more tokens (--covariance-tokens, --covariance-text)" : "a larger lambda (--lambda)");
+    if (restricted) return er_fail(rc, "layer %zu: %s", r->layer, why);
+    return er_fail(rc, "layer %zu: %s; its statistics are of %llu tokens for keys of %zu: %s may help",
+        r->layer, why, (unsigned long long)c->count, c->dim,
+        !isfinite(r->trace_ratio) ? "a smaller lambda (--lambda)"
+        : few                     ? "more tokens (--covariance-tokens, --covariance-text)"
+                                  : "a larger lambda (--lambda)");
 }
 
 // The keys of earlier edits join A, and this edit's join them.
@@ -184,9 +188,9 @@ static er_status edit_site(apply *s, er_layer_report *r, size_t index) {
     ER_TRY(join_history(s, index));
     rc = solve_site(&e, s, r);
     if (offloaded && rc == ER_OK) rc = er_second_moment_offload(d, c);  // the next one wants its place
-    ER_TRY(at_layer(rc, r->layer, c));
+    ER_TRY(at_layer(rc, r, c, s->editor->restricted));
     if (s->a->observer) ER_TRY(observe(s, r->layer));
-    ER_TRY(at_layer(d->op->weight_add(d, e.site->weight, n->rk, &change), r->layer, c));
+    ER_TRY(at_layer(d->op->weight_add(d, e.site->weight, n->rk, &change), r, c, s->editor->restricted));
     r->w_norm = change.weight, r->dw_norm = change.change;
     r->rounding_loss = change.change > 0 ? change.lost / change.change : 0;
 out:

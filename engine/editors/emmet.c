@@ -23,9 +23,10 @@ out:
 
 static er_status check(const er_hparams *h) {
     if (!(h->emmet_lambda >= 0) || !isfinite(h->emmet_lambda))
-        return er_fail(ER_ECONFIG, "emmet_lambda %g must not be negative", h->emmet_lambda);
+        return er_hparams_refuse(h, "emmet_lambda", "emmet_lambda %g must not be negative", h->emmet_lambda);
     if (!(h->update_norm_lambda >= 0) || !isfinite(h->update_norm_lambda))
-        return er_fail(ER_ECONFIG, "update_norm_lambda %g must not be negative", h->update_norm_lambda);
+        return er_hparams_refuse(
+            h, "update_norm_lambda", "update_norm_lambda %g must not be negative", h->update_norm_lambda);
     return ER_OK;
 }
 

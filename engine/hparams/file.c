@@ -63,6 +63,7 @@ static er_status check_meaning(er_hparams *h, const cJSON *obj, const char *path
     ER_TRY(er_json_get_u64(&loss_layer, obj, "v_loss_layer", path));
     if (loss_layer != UINT64_MAX) h->loss_layer = (size_t)loss_layer + 1;
     ER_TRY(er_json_get_u64(&seed, obj, "seed", path));
+    if (seed == 0) ER_FAIL(ER_ECONFIG, "%s: 'seed' is 0: 1 .. 2^53 - 1", path);
     h->seed = seed;
 out:
     return rc;
@@ -95,8 +96,11 @@ static void keep_origin(er_hparams *h, const cJSON *obj, const char *path) {
     if (!h->layer_module[0]) keep_text(h->layer_module, sizeof h->layer_module, obj, "attn_module_tmp");
 }
 
-static void warn_unknown(const cJSON *obj, const char *path) {
+static void warn_unknown(const er_hparams *h, const cJSON *obj, const char *path) {
     for (const cJSON *x = obj->child; x; x = x->next) {
+        if (er_hparams_is_idle(h, x->string))
+            er_warn("%s: key '%s' is no setting of %s and has no effect", path, x->string,
+                er_hparams_alg_name(h));
         if (known_key(x->string)) continue;
         const char *meant = er_hparams_nearest(x->string, known_elsewhere);
         if (meant)
@@ -152,7 +156,7 @@ static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
     ER_TRY(er_hparams_read_layers(&all, obj, path));
     ER_TRY(er_hparams_read_fields(&all, obj, path));
     if (lambda) all.trace_ratio = 0, all.lambda_guessed = false;
-    warn_unknown(obj, path);
+    warn_unknown(&all, obj, path);
     tell_ignored(obj, path);
     keep_origin(&all, obj, path);
     size_t used = strlen(all.preset);

@@ -9,6 +9,10 @@ void er_hparams_mark(er_hparams *h, const char *key, er_hparam_from from) {
     h->from[er_hparams_index(key)] = (unsigned char)from;
 }
 
+bool er_hparams_is_from_file(const er_hparams *h, const char *key) {
+    return h->from[er_hparams_index(key)] == ER_FROM_FILE;
+}
+
 static const char *flag_of(const char *key) {
     static const char *const flags[][2] = {{"layers", "--layers"}, {"mom2_update_weight", "--lambda"},
         {"v_num_grad_steps", "--steps"}, {"cov_tokens", "--covariance-tokens"},

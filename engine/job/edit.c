@@ -32,6 +32,7 @@ static void job_free(er_job *j) {
     for (size_t i = 0; j->history && i < j->report->hparams.n_layers; i++)
         er_second_moment_free(j->dev, j->history[i]);
     free(j->history);
+    cJSON_Delete(j->history_told);
     free(j->z);
     free(j->have);
     er_requests_free(j->requests);

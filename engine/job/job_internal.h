@@ -24,6 +24,7 @@ typedef struct er_job {
     const er_editor *editor;
     er_second_moment *
         *history;  // [hparams.n_layers] K K^T of earlier edits of this model; NULL: the editor keeps none
+    cJSON *history_told;     // of what was written: {"layer-N": sha256}
     er_target_store *store;  // NULL: none, or it failed
     size_t kept;             // values that stand in it
     float *z;                // [requests, hidden]
@@ -50,7 +51,8 @@ er_status er_job_write(er_job *j);
 struct er_apply er_job_apply(const er_job *j);  // the solve stage as the job is set up
 // The keys of earlier edits, beside the model and the output: read before the solve, written with the output.
 er_status er_job_read_history(er_job *j);
-er_status er_job_write_history(const er_job *j);
+er_status er_job_check_history(er_job *j);  // before any work: the files are those that the manifest tells of
+er_status er_job_write_history(er_job *j);
 er_status er_job_parent(er_job *j);  // what the output descends from, when the model was written by errata
 er_status er_job_manifest(er_job *j, bool written);  // fills report->json; of a check, or of what was written
 void er_job_print_plan(const er_job *j);

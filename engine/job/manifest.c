@@ -131,6 +131,14 @@ static void add_files(er_json_writer *w, cJSON *root, const er_job *j) {
         text(w, files, er_checkpoint_shard_name(j->m->checkpoint, i), j->shard_digest[i]);
 }
 
+// The digests of the keys of earlier edits that stand beside the weights.
+static void add_history(er_json_writer *w, cJSON *root, const er_job *j) {
+    cJSON *copy = cJSON_Duplicate(j->history_told, true);
+    if (copy && cJSON_AddItemToObject(root, "history", copy)) return;
+    cJSON_Delete(copy);
+    w->failed = true;
+}
+
 er_status er_job_manifest(er_job *j, bool written) {
     er_status rc = ER_OK;
     er_json_writer writer = {0}, *w = &writer;
@@ -143,6 +151,7 @@ er_status er_job_manifest(er_job *j, bool written) {
     if (j->report->model_digest[0]) text(w, model, "sha256", j->report->model_digest);
     text(w, model, "tokenizer_sha256", er_tokenizer_digest(j->m->tokenizer));
     if (j->parent_digest[0]) text(w, model, "parent_manifest_sha256", j->parent_digest);
+    if (j->history_told) add_history(w, root, j);
     add_run(w, root, j);
     text(w, root, "device", j->report->device);
     text(w, root, "precision", er_precision_name(j->dev->precision));

@@ -32,6 +32,9 @@ static er_status resolve_hparams(er_job *j) {
     ER_TRY(er_hparams_check(h, &j->arch));
     j->editor = er_editor_find(h->editor);
     if (j->editor->check) ER_TRY(j->editor->check(h));
+    if (j->editor->restricted && (o->lambda > 0 || er_hparams_is_from_file(h, "mom2_update_weight")))
+        er_warn("%s: mom2_update_weight (--lambda) is no setting of it and has no effect; L2 is %g",
+            h->editor, h->l2);
 out:
     return rc;
 }
@@ -47,6 +50,7 @@ static er_status open_model(er_job *j) {
     ER_TRY(er_job_parent(j));
     ER_TRY(er_arch_read_in(&j->arch, j->folder));
     ER_TRY(resolve_hparams(j));
+    ER_TRY(er_job_check_history(j));
     ER_TRY(er_device_open(&j->dev, &j->o->device));
     ER_TRY(er_job_check_limit(j));
     er_model_options mo = {.editable = j->report->hparams.layers,
@@ -70,16 +74,12 @@ static er_status build_requests(er_job *j) {
         ER_TRY(er_templates_builtin(&j->templates, h->n_prefixes));
     }
     ER_TRY(er_requests_build(&j->requests, j->facts, j->m, h, j->templates));
-    for (size_t i = 0; i < j->facts->n_rejects; i++) {
-        const er_reject *r = &j->facts->rejects[i];
-        const char *what = j->facts->is_lines ? "line" : "record";
-        if (j->o->strict) ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->facts->path, what, r->line, r->reason);
-        if (i < 20 || j->o->check_only)
-            er_warn("%s: %s %zu skipped: %s", j->facts->path, what, r->line, r->reason);
-        else if (i == 20)
-            er_warn("%s: %zu more records skipped; the manifest lists them", j->facts->path,
-                j->facts->n_rejects - i);
+    if (j->o->strict && j->facts->n_rejects) {
+        const er_reject *r = &j->facts->rejects[0];
+        ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->facts->path, j->facts->is_lines ? "line" : "record", r->line,
+            r->reason);
     }
+    er_facts_warn_rejects(j->facts, j->o->check_only ? SIZE_MAX : 20);
     if (!j->requests->count) ER_FAIL(ER_EFORMAT, "%s: no usable fact", j->facts->path);
     j->report->facts = j->facts->count;
     j->report->rejected = j->facts->n_rejects;
@@ -145,7 +145,9 @@ void er_job_print_plan(const er_job *j) {
         j->facts->count, j->facts->n_rejects, j->facts->n_duplicates, j->requests->count,
         (double)rows / (double)j->requests->count);
     print_settings(h);
-    if (h->trace_ratio > 0)
+    if (j->editor->restricted)
+        (void)snprintf(lambda, sizeof lambda, "L2 %g, nullspace_threshold %g", h->l2, h->nullspace_threshold);
+    else if (h->trace_ratio > 0)
         (void)snprintf(lambda, sizeof lambda, "lambda for tr(lambda C) = %g tr(KK')", h->trace_ratio);
     else (void)snprintf(lambda, sizeof lambda, "lambda %g", h->lambda);
     er_info("edit        %s, layers %s, %s, %zu steps, lr %g, clamp %g, decay %g, kl %g, seed %llu",

@@ -42,6 +42,7 @@ int er_exit_code(er_status rc) {
         return 73;
     case ER_ENUMERIC:
         return 70;
+    case ER_ENODEVICE:
     case ER_EDEVICE:
         return 69;
     case ER_EINTERRUPTED:

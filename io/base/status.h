@@ -27,7 +27,8 @@ typedef enum er_status {
     ER_ECONFIG,       // a settings file or hyper-parameter is wrong                       exit 78
     ER_EOUTPUT,       // the output cannot be created or is in the way                     exit 73
     ER_ENUMERIC,      // not positive definite, NaN, or a residual out of bounds           exit 70
-    ER_EDEVICE,       // no device, or the device failed                                   exit 69
+    ER_EDEVICE,       // the device cannot be used, or it failed                                 exit 69
+    ER_ENODEVICE,     // this machine has no such device, or this build no code for one       exit 69
     ER_EINTERRUPTED,  // a signal asked to stop; what was finished is saved                exit 75
 } er_status;
 

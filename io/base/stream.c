@@ -40,7 +40,9 @@ static time_t seconds(void) {
 }
 
 static er_status refused(const char *name, int e) {
-    if (e == ENXIO) return er_fail(ER_EFORMAT, "%s: is a socket, not a file or a pipe", name);
+    if (e == ENXIO)
+        return er_fail(
+            ER_EFORMAT, "%s: is a socket, or a device that is not there, not a file or a pipe", name);
     if (e == ELOOP || e == ENAMETOOLONG)
         return er_fail(ER_EFORMAT, "%.200s%s: %s", name, strlen(name) > 200 ? "..." : "", er_errno_text(e));
     if (e == EBADF) return er_fail(ER_ENOENT, "%s: is closed", name);

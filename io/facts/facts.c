@@ -177,6 +177,15 @@ void er_facts_free(er_facts *f) {
     free(f);
 }
 
+void er_facts_warn_rejects(const er_facts *f, size_t most) {
+    for (size_t i = 0; i < f->n_rejects && i < most; i++)
+        er_warn("%s: %s %zu skipped: %s", f->path, f->is_lines ? "line" : "record", f->rejects[i].line,
+            f->rejects[i].reason);
+    if (f->n_rejects > most)
+        er_warn("%s: %zu more records skipped; the manifest or metrics.json lists them", f->path,
+            f->n_rejects - most);
+}
+
 er_status er_facts_reject(er_facts *f, size_t i, const char *reason) {
     if (i >= f->count) return er_fail(ER_EARG, "fact %zu of %zu", i, f->count);
     er_status rc = er_facts_add_reject(f, f->at[i].line, f->at[i].id, reason);

@@ -96,17 +96,17 @@ static er_status device_number(int *out, const char *kind) {
         (void)cudaGetLastError();
         (void)cudaDriverGetVersion(&driver);
         (void)cudaRuntimeGetVersion(&built);
-        if (!driver) return er_fail(ER_EDEVICE, "no cuda device: no NVIDIA driver is loaded");
+        if (!driver) return er_fail(ER_ENODEVICE, "no cuda device: no NVIDIA driver is loaded");
         return er_fail(ER_EDEVICE,
             "the NVIDIA driver is too old: it has CUDA %d.%d, this program needs %d.%d", driver / 1000,
             driver % 1000 / 10, built / 1000, built % 1000 / 10);
     }
     if (e == cudaErrorNoDevice) {
         (void)cudaGetLastError();
-        return er_fail(ER_EDEVICE, "no cuda device");
+        return er_fail(ER_ENODEVICE, "no cuda device");
     }
     ER_CUDA(e);
-    if (count < 1) ER_FAIL(ER_EDEVICE, "no cuda device");
+    if (count < 1) ER_FAIL(ER_ENODEVICE, "no cuda device");
     if (at >= count) ER_FAIL(ER_EDEVICE, "device '%s': there are %d", kind, count);
     *out = at;
 out:

@@ -1,4 +1,4 @@
-// Oracles: every op once more, in double precision, as the naive loops of its definition. Shapes as in
+// Oracles: ops in double precision, as the naive loops of its definition. Shapes as in
 // kernels/device.h.
 #ifndef ER_REF_OPS_H
 #define ER_REF_OPS_H
