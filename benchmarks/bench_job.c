@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "benchmarks/job.h"
-#include "io/log.h"
+#include "io/base/log.h"
 
 static er_status parse_stages(unsigned *out, const char *text) {
     unsigned all = 0;
@@ -153,7 +153,7 @@ static er_status open_model(job *j) {
         .sink = dump ? job_dump_tensor : NULL,
         .ctx = dump};
     ER_TRY(er_random_model(&j->m, j->dev, j->o.shape, &ro));
-    ER_TRY(j->dev->op->sync(j->dev, NULL));
+    ER_TRY(j->dev->op->sync(j->dev));
     j->model_seconds = er_now() - start;
     j->weight_bytes = j->m->weight_bytes;
     ER_TRY(er_ceilings_measure(&j->ceilings, j->dev, j->o.gemm_size));
@@ -185,8 +185,8 @@ static er_status run_stages(job *j) {
 static er_status run(job *j) {
     er_status rc = ER_OK, ran;
     ER_TRY(set_hparams(j));
-    ER_TRY(er_random_units(&j->units, j->o.facts, j->o.shape->arch.vocab, j->o.seed));
-    j->means = er_units_measure(j->units);
+    ER_TRY(er_random_requests(&j->requests, j->o.facts, j->o.shape->arch.vocab, j->o.seed));
+    j->means = er_requests_measure(j->requests);
     if (j->o.floors_only) return job_print_floors(j);
     ER_TRY(open_model(j));
     if (j->o.dump_facts) ER_TRY(job_dump_facts(j, j->o.dump_facts));
@@ -219,7 +219,7 @@ int main(int argc, char **argv) {
     if (rc != ER_OK) (void)fprintf(stderr, "bench_job: %s\n", er_last_error());
     if (j.dev) job_free_moments(&j);
     er_model_free(j.m);
-    er_units_free(j.units);
+    er_requests_free(j.requests);
     er_device_close(j.dev);
     free(j.z);
     return er_exit_code(rc);

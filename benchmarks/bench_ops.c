@@ -41,7 +41,7 @@ static void cpu_shapes(void) {
 // ---- shapes of a GPU's jobs ----
 
 typedef struct model {
-    size_t hidden, inner, vocab, rot;
+    size_t hidden, d_ff, vocab, rot;
     bench_heads heads;
     er_rope_style rope;
     er_act_kind act;
@@ -60,20 +60,20 @@ enum { TOKENS = 8192, FACTS = 317, LABELS = 7 * FACTS, ROWS = 1977, PREFIX = 4 }
 static void model_shapes(const model *m) {
     static const size_t suffix[] = {1, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 6, 6, 8}, document[] = {512};
     size_t fused = (m->heads.heads + 2 * m->heads.kv_heads) * m->heads.width,
-           up = m->gated ? 2 * m->inner : m->inner;
+           up = m->gated ? 2 * m->d_ff : m->d_ff;
     bench_linear(TOKENS, fused, m->hidden, m->stored);
     bench_linear(TOKENS, m->hidden, m->hidden, m->stored);
     bench_linear(TOKENS, up, m->hidden, m->stored);
-    bench_linear(TOKENS, m->hidden, m->inner, m->stored);
+    bench_linear(TOKENS, m->hidden, m->d_ff, m->stored);
     bench_linear(LABELS, m->vocab, m->hidden, m->stored);
     bench_attention((bench_rows){suffix, sizeof suffix / sizeof *suffix, ROWS, PREFIX}, m->heads);
     bench_attention((bench_rows){document, 1, 16, 0}, m->heads);
     bench_rope(m->rope, m->rot, TOKENS, m->heads);
-    bench_activation(m->act, m->gated, TOKENS, m->inner);
+    bench_activation(m->act, m->gated, TOKENS, m->d_ff);
     bench_norm(m->norm, TOKENS, m->hidden);
     bench_label_loss(LABELS, m->vocab);
     bench_log_softmax(FACTS, m->vocab);
-    bench_weight_add(m->hidden, m->inner, m->stored);
+    bench_weight_add(m->hidden, m->d_ff, m->stored);
 }
 
 static void gpu_shapes(void) {
@@ -127,7 +127,7 @@ int main(int argc, char **argv) {
             er_precision_name(bench.dev->precision), "op", "shape", "ms", "median", "mean", "GFLOP/s", "GB/s",
             "% gemm", "% copy", "error");
     bench_ceilings();
-    if (bench.dev->runs_behind) gpu_shapes();
+    if (bench.dev->is_async) gpu_shapes();
     else cpu_shapes();
     er_device_close(bench.dev);
     if (bench.wrong) (void)fprintf(stderr, "bench_ops: wrong answers\n");

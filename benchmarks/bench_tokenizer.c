@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "io/file.h"
-#include "io/json.h"
+#include "io/base/file.h"
+#include "io/base/json.h"
 #include "io/tokenizer.h"
 
 static double now(void) {

@@ -57,14 +57,12 @@ typedef struct bench {
     size_t n;
 } bench;
 
-static er_status run_linear(bench *b) {
-    return b->d->op->linear(b->d, NULL, b->y, b->x, b->w, NULL, b->n, 0);
-}
+static er_status run_linear(bench *b) { return b->d->op->linear(b->d, b->y, b->x, b->w, NULL, b->n, 0); }
 static er_status run_gemm64(bench *b) {
     return b->d->op->gemm_f64(
-        b->d, NULL, false, true, b->n, b->n, b->n, 1.0, b->x, b->n, b->z, b->n, 0.0, b->y, b->n);
+        b->d, false, true, b->n, b->n, b->n, 1.0, b->x, b->n, b->z, b->n, 0.0, b->y, b->n);
 }
-static er_status run_copy(bench *b) { return b->d->op->copy(b->d, NULL, b->y, b->x, b->n); }
+static er_status run_copy(bench *b) { return b->d->op->copy(b->d, b->y, b->x, b->n); }
 
 // Seconds of one call, the best of some rounds behind a warm-up.
 static er_status time_calls(double *best, bench *b, er_status (*call)(bench *)) {
@@ -72,10 +70,10 @@ static er_status time_calls(double *best, bench *b, er_status (*call)(bench *)) 
     *best = 1e30;
     ER_TRY(call(b));
     for (int round = 0; round < ROUNDS; round++) {
-        ER_TRY(b->d->op->sync(b->d, NULL));
+        ER_TRY(b->d->op->sync(b->d));
         double start = er_now();
         for (int i = 0; i < REPEATS; i++) ER_TRY(call(b));
-        ER_TRY(b->d->op->sync(b->d, NULL));
+        ER_TRY(b->d->op->sync(b->d));
         double each = (er_now() - start) / REPEATS;
         if (each < *best) *best = each;
     }
@@ -89,7 +87,7 @@ static void *random_block(size_t elements, size_t width) {
     char *p = malloc(elements * width);
     size_t first = elements < PERIOD ? elements : PERIOD;
     for (size_t i = 0; p && i < first; i++) {
-        float f = er_random_unit(&random);
+        float f = er_random_request(&random);
         double g = (double)f;
         uint16_t h = er_bf16_from_f32(f);
         memcpy(p + i * width, width == 2 ? (void *)&h : width == 4 ? (void *)&f : (void *)&g, width);
@@ -106,8 +104,8 @@ static er_status place(bench *b, void **out, size_t elements, size_t width) {
     void *host = random_block(elements, width);
     if (!host) ER_FAIL(ER_ENOMEM, "%zu numbers", elements);
     ER_TRY(b->d->op->alloc(b->d, out, elements * width));
-    ER_TRY(b->d->op->upload(b->d, NULL, *out, host, elements * width));
-    ER_TRY(b->d->op->sync(b->d, NULL));
+    ER_TRY(b->d->op->upload(b->d, *out, host, elements * width));
+    ER_TRY(b->d->op->sync(b->d));
 out:
     free(host);
     return rc;

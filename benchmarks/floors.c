@@ -12,12 +12,12 @@ static double solve_floor(double n, double d, double o) {
 void er_floors_count(er_floors *out, const er_arch *a, const er_hparams *h, const er_unit_means *m,
     size_t facts, size_t cov_tokens, size_t slots, size_t weight_element) {
     double layer = er_arch_layer_flops(a), head = er_arch_head_flops(a), n = (double)facts,
-           edited = (double)h->n_layers, tokens = (double)cov_tokens, inner = (double)a->inner;
+           edited = (double)h->n_layers, tokens = (double)cov_tokens, d_ff = (double)a->d_ff;
     size_t z = h->layers[h->n_layers - 1];
     double below = (double)(z + 1), above = (double)(a->layers - 1 - z);
     // the last wanted layer runs to its key only
-    out->covary_layers = tokens * (below * layer - 2 * inner * (double)a->hidden);
-    out->covary_products = edited * tokens * inner * inner;
+    out->statistics_layers = tokens * (below * layer - 2 * d_ff * (double)a->hidden);
+    out->statistics_products = edited * tokens * d_ff * d_ff;
     out->values_step = m->suffix * above * layer + m->labels * head;
     out->values_once = (m->suffix + m->before) * below * layer + m->before * above * layer;
     double passes = 2 * (double)h->steps - 1;
@@ -28,5 +28,5 @@ void er_floors_count(er_floors *out, const er_arch *a, const er_hparams *h, cons
     double again = 0;
     for (size_t i = 0; i < h->n_layers; i++) again += (double)(z + 1 - h->layers[i]);
     out->gather = n * layer * (m->carried * below + m->bare_carried * again);
-    out->solve = edited * solve_floor(n, inner, (double)a->hidden);
+    out->solve = edited * solve_floor(n, d_ff, (double)a->hidden);
 }

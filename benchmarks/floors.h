@@ -2,11 +2,11 @@
 // of prompts this short are about one in a hundred).
 #ifndef ER_FLOORS_H
 #define ER_FLOORS_H
-#include "benchmarks/random_units.h"
+#include "benchmarks/random_requests.h"
 
 typedef struct er_floors {
-    double covary_layers, covary_products;  // the pass; half of k k^T, which is symmetric
-    double values_once, values_step;        // per fact: below z and its prefix; one forward pass
+    double statistics_layers, statistics_products;  // the pass; half of k k^T, which is symmetric
+    double values_once, values_step;                // per fact: below z and its prefix; one forward pass
     double values;        // all facts: once + (2 steps - 1) passes, the last without its gradient
     double values_bytes;  // weights above z and the head, once a pass over a batch
     double gather;        // all facts, all layers

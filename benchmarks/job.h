@@ -10,8 +10,8 @@ enum { JOB_COVARY = 1, JOB_VALUES = 2, JOB_SOLVE = 4 };
 typedef struct job_options {
     const er_shape *shape;
     er_device_options device;
-    size_t layers, facts, steps, batch_tokens, cov_tokens, cov_batch, limit_values, limit_solve,
-        gemm_size, memory_mb;  // 0: as the shape, the stage or the device says
+    size_t layers, facts, steps, batch_tokens, cov_tokens, cov_batch, limit_values, limit_solve, gemm_size,
+        memory_mb;  // 0: as the shape, the stage or the device says
     const char *layers_edited, *json, *dump_facts, *dump_model, *dump_losses;
     unsigned stages;
     double budget;  // seconds from the start of the program; 0: none
@@ -21,9 +21,9 @@ typedef struct job_options {
 } job_options;
 
 typedef struct job_stage {
-    const char *name, *unit;  // unit: "tokens" or "facts"
+    const char *name, *request;  // request: "tokens" or "facts"
     bool ran, whole, interrupted;
-    size_t done, asked;                  // of `unit`
+    size_t done, asked;                  // of `request`
     double seconds, flops, floor_flops;  // of what was done
     double bytes;                        // that had to be read at least, or 0
     double ceiling;                      // FLOP/s that the floor is taken at
@@ -37,14 +37,14 @@ typedef struct job {
     job_options o;
     er_device *dev;
     er_model *m;
-    er_units *units;
+    er_requests *requests;
     er_hparams h;
     er_unit_means means;
     er_ceilings ceilings;
     job_stage stage[STAGE_COUNT];
     double start, model_seconds;
     size_t weight_bytes, model_peak, slots, batch_tokens;
-    struct er_moment *moments[ER_MAX_EDIT_LAYERS];
+    struct er_second_moment *moments[ER_MAX_EDIT_LAYERS];
     float *z;      // [facts, hidden]
     size_t have;   // the first so many are optimised ones
     void *losses;  // FILE of dump_losses

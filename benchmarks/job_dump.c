@@ -17,8 +17,8 @@ static void head(FILE *f, const job *j) {
     const er_hparams *h = &j->h;
     fprintf(f,
         "{\"shape\":\"%s\",\"layers\":%zu,\"hidden\":%zu,\"heads\":%zu,\"kv_heads\":%zu,\"head_dim\":%zu,"
-        "\"inner\":%zu,\"vocab\":%zu,\"positions\":%zu,",
-        s->name, a->layers, a->hidden, a->heads, a->kv_heads, a->head_dim, a->inner, a->vocab, a->positions);
+        "\"d_ff\":%zu,\"vocab\":%zu,\"positions\":%zu,",
+        s->name, a->layers, a->hidden, a->heads, a->kv_heads, a->head_dim, a->d_ff, a->vocab, a->positions);
     fprintf(f,
         "\"norm\":\"%s\",\"eps\":%.9g,\"act\":\"%s\",\"gated\":%d,\"parallel\":%d,\"tied\":%d,\"learned\":%d,"
         "\"rope\":\"%s\",\"rope_dims\":%zu,\"rope_base\":%.17g,",
@@ -40,7 +40,7 @@ static void ids(FILE *f, const char *key, const int32_t *id, size_t n) {
     fprintf(f, "]");
 }
 
-static void row(FILE *f, const er_row *r) {
+static void row(FILE *f, const er_prompt *r) {
     fprintf(f, "{\"subject_last\":%zu,\"first_label\":%zu,\"key_weight\":%.9g,\"nll_weight\":%.9g",
         r->subject_last, r->first_label, (double)r->key_weight, (double)r->nll_weight);
     ids(f, "token", r->token, r->length);
@@ -52,8 +52,8 @@ er_status job_dump_facts(const job *j, const char *path) {
     FILE *f = fopen(path, "w");
     if (!f) return er_fail(ER_EOUTPUT, "%s cannot be written", path);
     head(f, j);
-    for (size_t i = 0; i < j->units->count; i++) {
-        const er_unit *u = &j->units->at[i];
+    for (size_t i = 0; i < j->requests->count; i++) {
+        const er_request *u = &j->requests->at[i];
         fprintf(f, "{\"fact\":%zu,\"rows\":[", i);
         for (size_t r = 0; r < u->n_rows; r++) {
             if (r) fprintf(f, ",");

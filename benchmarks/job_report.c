@@ -11,9 +11,9 @@ void job_print_head(const job *j) {
     const er_arch *a = &j->m->arch;
     const er_unit_means *m = &j->means;
     printf("device      %s, %s\n", j->dev->name, er_precision_name(j->dev->precision));
-    printf("model       %s: %zu layers of %zu, inner %zu, vocabulary %zu; %.2f GiB of random weights in %.1f "
+    printf("model       %s: %zu layers of %zu, d_ff %zu, vocabulary %zu; %.2f GiB of random weights in %.1f "
            "s\n",
-        j->o.shape->name, a->layers, a->hidden, a->inner, a->vocab, gib((double)j->weight_bytes),
+        j->o.shape->name, a->layers, a->hidden, a->d_ff, a->vocab, gib((double)j->weight_bytes),
         j->model_seconds);
     printf("edit        layers %zu to %zu, %zu steps, lambda %g\n", j->h.layers[0],
         j->h.layers[j->h.n_layers - 1], j->h.steps, j->h.lambda);
@@ -40,7 +40,7 @@ void job_print_stage(const job *j, const job_stage *s) {
     printf(
         "%-11s %zu %s in %.2f s, %.1f %s/s; %.4g FLOP counted, %.3f TFLOP/s = %.1f %% of the ceiling; floor "
         "%.3f s, measured/floor %.2f",
-        s->name, s->done, s->unit, s->seconds, ratio((double)s->done, s->seconds), s->unit, s->flops,
+        s->name, s->done, s->request, s->seconds, ratio((double)s->done, s->seconds), s->request, s->flops,
         ratio(s->flops, s->seconds) * 1e-12, 100 * ratio(ratio(s->flops, s->seconds), s->ceiling), floor,
         ratio(s->seconds, floor));
     if (s->bytes > 0)
@@ -80,7 +80,7 @@ static void add_stage(cJSON *list, const job *j, const job_stage *s) {
     cJSON *o = cJSON_CreateObject();
     double floor = floor_seconds(j, s);
     cJSON_AddStringToObject(o, "stage", s->name);
-    cJSON_AddStringToObject(o, "unit", s->unit);
+    cJSON_AddStringToObject(o, "request", s->request);
     cJSON_AddNumberToObject(o, "done", (double)s->done);
     cJSON_AddNumberToObject(o, "asked", (double)s->asked);
     cJSON_AddBoolToObject(o, "whole", s->whole);
@@ -162,8 +162,8 @@ er_status job_print_floors(const job *j) {
     struct {
         const char *name;
         double flops, rate, bytes;
-    } row[] = {{"covariance: layers", f.covary_layers, o->rate, 0},
-        {"covariance: products, half", f.covary_products, o->rate, 0},
+    } row[] = {{"covariance: layers", f.statistics_layers, o->rate, 0},
+        {"covariance: products, half", f.statistics_products, o->rate, 0},
         {"values", f.values, o->rate, f.values_bytes}, {"gather", f.gather, o->rate, 0},
         {"solve (fp64)", f.solve, o->rate64, 0}};
     printf("\n| stage | FLOP | floor by FLOP, s | weight bytes, GB | floor by bytes, s | measured, s | "

@@ -3,19 +3,19 @@
 #include <string.h>
 
 #include "benchmarks/job.h"
-#include "engine/covary.h"
-#include "engine/solve.h"
-#include "engine/values.h"
-#include "io/log.h"
+#include "engine/statistics.h"
+#include "engine/editors/apply.h"
+#include "engine/targets.h"
+#include "io/base/log.h"
 
 #define PROJECTED_FACTS 10000u
 // Shares of the time left that the values may take; the rest is for the solves, which cannot be cut short.
 #define VALUES_SHARE 0.6
 enum { WARM_STEPS = 3, WARM_TOKENS = 1024, ROW_TOKENS = 512 };
 
-static job_stage *begin(job *j, size_t which, const char *name, const char *unit, size_t asked) {
+static job_stage *begin(job *j, size_t which, const char *name, const char *request, size_t asked) {
     job_stage *s = &j->stage[which];
-    *s = (job_stage){.name = name, .unit = unit, .asked = asked, .ceiling = j->ceilings.gemm};
+    *s = (job_stage){.name = name, .request = request, .asked = asked, .ceiling = j->ceilings.gemm};
     (void)er_watch_peak();
     return s;
 }
@@ -28,35 +28,36 @@ static er_floors floors_of(const job *j, size_t facts) {
 
 // ---- covariance ----
 
-static er_status covary_rows(job *j, size_t n_layers, const er_token_rows *rows, double *flops) {
-    return er_covary_collect(
+static er_status statistics_rows(job *j, size_t n_layers, const er_sequences *rows, double *flops) {
+    return er_statistics_collect(
         j->moments, j->m, j->h.layers, n_layers, rows, j->o.cov_batch, NULL, NULL, flops);
 }
 
 void job_free_moments(job *j) {
-    for (size_t i = 0; i < j->h.n_layers; i++) er_moment_free(j->dev, j->moments[i]), j->moments[i] = NULL;
+    for (size_t i = 0; i < j->h.n_layers; i++)
+        er_second_moment_free(j->dev, j->moments[i]), j->moments[i] = NULL;
 }
 
 er_status job_run_covary(job *j) {
     er_status rc = ER_OK;
-    er_token_rows *rows = NULL, *warm = NULL;
+    er_sequences *rows = NULL, *warm = NULL;
     size_t row = j->m->arch.positions < ROW_TOKENS ? j->m->arch.positions : ROW_TOKENS,
            vocab = j->m->arch.vocab;
     job_stage *s = begin(j, STAGE_COVARY, "covariance", "tokens", j->o.cov_tokens);
     ER_TRY(er_random_rows(&warm, WARM_TOKENS, row, vocab, j->o.seed + 1));
     ER_TRY(er_random_rows(&rows, j->o.cov_tokens, row, vocab, j->o.seed));
-    ER_TRY(covary_rows(j, 1, warm, &s->flops));
+    ER_TRY(statistics_rows(j, 1, warm, &s->flops));
     job_free_moments(j);
     double start = er_now();
-    ER_TRY(covary_rows(j, j->h.n_layers, rows, &s->flops));
+    ER_TRY(statistics_rows(j, j->h.n_layers, rows, &s->flops));
     s->seconds = er_now() - start;
     s->done = rows->tokens, s->ran = s->whole = true;
     er_floors f = floors_of(j, j->o.facts);
-    s->floor_flops = f.covary_layers + f.covary_products;
+    s->floor_flops = f.statistics_layers + f.statistics_products;
     s->peak_bytes = er_watch_peak();
 out:
-    er_token_rows_free(rows);
-    er_token_rows_free(warm);
+    er_sequences_free(rows);
+    er_sequences_free(warm);
     return rc;
 }
 
@@ -67,26 +68,26 @@ typedef struct taken {
     bool keep;
 } taken;
 
-static er_status take_value(void *ctx, size_t unit, const er_value *v) {
+static er_status take_value(void *ctx, size_t request, const er_target_z *v) {
     taken *t = ctx;
     size_t hidden = t->j->m->arch.hidden;
     if (!t->keep) return ER_OK;
-    memcpy(t->j->z + unit * hidden, v->z, hidden * sizeof *v->z);
+    memcpy(t->j->z + request * hidden, v->z, hidden * sizeof *v->z);
     FILE *f = t->j->losses;
     if (!f) return ER_OK;
-    (void)fprintf(f, "{\"fact\":%zu,\"z0_norm\":%.9g,\"delta_norm\":%.9g,\"loss\":[", unit,
+    (void)fprintf(f, "{\"fact\":%zu,\"z0_norm\":%.9g,\"delta_norm\":%.9g,\"loss\":[", request,
         (double)v->z0_norm, (double)v->delta_norm);
     for (size_t i = 0; i < v->n_loss; i++) (void)fprintf(f, "%s%.9g", i ? "," : "", (double)v->loss[i]);
     return fprintf(f, "]}\n") < 0 ? er_fail(ER_EIO, "%s cannot be written", t->j->o.dump_losses) : ER_OK;
 }
 
-static er_status optimise(job *j, er_values_stats *stats, size_t facts, size_t steps, bool keep) {
-    er_units first = *j->units;
+static er_status optimise(job *j, er_targets_stats *stats, size_t facts, size_t steps, bool keep) {
+    er_requests first = *j->requests;
     er_hparams h = j->h;
     taken t = {j, keep};
     first.count = facts, h.steps = steps;
-    return er_values_optimise(
-        stats, j->m, &first, &h, &(er_values_options){.batch_tokens = j->o.batch_tokens}, take_value, &t);
+    return er_targets_optimise(
+        stats, j->m, &first, &h, &(er_targets_options){.batch_tokens = j->o.batch_tokens}, take_value, &t);
 }
 
 // Whole waves of slots, two at least: a wave that is not full is not what a large job is made of.
@@ -104,14 +105,14 @@ static size_t choose_facts(const job *j, double per_fact_step) {
 
 er_status job_run_values(job *j) {
     er_status rc = ER_OK;
-    er_values_stats stats = {0};
+    er_targets_stats stats = {0};
     job_stage *s = begin(j, STAGE_VALUES, "values", "facts", j->o.facts);
     size_t guess = 0, need = 0, available = 0, total = 0;
-    ER_TRY(er_moment_make_room(j->dev, j->moments, j->h.n_layers,
-        er_values_bytes(&j->m->arch, j->units, &j->h, j->o.batch_tokens ? j->o.batch_tokens : 8192)));
+    ER_TRY(er_second_moment_evict(j->dev, j->moments, j->h.n_layers,
+        er_targets_bytes(&j->m->arch, j->requests, &j->h, j->o.batch_tokens ? j->o.batch_tokens : 8192)));
     ER_TRY(j->dev->op->memory(j->dev, &available, &total));
-    ER_TRY(er_values_batch(
-        &j->o.batch_tokens, &need, j->dev, &j->m->arch, j->units, &j->h, j->o.batch_tokens, available));
+    ER_TRY(er_targets_batch(
+        &j->o.batch_tokens, &need, j->dev, &j->m->arch, j->requests, &j->h, j->o.batch_tokens, available));
     guess = (size_t)((double)j->o.batch_tokens / j->means.suffix) + 1;
     if (guess > j->o.facts) guess = j->o.facts;
     ER_TRY(optimise(j, &stats, guess, WARM_STEPS, false));
@@ -144,20 +145,26 @@ static void fill_values(job *j) {
     uint64_t random = j->o.seed | 1;
     for (size_t i = j->have; i < j->o.facts; i++)
         for (size_t k = 0; k < hidden; k++)
-            j->z[i * hidden + k] = j->have ? j->z[i % j->have * hidden + k] : 2.0f * er_random_unit(&random);
+            j->z[i * hidden + k] =
+                j->have ? j->z[i % j->have * hidden + k] : 2.0f * er_random_request(&random);
 }
 
-static er_status spread(job *j, er_spread_report *report, size_t facts) {
-    er_units first = *j->units;
+static er_status spread(job *j, er_apply_report *report, size_t facts) {
+    er_requests first = *j->requests;
     size_t tokens = 0;
     first.count = facts;
-    er_status rc = er_spread_room(&tokens, j->dev, &j->m->arch, &first, &j->h, j->moments);
-    return rc == ER_OK ? er_spread(report, j->m, &first, j->z, j->moments, &j->h, tokens, NULL) : rc;
+    er_status rc = er_apply_room(
+        &tokens, j->dev, &j->m->arch, &(er_apply){.requests = &first, .h = &j->h, .c = j->moments});
+    return rc == ER_OK
+               ? er_apply_edits(report, j->m,
+                     &(er_apply){
+                         .requests = &first, .z = j->z, .c = j->moments, .h = &j->h, .max_tokens = tokens})
+               : rc;
 }
 
 er_status job_run_spread(job *j) {
     er_status rc = ER_OK;
-    er_spread_report r = {0};
+    er_apply_report r = {0};
     size_t n = j->o.limit_solve && j->o.limit_solve < j->o.facts ? j->o.limit_solve : j->o.facts;
     job_stage *g = begin(j, STAGE_GATHER, "gather", "facts", j->o.facts),
               *s = begin(j, STAGE_SOLVE, "solve", "facts", j->o.facts);

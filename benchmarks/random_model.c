@@ -21,7 +21,7 @@ typedef struct maker {
 } maker;
 
 static size_t largest_weight(const er_arch *a) {
-    size_t rows[] = {a->vocab, er_arch_qkv_rows(a), er_arch_up_rows(a), a->inner}, most = 0;
+    size_t rows[] = {a->vocab, er_arch_qkv_rows(a), er_arch_up_rows(a), a->d_ff}, most = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i] > most) most = rows[i];
     return most * a->hidden;
@@ -83,8 +83,8 @@ static er_status put_vector(maker *k, float **out, const char *name, const float
     void *p = NULL;
     ER_TRY(d->op->alloc(d, &p, n * sizeof *values));
     *out = p;
-    ER_TRY(d->op->upload(d, NULL, p, values, n * sizeof *values));
-    ER_TRY(d->op->sync(d, NULL));
+    ER_TRY(d->op->upload(d, p, values, n * sizeof *values));
+    ER_TRY(d->op->sync(d));
     k->m->weight_bytes += n * sizeof *values;
     if (k->o->sink && name) ER_TRY(k->o->sink(k->o->ctx, name, values, n, 0));
 out:
@@ -96,7 +96,7 @@ static er_status vector(maker *k, float **out, const char *name, size_t n, bool 
     if (!has) return ER_OK;
     float *values = malloc(n * sizeof *values);
     if (!values) return er_fail(ER_ENOMEM, "%zu floats", n);
-    for (size_t i = 0; i < n; i++) values[i] = centre != 0 ? centre : 0.02f * er_random_unit(&k->random);
+    for (size_t i = 0; i < n; i++) values[i] = centre != 0 ? centre : 0.02f * er_random_request(&k->random);
     er_status rc = put_vector(k, out, name, values, n);
     free(values);
     return rc;
@@ -126,7 +126,7 @@ static er_status block(maker *k, size_t layer) {
     ER_TRY(vector(k, &b->out_b, NAMED("out_b"), h, s->out_bias, 0));
     ER_TRY(weight(k, &b->up, NAMED("up"), up, h, true, false));
     ER_TRY(vector(k, &b->up_b, NAMED("up_b"), up, s->mlp_bias, 0));
-    ER_TRY(weight(k, &b->down, NAMED("down"), h, a->inner, true, is_editable(k->o, layer)));
+    ER_TRY(weight(k, &b->down, NAMED("down"), h, a->d_ff, true, is_editable(k->o, layer)));
     ER_TRY(vector(k, &b->down_b, NAMED("down_b"), h, s->mlp_bias, 0));
 #undef NAMED
     *end = 0;
@@ -158,7 +158,7 @@ er_status er_random_model(er_model **out, er_device *dev, const er_shape *s, con
     if (o->layers) a->layers = o->layers;
     a->attention_scale = 1.0f / sqrtf((float)a->head_dim);
     a->embed_scale = a->residual_scale = a->logit_scale = 1;
-    a->head_norm = ER_RMS_NORM;
+    a->qk_norm = ER_RMS_NORM;
     if (!(m->block = calloc(a->layers, sizeof *m->block))) ER_FAIL(ER_ENOMEM, "%zu layers", a->layers);
     ER_TRY(fill_pool(&k));
     ER_TRY(weight(&k, &m->embed, "embed", a->vocab, a->hidden, false, false));

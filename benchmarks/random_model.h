@@ -47,7 +47,7 @@ static inline size_t er_random_below(uint64_t *state, size_t n) {
     return (size_t)(((er_random_next(state) >> 32) * (uint64_t)n) >> 32);
 }
 // Uniform in [-1, 1).
-static inline float er_random_unit(uint64_t *state) {
+static inline float er_random_request(uint64_t *state) {
     return (float)((double)(er_random_next(state) >> 11) * (2.0 / 9007199254740992.0) - 1.0);
 }
 #endif

@@ -12,7 +12,7 @@
         .heads = HEADS,                                                                                      \
         .kv_heads = HEADS,                                                                                   \
         .head_dim = H / HEADS,                                                                               \
-        .inner = INNER,                                                                                      \
+        .d_ff = INNER,                                                                                       \
         .vocab = VOCAB,                                                                                      \
         .positions = POS,                                                                                    \
         .norm = ER_LAYER_NORM,                                                                               \
@@ -29,7 +29,7 @@
         .heads = HEADS,                                                                                      \
         .kv_heads = HEADS,                                                                                   \
         .head_dim = H / HEADS,                                                                               \
-        .inner = INNER,                                                                                      \
+        .d_ff = INNER,                                                                                       \
         .vocab = VOCAB,                                                                                      \
         .positions = POS,                                                                                    \
         .norm = ER_LAYER_NORM,                                                                               \
@@ -45,7 +45,7 @@
         .heads = HEADS,                                                                                      \
         .kv_heads = KV,                                                                                      \
         .head_dim = H / HEADS,                                                                               \
-        .inner = INNER,                                                                                      \
+        .d_ff = INNER,                                                                                       \
         .vocab = VOCAB,                                                                                      \
         .positions = POS,                                                                                    \
         .norm = ER_RMS_NORM,                                                                                 \

@@ -2,8 +2,8 @@
 // believed.
 #include <stdlib.h>
 #include <string.h>
-#include "covariance/file.h"
-#include "io/file.h"
+#include "covariance/exchange_internal.h"
+#include "io/base/file.h"
 
 static er_status cache_path(char **out, const char *dir, const char *digest) {
     size_t n = strlen(digest);
@@ -31,28 +31,41 @@ static er_status check_digest(er_npz *z, const char *path, const char *digest) {
     return same ? ER_OK : er_fail(ER_EFORMAT, "%s: holds another digest than its name", path);
 }
 
-er_status er_moment_cache_get(
-    er_moment **out, er_device *dev, const char *cache_dir, const char *digest, size_t dim) {
+er_status er_second_moment_cache_get(
+    er_second_moment **out, er_device *dev, const char *cache_dir, const char *digest, size_t dim) {
     char *path = NULL;
     er_npz *z = NULL;
     er_status rc = ER_OK;
     ER_TRY(cache_path(&path, cache_dir, digest));
     ER_TRY(er_npz_open(&z, path));
     ER_TRY(check_digest(z, path, digest));
-    ER_TRY(er_moment_read(out, dev, z, path, dim));
+    ER_TRY(er_second_moment_read(out, dev, z, path, dim));
 out:
     er_npz_close(z);
     free(path);
     return rc == ER_EUNSUPPORTED ? ER_EFORMAT : rc;
 }
 
-er_status er_moment_cache_put(const er_moment *m, er_device *dev, const char *cache_dir, const char *digest) {
+er_status er_second_moment_cache_put(
+    const er_second_moment *m, er_device *dev, const char *cache_dir, const char *digest) {
     char *path = NULL;
     er_status rc = ER_OK;
     ER_TRY(cache_path(&path, cache_dir, digest));
     ER_TRY(er_mkdirs(cache_dir));
-    ER_TRY(er_moment_write(m, dev, path, (int64_t)m->count, true, digest));
+    ER_TRY(er_second_moment_write(m, dev, path, (int64_t)m->count, true, digest));
 out:
     free(path);
     return rc;
+}
+
+er_status er_second_moment_load(er_second_moment **out, er_device *dev, const char *path, size_t dim) {
+    er_npz *z = NULL;
+    er_status rc = er_npz_open(&z, path);
+    if (rc == ER_OK) rc = er_second_moment_read(out, dev, z, path, dim);
+    er_npz_close(z);
+    return rc;
+}
+
+er_status er_second_moment_save(const er_second_moment *m, er_device *dev, const char *path) {
+    return er_second_moment_write(m, dev, path, (int64_t)m->count, true, NULL);
 }

@@ -2,8 +2,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "covariance/file.h"
-#include "io/log.h"
+#include "covariance/exchange_internal.h"
+#include "io/base/log.h"
 
 // ---- checks ----
 
@@ -37,7 +37,7 @@ static er_status settle_pair(double *a, size_t n, size_t i, size_t j, double flo
     return ER_OK;
 }
 
-er_status er_moment_settle(double *a, size_t n, const char *path) {
+er_status er_second_moment_settle(double *a, size_t n, const char *path) {
     er_status rc = check_diagonal(a, n, path);
     if (rc != ER_OK) return rc;
     double trace = 0;
@@ -78,7 +78,7 @@ static er_status read_count(uint64_t *out, er_npz *z, const char *path) {
 }
 
 // The sum as fp64, in the array's own memory when it is fp64 already.
-static er_status widen(double **out, er_npy *a) {
+static er_status cast(double **out, er_npy *a) {
     if (a->type == ER_NPY_F8) {
         *out = a->data;
         a->data = NULL;
@@ -98,11 +98,12 @@ static er_status widen(double **out, er_npy *a) {
     return ER_OK;
 }
 
-er_status er_moment_read(er_moment **out, er_device *dev, er_npz *z, const char *path, size_t dim) {
+er_status er_second_moment_read(
+    er_second_moment **out, er_device *dev, er_npz *z, const char *path, size_t dim) {
     er_status rc = ER_OK;
     er_npy a = {0};
     double *sum = NULL;
-    er_moment *m = NULL;
+    er_second_moment *m = NULL;
     uint64_t count = 0;
     ER_TRY(read_count(&count, z, path));
     ER_TRY(read_member(&a, z, "mom2.mom2", path));
@@ -113,23 +114,23 @@ er_status er_moment_read(er_moment **out, er_device *dev, er_npz *z, const char 
     if (a.shape[0] != dim)
         ER_FAIL(ER_EFORMAT, "%s: mom2.mom2 is for keys of %llu, the model's have %zu", path,
             (unsigned long long)a.shape[0], dim);
-    ER_TRY(widen(&sum, &a));
+    ER_TRY(cast(&sum, &a));
     er_npy_free(&a);
     a = (er_npy){0};
-    ER_TRY(er_moment_settle(sum, dim, path));
-    ER_TRY(er_moment_create(&m, dev, dim));
-    ER_TRY(dev->op->upload(dev, NULL, m->sum, sum, dim * dim * sizeof *sum));
-    ER_TRY(dev->op->sync(dev, NULL));
+    ER_TRY(er_second_moment_settle(sum, dim, path));
+    ER_TRY(er_second_moment_create(&m, dev, dim));
+    ER_TRY(dev->op->upload(dev, m->sum, sum, dim * dim * sizeof *sum));
+    ER_TRY(dev->op->sync(dev));
     m->count = count;
     *out = m, m = NULL;
 out:
     er_npy_free(&a);
     free(sum);
-    er_moment_free(dev, m);
+    er_second_moment_free(dev, m);
     return rc;
 }
 
-er_status er_moment_count(uint64_t *out, const char *path) {
+er_status er_second_moment_count(uint64_t *out, const char *path) {
     er_npz *z = NULL;
     er_status rc = er_npz_open(&z, path);
     if (rc == ER_OK) rc = read_count(out, z, path);
@@ -137,11 +138,11 @@ er_status er_moment_count(uint64_t *out, const char *path) {
     return rc;
 }
 
-er_status er_moment_import(er_moment **out, er_device *dev, const char *path, size_t dim) {
+er_status er_second_moment_import(er_second_moment **out, er_device *dev, const char *path, size_t dim) {
     er_npz *z = NULL;
     er_status rc = er_npz_open(&z, path);
     if (rc != ER_OK) return rc;
-    rc = er_moment_read(out, dev, z, path, dim);
+    rc = er_second_moment_read(out, dev, z, path, dim);
     er_npz_close(z);
     // Fewer rows than dimensions leave C singular; ten times as many make its small eigenvalues worth
     // trusting.
@@ -179,8 +180,8 @@ static er_status narrow(double *sum, size_t n, const char *path) {
     return ER_OK;
 }
 
-er_status er_moment_write(const er_moment *m, er_device *dev, const char *path, int64_t sample_size,
-    bool as_f64, const char *digest) {
+er_status er_second_moment_write(const er_second_moment *m, er_device *dev, const char *path,
+    int64_t sample_size, bool as_f64, const char *digest) {
     er_status rc = ER_OK;
     er_npz_writer *w = NULL;
     size_t n = m->dim * m->dim;
@@ -188,8 +189,8 @@ er_status er_moment_write(const er_moment *m, er_device *dev, const char *path, 
     if (!sum) ER_FAIL(ER_ENOMEM, "%s: %zu sums", path, n);
     if (m->count == 0 || m->count > INT64_MAX)
         ER_FAIL(ER_EARG, "%s: a second moment of %llu rows", path, (unsigned long long)m->count);
-    if (m->sum) ER_TRY(dev->op->download(dev, NULL, sum, m->sum, n * sizeof *sum));
-    else memcpy(sum, m->parked, n * sizeof *sum);
+    if (m->sum) ER_TRY(dev->op->download(dev, sum, m->sum, n * sizeof *sum));
+    else memcpy(sum, m->offloaded, n * sizeof *sum);
     for (size_t i = 0; i < n; i++)
         if (!isfinite(sum[i]))
             ER_FAIL(ER_ENUMERIC, "%s: sum [%zu][%zu] is not finite", path, i / m->dim, i % m->dim);
@@ -213,7 +214,7 @@ out:
     return rc;
 }
 
-er_status er_moment_export(
-    const er_moment *m, er_device *dev, const char *path, int64_t sample_size, int as_f64) {
-    return er_moment_write(m, dev, path, sample_size, as_f64 != 0, NULL);
+er_status er_second_moment_export(
+    const er_second_moment *m, er_device *dev, const char *path, int64_t sample_size, int as_f64) {
+    return er_second_moment_write(m, dev, path, sample_size, as_f64 != 0, NULL);
 }

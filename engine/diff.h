@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include "io/status.h"
+#include "io/base/status.h"
 
 typedef enum er_diff_kind {
     ER_DIFF_CHANGED,

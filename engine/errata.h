@@ -18,7 +18,7 @@
 // all. Nothing is written to the model's own folder. Target values are kept in the cache as they are found,
 // so the same call after an interruption goes on.
 //
-// To stop a job, call er_stop_request() (io/signals.h, included here) from any thread or from a signal handler:
+// To stop a job, call er_stop_request() (io/base/signals.h, included here) from any thread or from a signal handler:
 // er_edit() returns EINTERRUPTED within about a second of work, and er_stop_clear() makes the next call possible. The
 // library sets no handlers and no masks that outlast its calls, but for one thing: where the host has not called
 // er_signals_block(), the OpenMP workers that it computes on keep all signals blocked that can be. Handlers of the
@@ -27,10 +27,10 @@
 #define ERRATA_H
 #include "engine/estimate.h"
 #include "engine/hparams.h"
-#include "engine/solve.h"
-#include "engine/values.h"
+#include "engine/editors/apply.h"
+#include "engine/targets.h"
 #include "io/facts.h"
-#include "io/signals.h"
+#include "io/base/signals.h"
 
 #define ERRATA_VERSION "0.1.0"
 
@@ -45,12 +45,14 @@ typedef struct er_edit_options {
     size_t limit;       // first records only; 0: all
     bool zsre_answers;
 
-    const char *profile;      // "default" or "reference"
-    const char *hparams;      // the reference's keys as JSON or YAML, or NULL
-    const char *layers;       // "3-8" or "3,4,5", or NULL
-    double lambda;            // 0: as the preset says
-    size_t steps;             // 0: likewise
-    const char *space;        // between prompt and target: "auto", "always", "never"; NULL: as the profile has it
+    const char *profile;  // "default" or "reference"
+    const char
+        *editor;  // "memit", "memit_seq", "emmet", "alphaedit"; NULL: as the settings file says, or memit
+    const char *hparams;  // the reference's keys as JSON or YAML, or NULL
+    const char *layers;   // "3-8" or "3,4,5", or NULL
+    double lambda;        // 0: as the preset says
+    size_t steps;         // 0: likewise
+    const char *space;    // between prompt and target: "auto", "always", "never"; NULL: as the profile has it
     const char *templates;    // JSON array of context templates, or NULL
     unsigned long long seed;  // 0: 1
 
@@ -68,20 +70,20 @@ typedef struct er_edit_options {
 #define ER_EDIT_OPTIONS_DEFAULT ((er_edit_options){.profile = "default", .device = {.kind = "auto"}})
 
 typedef struct er_edit_report {
-    size_t facts, rejected, duplicates, units;
-    size_t values_cached;  // units whose z came from the cache
+    size_t facts, rejected, duplicates, requests;
+    size_t targets_cached;  // requests whose z came from the cache
     er_hparams hparams;
     er_estimate estimate;  // check only
-    er_values_stats values;
-    er_spread_report spread;
-    double covary_seconds, write_seconds, seconds;
+    er_targets_stats targets;
+    er_apply_report spread;
+    double statistics_seconds, write_seconds, seconds;
     size_t weight_bytes;
     char device[128];
     char model_digest[65];
     char *json;  // the manifest's text
 } er_edit_report;
 
-// `report` is NULL after a failure. EFORMAT with `strict` or when no fact is left; others as the stages say.
+// After a failure *report is as it was. EFORMAT with `strict` or when no fact is left; others as the stages say.
 er_status er_edit(er_edit_report **report, const er_edit_options *options);
 void er_edit_report_free(er_edit_report *r);
 #endif

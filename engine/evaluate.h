@@ -58,10 +58,10 @@ typedef struct er_relation {
     er_rates rates;
 } er_relation;
 
-typedef struct er_drift {  // of a held-out text
-    size_t tokens;         // scored ones; 0: not measured
-    double nll;            // mean, natural log; perplexity = exp(nll)
-} er_drift;
+typedef struct er_perplexity {  // of a held-out text
+    size_t tokens;              // scored ones; 0: not measured
+    double nll;                 // mean, natural log; perplexity = exp(nll)
+} er_perplexity;
 
 typedef struct er_eval {
     const er_facts *facts;  // borrowed; must outlive this
@@ -71,7 +71,7 @@ typedef struct er_eval {
     er_rates total;
     er_relation *relation;  // by number of facts, most first
     size_t n_relations;
-    er_drift drift;
+    er_perplexity drift;
     char *model;                       // folder
     size_t unscored, prompts, tokens;  // prompts: different ones that were run
     double seconds, flops;
@@ -94,17 +94,17 @@ er_status er_evaluate(er_eval **out, er_model *m, const er_facts *facts, const e
 void er_eval_free(er_eval *e);
 // The text in rows of `window` tokens (each behind BOS if the tokenizer's template has one), every token but
 // a row's first scored.
-er_status er_drift_measure(er_drift *out, er_model *m, const er_eval_options *options);
+er_status er_perplexity_measure(er_perplexity *out, er_model *m, const er_eval_options *options);
 // Fills total and relation from the items. er_evaluate has done it; for results that come from elsewhere.
 er_status er_eval_summarize(er_eval *e);
 
 // Neighbours the base model got strictly right, and how many of those the edited one still does.
-typedef struct er_kept {
+typedef struct er_retained {
     size_t known, still;
-} er_kept;
+} er_retained;
 // EARG unless both scored the same facts. `before` may be NULL in the three below: then only `after` is
 // shown.
-er_status er_eval_kept(er_kept *out, const er_eval *before, const er_eval *after);
+er_status er_eval_retained(er_retained *out, const er_eval *before, const er_eval *after);
 void er_eval_print_table(FILE *to, const er_eval *before, const er_eval *after);
 // metrics.json. Rates are in percent; "before" is null without a base model; "items" only with `details`:
 //     {"format": 1, "model", "base", "facts": {"path", "format", "digest", "accepted", "rejected",

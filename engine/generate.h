@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "engine/model.h"
-#include "engine/token_rows.h"
+#include "engine/sequences.h"
 
 typedef struct er_generate_options {
     size_t max_new_tokens;
@@ -19,8 +19,9 @@ typedef struct er_generate_options {
     bool restart_at_eos;    // it stays in the row, uncounted, and the row goes on from its prompt alone
     size_t min_new_tokens;  // no eos before (nor right behind a prompt that is begun anew)
     size_t memory;          // for the key/value cache, at most 128 rows at once; 0: 512 MiB
-    const uint8_t *const *first;  // [rows] NULL, or which of the model's [vocab] ids may come first in that row; NULL: any
-    const char *stage;      // name of the progress line; NULL: silent
+    const uint8_t *const
+        *first;  // [rows] NULL, or which of the model's [vocab] ids may come first in that row; NULL: any
+    const char *stage;  // name of the progress line; NULL: silent
 } er_generate_options;
 #define ER_GENERATE_OPTIONS_DEFAULT                                                                          \
     ((er_generate_options){.max_new_tokens = 32, .top_p = 1.0, .stop_at_eos = true})
@@ -28,7 +29,7 @@ typedef struct er_generate_options {
 // One continuation per prompt, in order, without the prompt. EARG for an empty prompt or one that fills the
 // model's positions; a row ends early where the positions do. EINTERRUPTED once a stop was requested.
 er_status er_generate(
-    er_token_rows **out, er_model *m, const er_token_rows *prompts, const er_generate_options *o);
+    er_sequences **out, er_model *m, const er_sequences *prompts, const er_generate_options *o);
 // Text in, text out. A blank at a prompt's end goes into the first token that follows, as it does in any text and as the editor has it:
 // what may follow is then what begins with it. (The continuation alone, special tokens dropped); the caller frees each. On failure all
 // are NULL.
@@ -37,7 +38,7 @@ er_status er_ask_all(
 er_status er_ask(char **out, er_model *m, const char *prompt, const er_generate_options *o);
 
 typedef struct er_sample_options {
-    size_t tokens;       // in all; 0: 10 * inner
+    size_t tokens;       // in all; 0: 10 * d_ff
     size_t row_tokens;   // 0: 128, or the model's positions when there are fewer
     double temperature;  // 0: 1
     double top_p;        // 0: 0.95
@@ -50,5 +51,5 @@ void er_sample_defaults(er_sample_options *o, const er_model *m);  // fills in t
 // "<|endoftext|>" or eos (which end documents, so one starts behind them); else from a seeded draw among the
 // most frequent whole words of the vocabulary. A start that no template asks for is dropped from the row.
 // Exactly o->tokens tokens, the last row cut; rows end where documents do.
-er_status er_sample_text(er_token_rows **out, er_model *m, const er_sample_options *o);
+er_status er_sample_text(er_sequences **out, er_model *m, const er_sample_options *o);
 #endif

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include "engine/model.h"
 #include "io/facts.h"
-#include "io/json.h"
+#include "io/base/json.h"
 
 #define ER_MAX_EDIT_LAYERS 64
 #define ER_RULE_OF_THUMB "rule of thumb"
@@ -32,17 +32,23 @@ typedef struct er_hparams {
                          // tr(K K^T) there; 0: lambda as it stands
     size_t cov_tokens;   // 0: 10 * d_in
     size_t n_prefixes;   // context templates besides the bare prompt
-    double key_bare;    // share of the bare prompt in a fact's key; the other rows share the rest (0.5 in the
-                        // reference)
-    bool key_per_row;   // each row is a column of the solve, with its own residual, instead of one averaged
-                        // key per subject
-    size_t n_siblings;  // phrasings of other facts of the same relation, at most
-    bool merge_subjects;  // facts that share a subject get one z together
-    size_t loss_layer;    // v_loss_layer of a file, counted from 1; 0: not given
-    bool layers_guessed;  // no preset and nobody said which layers
+    double key_bare;  // share of the bare prompt in a fact's key; the other rows share the rest (0.5 in the
+                      // reference)
+    bool key_per_prompt;  // each row is a column of the solve, with its own residual, instead of one averaged
+                          // key per subject
+    size_t n_relation_prompts;  // phrasings of other facts of the same relation, at most
+    bool merge_subjects;        // facts that share a subject get one z together
+    size_t loss_layer;          // v_loss_layer of a file, counted from 1; 0: not given
+    bool layers_guessed;        // no preset and nobody said which layers
     bool lambda_guessed;  // no preset and nobody said which lambda: it stands for room, not for a weight
     er_space space;       // between prompt and target: by the text, but always one in the reference profile
     unsigned long long seed;
+    char editor[16];    // --editor, or alg_name of a file: "memit", "memit_seq", "emmet", "alphaedit"
+    bool editor_given;  // by --editor
+    double l2;          // L2 (AlphaEdit): A + l2 I
+    double nullspace_threshold;          // AlphaEdit: eigenvalues of C below it are free to be edited
+    double emmet_lambda;                 // EMMET: 0 is the hard constraint
+    double update_norm_lambda;           // EMMET: + this I to the covariance
     unsigned char from[ER_HPARAM_KEYS];  // er_hparam_from of each key, for refusals
     char file[ER_HPARAM_PATH];           // the settings file, "" without one
     // What the file says of its model, checked against the model by er_hparams_check. "": nothing
@@ -56,7 +62,10 @@ er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *p
 // other way round. ECONFIG names file, key and reason: also for settings of another method than MEMIT, of
 // what is not computed here, and for a file in which nothing applies. A key that is not known is warned of.
 er_status er_hparams_merge_file(er_hparams *h, const char *path);
-er_status er_hparams_set_layers(er_hparams *h, const char *text);           // "3-8" or "3,4,5"; EARG
+// By its own name or as the peers spell it ("AlphaEdit"); EARG naming the known ones.
+er_status er_hparams_set_editor(er_hparams *h, const char *name);
+er_status er_hparams_set_layers(er_hparams *h, const char *text);  // "3-8" or "3,4,5"; EARG
+bool er_hparams_is_from_file(const er_hparams *h, const char *key);
 void er_hparams_mark(er_hparams *h, const char *key, er_hparam_from from);  // whoever sets a value says so
 // ECONFIG with the flag, file or preset that the value of `key` came from in front.
 er_status er_hparams_refuse(const er_hparams *h, const char *key, const char *fmt, ...)

@@ -10,46 +10,52 @@
 
 #define ER_MAX_ROPE_PAIRS 256
 #define ER_MAX_LAYERS 4096
-#define ER_MAX_SLOTS 13  // linear maps and norms of a block: er_slot of engine/model/family.h
+#define ER_MAX_SLOTS 13  // linear maps and norms of a block: er_slot of engine/model/family_internal.h
 
 // Layers, by number.
 typedef struct er_layer_set {
     uint64_t bits[ER_MAX_LAYERS / 64];
 } er_layer_set;
-static inline bool er_layer_in(const er_layer_set *s, size_t layer) { return s->bits[layer / 64] >> layer % 64 & 1; }
-static inline void er_layer_put(er_layer_set *s, size_t layer) { s->bits[layer / 64] |= (uint64_t)1 << layer % 64; }
+static inline bool er_layer_in(const er_layer_set *s, size_t layer) {
+    return s->bits[layer / 64] >> layer % 64 & 1;
+}
+static inline void er_layer_put(er_layer_set *s, size_t layer) {
+    s->bits[layer / 64] |= (uint64_t)1 << layer % 64;
+}
 
 typedef struct er_rope_config {
     er_rope_style style;
-    size_t dims;           // rotary dimensions of each head
+    size_t dims;  // rotary dimensions of each head
     double base;
     enum { ER_ROPE_PLAIN, ER_ROPE_LINEAR, ER_ROPE_LLAMA3, ER_ROPE_YARN, ER_ROPE_LONG } scaling;
     double factor, low_freq_factor, high_freq_factor, original_positions;
     double beta_fast, beta_slow;  // yarn: full turns within the original context
     bool whole_pairs;             // yarn: its ramp begins and ends at whole pairs
     double attention;             // multiplies cosines and sines; 0 counts as 1
-    float short_factor[ER_MAX_ROPE_PAIRS];  // longrope: divisors of the frequencies, for rows within the original context
+    float short_factor
+        [ER_MAX_ROPE_PAIRS];  // longrope: divisors of the frequencies, for rows within the original context
 } er_rope_config;
 
 typedef struct er_arch {
     char family[32];  // model_type of config.json
-    size_t layers, hidden, heads, kv_heads, head_dim, inner, vocab, positions;
+    size_t layers, hidden, heads, kv_heads, head_dim, d_ff, vocab, positions;
     er_norm_kind norm;
     float norm_eps;
     er_act_kind act;
     bool gated, parallel_residual, learned_positions, tied_head;
-    const char *module[ER_MAX_SLOTS];  // the row's names of the block's parts, NULL for those this model lacks
-    bool head_norms;                // norm of every q and k head, before rotation
-    er_norm_kind head_norm;
-    bool head_norm_each;            // every head has weights of its own; else all share one vector
-    float clip_qkv;                 // q, k and v are clipped to -clip_qkv .. clip_qkv; 0: not
+    const char
+        *module[ER_MAX_SLOTS];  // the row's names of the block's parts, NULL for those this model lacks
+    bool qk_norms;              // norm of every q and k head, before rotation
+    er_norm_kind qk_norm;
+    bool head_norm_each;  // every head has weights of its own; else all share one vector
+    float clip_qkv;       // q, k and v are clipped to -clip_qkv .. clip_qkv; 0: not
     int32_t position_offset;
     float attention_scale;
-    bool scale_by_layer;            // layer l divides it by l + 1
-    size_t window;                  // layers of `windowed` see that many tokens back; 0: all see all a row may have
+    bool scale_by_layer;  // layer l divides it by l + 1
+    size_t window;        // layers of `windowed` see that many tokens back; 0: all see all a row may have
     er_layer_set windowed, unrotated;  // unrotated: layers without rotary positions
     er_rope_config rope;
-    float embed_scale;              // multiplies the rows of the embedding
+    float embed_scale;  // multiplies the rows of the embedding
     // Every branch is multiplied by it before it joins the stream. The stream is held divided by it instead: then W k joins it as it
     // is, an added weight means what it says, and states are those of other implementations divided by this. 1 for all but Granite.
     float residual_scale;
@@ -60,16 +66,18 @@ typedef struct er_arch {
 } er_arch;
 
 typedef struct er_block {  // weights of one layer; [dev]. Absent ones are NULL
-    float *norm1_w, *norm1_b, *norm2_w, *norm2_b;  // no norm2: the MLP reads norm1's output (parallel residual only)
-    er_weight *qkv;         // [(heads + 2 kv_heads) * head_dim, hidden]: q, k, v rows fused at load
+    float *norm1_w, *norm1_b, *norm2_w,
+        *norm2_b;    // no norm2: the MLP reads norm1's output (parallel residual only)
+    er_weight *qkv;  // [(heads + 2 kv_heads) * head_dim, hidden]: q, k, v rows fused at load
     float *qkv_b;
     float *q_norm_w, *q_norm_b;  // [heads, head_dim]
     float *k_norm_w, *k_norm_b;  // [kv_heads, head_dim]
-    er_weight *out;         // [hidden, heads * head_dim]
+    er_weight *out;              // [hidden, heads * head_dim]
     float *out_b;
-    er_weight *up;          // [inner, hidden], or gate | up fused [2 inner, hidden] when gated
+    er_weight *up;  // [d_ff, hidden], or gate | up fused [2 d_ff, hidden] when gated
     float *up_b;
-    er_weight *down;        // [hidden, inner]: the edited weight. Its input is the key, its output goes to the residual stream
+    er_weight *
+        down;  // [hidden, d_ff]: the edited weight. Its input is the key, its output goes to the residual stream
     float *down_b;
     const er_tensor *down_tensor;  // where it is stored; borrowed from the checkpoint
     char *down_name;               // module name without ".weight", e.g. "model.layers.3.mlp.down_proj"
@@ -77,26 +85,29 @@ typedef struct er_block {  // weights of one layer; [dev]. Absent ones are NULL
 
 typedef struct er_model {
     er_arch arch;
-    er_device *dev;            // borrowed
-    er_folder *folder;         // owned; NULL when the options gave one
-    er_checkpoint *checkpoint; // owned
-    er_tokenizer *tokenizer;   // owned
-    er_block *block;           // [layers]; of a check_only model only down_tensor and down_name are set
+    er_device *dev;             // borrowed
+    er_folder *folder;          // owned; NULL when the options gave one
+    er_checkpoint *checkpoint;  // owned
+    er_tokenizer *tokenizer;    // owned
+    er_block *block;            // [layers]; of a check_only model only down_tensor and down_name are set
     er_weight *embed, *position, *head;  // head == embed when tied
     float *head_b;
     float *final_w, *final_b;
-    float *rope_table;         // [dev] [positions used, rope.dims]; NULL without rotary
-    size_t rope_positions;     // er_arch_longest_row with rotary, else 0: longer rows are refused by er_run_begin
-    int32_t eos;               // -1 when unknown
+    float *rope_table;  // [dev] [positions used, rope.dims]; NULL without rotary
+    size_t
+        rope_positions;  // er_arch_max_seq_len with rotary, else 0: longer rows are refused by er_run_begin
+    int32_t eos;         // -1 when unknown
     size_t weight_bytes;
 } er_model;
 
 typedef struct er_model_options {
     const size_t *editable;  // layers whose `down` will be edited
     size_t n_editable;
-    bool check_only;         // read and verify config, tensors and tokenizer; load no weights (the device may be NULL)
-    bool digest;             // digest the weights as they are loaded: er_checkpoint_digest then costs no second reading
-    er_folder *folder;       // the model's folder, open already; borrowed, it outlives the model. NULL: opened here
+    bool
+        check_only;  // read and verify config, tensors and tokenizer; load no weights (the device may be NULL)
+    bool digest;  // digest the weights as they are loaded: er_checkpoint_digest then costs no second reading
+    er_folder
+        *folder;  // the model's folder, open already; borrowed, it outlives the model. NULL: opened here
 } er_model_options;
 
 // config.json, weights and tokenizer are of one moment: EIO when the folder changed while it was loaded.
@@ -117,9 +128,9 @@ er_status er_model_check_tokens(const er_model *m, const int32_t *token, size_t 
 // Rotary cosines and sines as er_device_ops.rope reads them: table [positions, rope.dims].
 void er_rope_table(float *table, const er_rope_config *rope, size_t positions);
 // Positions that a row may have: all of them, of rotary ones at most 32,768, and the original context under longrope.
-size_t er_arch_longest_row(const er_arch *a);
+size_t er_arch_max_seq_len(const er_arch *a);
 size_t er_arch_qkv_rows(const er_arch *a);  // (heads + 2 kv_heads) * head_dim
-size_t er_arch_up_rows(const er_arch *a);   // inner, twice that when gated
+size_t er_arch_up_rows(const er_arch *a);   // d_ff, twice that when gated
 // FLOPs of one token through `n` layers (forward, GEMMs only) and through the head.
 double er_arch_layer_flops(const er_arch *a);
 double er_arch_head_flops(const er_arch *a);

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "io/file_kind.h"
-#include "io/json_scan.h"
-#include "io/os.h"
+#include "io/base/file_kind.h"
+#include "io/base/json_scan.h"
+#include "io/base/os.h"
 #include "io/safetensors.h"
 
 #define SINGLE "model.safetensors"

@@ -1,32 +1,33 @@
 // Hugging Face checkpoints: safetensors, single or sharded. Everything is verified against the file size before any read;
 // bytes are read with pread (no mapping, so a file that shrinks is an error and not a signal). Shards stay open from opening to
-// writing: what is copied are the files that were read, and a folder that changed meanwhile is an error (io/folder.h).
+// writing: what is copied are the files that were read, and a folder that changed meanwhile is an error (io/base/folder.h).
 #ifndef ER_CHECKPOINT_H
 #define ER_CHECKPOINT_H
 #include <stdbool.h>
 #include <stdint.h>
 #include "io/dtype.h"
-#include "io/file.h"
-#include "io/folder.h"
-#include "io/status.h"
+#include "io/base/file.h"
+#include "io/base/folder.h"
+#include "io/base/status.h"
 
 #define ER_MAX_RANK 64
 
 typedef struct er_tensor {
     const char *name;  // owned by the checkpoint
     er_dtype dtype;
-    int rank;                 // 0 .. 64
-    const uint64_t *shape;    // [rank], row-major
+    int rank;               // 0 .. 64
+    const uint64_t *shape;  // [rank], row-major
     uint64_t elements, bytes;
-    uint32_t shard;           // index of its file
-    uint64_t offset;          // first byte, from the start of that file
+    uint32_t shard;   // index of its file
+    uint64_t offset;  // first byte, from the start of that file
 } er_tensor;
 
 // One safetensors file, verified whole; the names of malformed cases are in docs of the tests (tests/io/test_safetensors.c).
 typedef struct er_safetensors er_safetensors;
 er_status er_safetensors_open(er_safetensors **out, const char *path);
 // The header alone, from memory: `file_size` is what the offsets are checked against. The fuzz target's entry point.
-er_status er_safetensors_parse(er_safetensors **out, const char *bytes, size_t len, uint64_t file_size, const char *name);
+er_status er_safetensors_parse(
+    er_safetensors **out, const char *bytes, size_t len, uint64_t file_size, const char *name);
 size_t er_safetensors_count(const er_safetensors *s);
 const er_tensor *er_safetensors_at(const er_safetensors *s, size_t i);  // in file order
 void er_safetensors_free(er_safetensors *s);
@@ -35,18 +36,19 @@ void er_safetensors_free(er_safetensors *s);
 // are missing (a folder with only pytorch_model*.bin says so by name: EUNSUPPORTED).
 typedef struct er_checkpoint er_checkpoint;
 er_status er_checkpoint_open(er_checkpoint **out, const char *dir);
-er_status er_checkpoint_open_in(er_checkpoint **out, er_folder *folder);  // borrowed: it outlives the checkpoint
-er_folder *er_checkpoint_folder_of(const er_checkpoint *c);               // borrowed
+er_status er_checkpoint_open_in(
+    er_checkpoint **out, er_folder *folder);                 // borrowed: it outlives the checkpoint
+er_folder *er_checkpoint_folder_of(const er_checkpoint *c);  // borrowed
 void er_checkpoint_free(er_checkpoint *c);
 const char *er_checkpoint_dir(const er_checkpoint *c);
 size_t er_checkpoint_count(const er_checkpoint *c);
 const er_tensor *er_checkpoint_at(const er_checkpoint *c, size_t i);
 const er_tensor *er_checkpoint_find(const er_checkpoint *c, const char *name);  // NULL when absent
 size_t er_checkpoint_shards(const er_checkpoint *c);
-const char *er_checkpoint_shard_name(const er_checkpoint *c, size_t shard);     // file name, no folder
-const char *er_checkpoint_shard_path(const er_checkpoint *c, size_t shard);     // with its folder, for messages
-er_status er_checkpoint_read(const er_checkpoint *c, const er_tensor *t, void *dst);          // t->bytes, as stored
-er_status er_checkpoint_read_f32(const er_checkpoint *c, const er_tensor *t, float *dst);     // t->elements
+const char *er_checkpoint_shard_name(const er_checkpoint *c, size_t shard);  // file name, no folder
+const char *er_checkpoint_shard_path(const er_checkpoint *c, size_t shard);  // with its folder, for messages
+er_status er_checkpoint_read(const er_checkpoint *c, const er_tensor *t, void *dst);  // t->bytes, as stored
+er_status er_checkpoint_read_f32(const er_checkpoint *c, const er_tensor *t, float *dst);  // t->elements
 // From here on the bytes of every tensor that is read are digested as they come by (1.8 GB/s a core), so that
 // er_checkpoint_digest need not read them again: it then speaks of the very bytes that were loaded.
 void er_checkpoint_watch(er_checkpoint *c);
@@ -68,7 +70,8 @@ typedef struct er_write_options {
     bool copy_all;             // leave nothing behind but errata-manifest.json
     char (*shard_digest)[65];  // NULL or [shards]: SHA-256 of each file written
 } er_write_options;
-er_status er_checkpoint_write(const er_checkpoint *base, er_output *o, const er_edited_tensor *edits, size_t n_edits);
-er_status er_checkpoint_write_with(const er_checkpoint *base, er_output *o, const er_edited_tensor *edits, size_t n_edits,
-    const er_write_options *options);
+er_status er_checkpoint_write(
+    const er_checkpoint *base, er_output *o, const er_edited_tensor *edits, size_t n_edits);
+er_status er_checkpoint_write_with(const er_checkpoint *base, er_output *o, const er_edited_tensor *edits,
+    size_t n_edits, const er_write_options *options);
 #endif

@@ -7,21 +7,21 @@
 #include <string.h>
 #include <unistd.h>
 #include "io/checkpoint_internal.h"
-#include "io/log.h"
-#include "io/os.h"
+#include "io/base/log.h"
+#include "io/base/os.h"
 #include "io/weights_file.h"
 
 #define MAX_DEPTH 16
-#define MAX_SAID 6  // names in the warning
+#define MAX_SAID 100  // names in the warning
 
 typedef struct walk {
     const er_checkpoint *c;
     er_output *o;
     bool copy_all;
-    size_t left;     // files and folders left behind
-    char said[512];  // the first of them
-    size_t failed;   // not copied for another reason
-    char why[512];   // of the first
+    size_t left;                // files and folders left behind
+    char said[MAX_SAID * 100];  // the first of them
+    size_t failed;              // not copied for another reason
+    char why[512];              // of the first
 } walk;
 
 static void leave(walk *w, const char *name, const char *kind) {
@@ -83,7 +83,7 @@ out:
 
 // The checkpoint's own files: a shard is written elsewhere, the manifest will be a new one.
 static bool is_own(const er_checkpoint *c, const char *name) {
-    if (strcmp(name, ER_MANIFEST) == 0) return true;
+    if (strcmp(name, ER_MANIFEST) == 0 || strncmp(name, ER_HISTORY, strlen(ER_HISTORY)) == 0) return true;
     for (size_t i = 0; i < c->n_shards; i++)
         if (strcmp(c->shards[i].name, name) == 0) return true;
     return false;

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "io/log.h"
-#include "io/os.h"
+#include "io/base/log.h"
+#include "io/base/os.h"
 
 #define CONVERT_CHUNK ((size_t)1 << 20)  // elements converted at a time
 #define READ_CHUNK                                                                                           \

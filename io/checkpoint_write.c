@@ -3,8 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 #include "io/checkpoint_internal.h"
-#include "io/log.h"
-#include "io/os.h"
+#include "io/base/log.h"
+#include "io/base/os.h"
 
 #define COPY_CHUNK ((size_t)4 << 20)
 

@@ -9,15 +9,33 @@ extern "C" {
 #endif
 
 typedef enum er_dtype {
-    ER_F32, ER_F16, ER_BF16, ER_F64,                                                     // computed on
-    ER_BOOL, ER_U8, ER_I8, ER_I16, ER_U16, ER_I32, ER_U32, ER_I64, ER_U64,               // carried through
-    ER_F8_E5M2, ER_F8_E4M3, ER_F8_E8M0, ER_F8_E4M3FNUZ, ER_F8_E5M2FNUZ, ER_C64,
-    ER_F4, ER_F6_E2M3, ER_F6_E3M2,                                                       // sub-byte: see er_dtype_bits
+    ER_F32,
+    ER_F16,
+    ER_BF16,
+    ER_F64,  // computed on
+    ER_BOOL,
+    ER_U8,
+    ER_I8,
+    ER_I16,
+    ER_U16,
+    ER_I32,
+    ER_U32,
+    ER_I64,
+    ER_U64,  // carried through
+    ER_F8_E5M2,
+    ER_F8_E4M3,
+    ER_F8_E8M0,
+    ER_F8_E4M3FNUZ,
+    ER_F8_E5M2FNUZ,
+    ER_C64,
+    ER_F4,
+    ER_F6_E2M3,
+    ER_F6_E3M2,  // sub-byte: see er_dtype_bits
     ER_DTYPE_COUNT
 } er_dtype;
 
-size_t er_dtype_bits(er_dtype t);          // 4, 6, 8, 16, 32 or 64
-const char *er_dtype_name(er_dtype t);     // the name safetensors uses, e.g. "BF16"
+size_t er_dtype_bits(er_dtype t);                     // 4, 6, 8, 16, 32 or 64
+const char *er_dtype_name(er_dtype t);                // the name safetensors uses, e.g. "BF16"
 int er_dtype_parse(er_dtype *out, const char *name);  // 1 when known; exact, case-sensitive
 
 static inline float er_f32_from_bf16(uint16_t h) {

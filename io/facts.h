@@ -29,18 +29,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "io/status.h"
+#include "io/base/status.h"
 
 // Whether a space stands between a prompt and its target: as the scripts and signs at the seam want it, or as somebody said.
 typedef enum er_space { ER_SPACE_AUTO, ER_SPACE_ALWAYS, ER_SPACE_NEVER } er_space;
 typedef enum er_seam {
-    ER_SEAM_SPACE,   // a space is put
-    ER_SEAM_BLANK,   // none: the prompt ends in white space of its own
+    ER_SEAM_SPACE,  // a space is put
+    ER_SEAM_BLANK,  // none: the prompt ends in white space of its own
     ER_SEAM_SCRIPT,  // none: the scripts there are written without (Chinese, Japanese, Thai, Lao, Khmer, Burmese ...)
-    ER_SEAM_OPEN,    // none: the prompt ends in an opening quote or bracket, a currency sign, a hyphen, a tag ...
+    ER_SEAM_OPEN,  // none: the prompt ends in an opening quote or bracket, a currency sign, a hyphen, a tag ...
     ER_SEAM_TARGET,  // none: the target begins with what is written against the word before it (a comma, "%", "-based")
-    ER_SEAM_OWN,     // none: the target begins with white space of its own
-    ER_SEAM_ASKED,   // none: the record or the job says so
+    ER_SEAM_OWN,    // none: the target begins with white space of its own
+    ER_SEAM_ASKED,  // none: the record or the job says so
     ER_SEAM_KINDS
 } er_seam;
 // `prompt` is the whole text in front, of len bytes; `fact` what the record says ("space"), which goes before what the job says.
@@ -56,13 +56,14 @@ typedef struct er_probe {  // a prompt and what should (or used to) follow it
 } er_probe;
 
 typedef struct er_fact {
-    char *id;        // the file's, or 16 hex digits of a digest of subject and prompt when it gives none. Unique among `at`
+    char *
+        id;  // the file's, or 16 hex digits of a digest of subject and prompt when it gives none. Unique among `at`
     char *subject;
-    char *prompt;    // exactly one "{}" where the subject stands
-    char *target;    // the new object, as it continues the prompt behind its seam
-    char *old;       // the object it replaces, or NULL; never equal to target
-    er_space space;  // of the prompt and the paraphrases, before target and old
-    char *relation;  // or NULL
+    char *prompt;        // exactly one "{}" where the subject stands
+    char *target;        // the new object, as it continues the prompt behind its seam
+    char *old;           // the object it replaces, or NULL; never equal to target
+    er_space space;      // of the prompt and the paraphrases, before target and old
+    char *relation;      // or NULL
     char **paraphrases;  // complete prompts (subject filled in)
     size_t n_paraphrases;
     er_probe *neighbors;  // other subjects, whose answer must not change
@@ -84,10 +85,11 @@ typedef struct er_facts {
     bool is_lines;       // not an array: `line` is the line where the record begins, else a record number
     er_fact *at;         // accepted, in file order
     size_t count;
-    er_reject *rejects;   // in file order when reading is done
+    er_reject *rejects;  // in file order when reading is done
     size_t n_rejects;
     size_t n_duplicates;  // same text and target as an earlier one; dropped
-    char digest[65];      // of the content of the facts that the reader accepted (a later er_facts_reject leaves it alone)
+    char digest
+        [65];  // of the content of the facts that the reader accepted (a later er_facts_reject leaves it alone)
 } er_facts;
 
 typedef struct er_facts_options {
@@ -100,8 +102,11 @@ typedef struct er_facts_options {
 // meant.
 er_status er_facts_read(er_facts **out, const char *path, const er_facts_options *options);
 // The same from memory; `name` is the file name of messages. The fuzz target's entry point.
-er_status er_facts_parse(er_facts **out, const char *bytes, size_t len, const char *name, const er_facts_options *options);
+er_status er_facts_parse(
+    er_facts **out, const char *bytes, size_t len, const char *name, const er_facts_options *options);
 void er_facts_free(er_facts *f);
+void er_facts_warn_rejects(
+    const er_facts *f, size_t most);  // the first so many one by one, the others counted
 // Moves fact i out of `at` into `rejects` (later checks, e.g. subject not found at token level); the facts behind it move up by
 // one. The reason is copied.
 er_status er_facts_reject(er_facts *f, size_t i, const char *reason);
@@ -111,5 +116,6 @@ typedef struct er_fact_class {
     size_t prompt, target;  // prompt SIZE_MAX: equal to no other
 } er_fact_class;
 er_status er_facts_settle(er_facts *f, const er_fact_class *at);
-char *er_fact_filled(const er_fact *f);  // the prompt with the subject in place, malloc'd; NULL when memory is out
+char *er_fact_filled(
+    const er_fact *f);  // the prompt with the subject in place, malloc'd; NULL when memory is out
 #endif

@@ -4,7 +4,7 @@
 #define ER_NPZ_H
 #include <stddef.h>
 #include <stdint.h>
-#include "io/status.h"
+#include "io/base/status.h"
 
 typedef enum er_npy_type { ER_NPY_F4, ER_NPY_F8, ER_NPY_F2, ER_NPY_I8, ER_NPY_I4, ER_NPY_U } er_npy_type;
 typedef struct er_npy {
@@ -21,12 +21,14 @@ typedef struct er_npz er_npz;  // an open archive
 er_status er_npz_open(er_npz **out, const char *path);
 er_status er_npz_read(er_npy *out, er_npz *z, const char *member);  // without ".npy"; ENOENT when absent
 size_t er_npz_count(const er_npz *z);
-const char *er_npz_name(const er_npz *z, size_t i);  // in archive order, without ".npy"; other files' names as they are
+const char *er_npz_name(
+    const er_npz *z, size_t i);  // in archive order, without ".npy"; other files' names as they are
 void er_npz_close(er_npz *z);
 
 typedef struct er_npz_writer er_npz_writer;
 er_status er_npz_create(er_npz_writer **out, const char *path);  // temp beside path, renamed by finish
-er_status er_npz_add(er_npz_writer *w, const char *member, const er_npy *a);  // `elements` is ignored: the shape says it
+er_status er_npz_add(
+    er_npz_writer *w, const char *member, const er_npy *a);  // `elements` is ignored: the shape says it
 er_status er_npz_finish(er_npz_writer *w);
 void er_npz_writer_free(er_npz_writer *w);  // without finish: removes the temp
 #endif

@@ -5,11 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
-#include "io/file_kind.h"
-#include "io/log.h"
+#include "io/base/file_kind.h"
+#include "io/base/log.h"
 #include "io/npy.h"
-#include "io/os.h"
-#include "io/zip.h"
+#include "io/base/os.h"
+#include "io/base/zip.h"
 
 _Static_assert(
     __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are read and written without swapping bytes");

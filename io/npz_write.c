@@ -7,13 +7,12 @@
 #include <unistd.h>
 #include <zlib.h>
 #include "io/npy.h"
-#include "io/os.h"
-#include "io/partial.h"
+#include "io/base/os.h"
+#include "io/base/partial.h"
 
 #define ZIP64_VERSION 45u
-#define LIMIT                                                                                                \
-    ((uint64_t)INT32_MAX)  // Python's zipfile turns to ZIP64 above it, though the format could go to twice
-                           // that
+// Python's zipfile turns to ZIP64 above it, though the format could go to twice that.
+#define LIMIT ((uint64_t)INT32_MAX)
 #define DATE_1980 0x21u
 #define UNIX 3u
 #define MODE_600 (0600u << 16)

@@ -7,18 +7,18 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "io/file.h"
-#include "io/log.h"
-#include "io/os.h"
-#include "io/partial.h"
-#include "io/signals.h"
-#include "io/unfinished.h"
+#include "io/base/file.h"
+#include "io/base/log.h"
+#include "io/base/os.h"
+#include "io/base/partial.h"
+#include "io/base/signals.h"
+#include "io/base/unfinished.h"
 
 struct er_output {
     char *dir;      // no trailing slash
     char *partial;  // DIR.partial-<pid>
     char *parent;
-    char *aside;  // what replace() moved the old folder to
+    char *aside;           // what replace() moved the old folder to
     int lock, aside_lock;  // on the partial folder, and on that one
     bool force, committed;
 };
@@ -75,9 +75,9 @@ out:
     return rc;
 }
 
-static bool is_inside(const char *inner, const char *outer) {
+static bool is_inside(const char *d_ff, const char *outer) {
     size_t n = strlen(outer);
-    return strncmp(inner, outer, n) == 0 && (inner[n] == '\0' || inner[n] == '/' || outer[n - 1] == '/');
+    return strncmp(d_ff, outer, n) == 0 && (d_ff[n] == '\0' || d_ff[n] == '/' || outer[n - 1] == '/');
 }
 
 // EOUTPUT when the folder to be is `model_dir` or lies inside it; links are resolved first.
@@ -298,7 +298,8 @@ static er_status replace(const char **old, er_output *o) {
         return er_fail(ER_EOUTPUT, "%s: cannot be replaced: %s", o->dir, er_errno_text(errno));
     if (!(o->aside = er_format("%s.replaced-%ld", o->dir, (long)getpid())))
         return er_fail(ER_ENOMEM, "the path %s", o->dir);
-    if ((o->aside_lock = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0) er_partial_lock(o->aside_lock);
+    if ((o->aside_lock = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
+        er_partial_lock(o->aside_lock);
     if (rename(o->dir, o->aside) != 0)
         return er_fail(ER_EOUTPUT, "%s: cannot be moved aside: %s", o->dir, er_errno_text(errno));
     if (rename(o->partial, o->dir) != 0) {

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "io/file.h"
-#include "io/file_kind.h"
-#include "io/json.h"
-#include "io/json_scan.h"
-#include "io/os.h"
+#include "io/base/file.h"
+#include "io/base/file_kind.h"
+#include "io/base/json.h"
+#include "io/base/json_scan.h"
+#include "io/base/os.h"
 
 #define MAX_HEADER 100000000u  // the format's own limit
 #define SEEN_DTYPE 1

@@ -81,6 +81,18 @@ static bool is_pickle_of_weights(const head *h) {
     return false;
 }
 
+// A tar whose first member is a file of weights; later members lie beyond the head.
+static bool is_tar_of_weights(const head *h) {
+    static const char *const ends[] = {
+        ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".gguf", ".onnx", ".msgpack", ".npz", ".npy"};
+    char name[101] = "";
+    if (h->n < 262 || memcmp(h->byte + 257, "ustar", 5) != 0) return false;
+    memcpy(name, h->byte, 100);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (ends_with(name, ends[i])) return true;
+    return false;
+}
+
 static bool is_hdf5(const head *h) {
     for (size_t at = 0; at + 8 <= h->n; at = at ? 2 * at : 512)
         if (memcmp(h->byte + at, "\x89HDF\r\n\x1a\n", 8) == 0) return true;
@@ -126,6 +138,7 @@ static const char *kind_by_content(const head *h) {
     if (is_safetensors(h)) return "safetensors";
     if (is_gguf(h)) return "GGUF";
     if (is_zip_of_weights(h) || is_pickle_of_weights(h)) return "PyTorch";
+    if (is_tar_of_weights(h)) return "an archive of weights";
     if (begins(h, "\x93NUMPY", 6)) return "NumPy";
     if (is_hdf5(h)) return "HDF5";
     if (h->n >= 8 && memcmp(h->byte + 4, "TFL3", 4) == 0) return "TensorFlow Lite";

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "io/log.h"
+#include "io/base/log.h"
 #include "kernels/cuda/cuda.h"
 
 // "cuda" or "cuda:N".
@@ -22,9 +22,9 @@ er_status er_device_open(er_device **out, const er_device_options *options) {
     if (names_cuda(kind)) return er_cuda_open(out, options);
     if (strcmp(kind, "auto")) return er_fail(ER_EARG, "device '%s' is none of auto, cpu, cuda, cuda:N", kind);
     er_status rc = er_cuda_open(out, options);
-    if (rc != ER_EDEVICE) return rc;
-    bool present =
-        strncmp(er_last_error(), "no cuda device", 14) != 0 && !strstr(er_last_error(), "not built in");
+    if (rc != ER_EDEVICE && rc != ER_ENODEVICE) return rc;
+    // A GPU that is there and cannot be used: a precision that only it has was meant for it.
+    bool present = rc == ER_EDEVICE;
     if (present && options->precision != ER_FP32 && options->precision != ER_BF16_COMPUTE) return rc;
     if (present) er_warn("%s; computing on the CPU", er_last_error());
     return er_device_cpu_open(out, options);

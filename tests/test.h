@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "io/status.h"
+#include "io/base/status.h"
 
 #define OK(call)                                                                                             \
     do {                                                                                                     \
@@ -21,8 +21,10 @@
 #define FAILS(call, code, part)                                                                              \
     do {                                                                                                     \
         er_status rc_ = (call);                                                                              \
-        if (rc_ != (code)) fail_msg("%s: status %d, expected %d (%s)", #call, (int)rc_, (int)(code), er_last_error()); \
-        if (!strstr(er_last_error(), (part))) fail_msg("%s: message '%s' lacks '%s'", #call, er_last_error(), (part)); \
+        if (rc_ != (code))                                                                                   \
+            fail_msg("%s: status %d, expected %d (%s)", #call, (int)rc_, (int)(code), er_last_error());      \
+        if (!strstr(er_last_error(), (part)))                                                                \
+            fail_msg("%s: message '%s' lacks '%s'", #call, er_last_error(), (part));                         \
     } while (0)
 
 static inline uint64_t test_next(uint64_t *s) {  // splitmix64
@@ -31,7 +33,9 @@ static inline uint64_t test_next(uint64_t *s) {  // splitmix64
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
     return z ^ (z >> 31);
 }
-static inline double test_uniform(uint64_t *s) { return (double)(test_next(s) >> 11) * 0x1p-53 * 2.0 - 1.0; }  // [-1, 1)
+static inline double test_uniform(uint64_t *s) {
+    return (double)(test_next(s) >> 11) * 0x1p-53 * 2.0 - 1.0;
+}  // [-1, 1)
 
 // |a - b| / |b| over n elements, Frobenius; NaN anywhere gives NaN, which fails every bound below.
 static inline double test_rel_error(const float *a, const double *b, size_t n) {
@@ -42,7 +46,8 @@ static inline double test_rel_error(const float *a, const double *b, size_t n) {
 #define NEAR(a, b, tol)                                                                                      \
     do {                                                                                                     \
         double a_ = (double)(a), b_ = (double)(b);                                                           \
-        if (!(fabs(a_ - b_) <= (double)(tol))) fail_msg("%s = %.9g, expected %.9g within %.3g", #a, a_, b_, (double)(tol)); \
+        if (!(fabs(a_ - b_) <= (double)(tol)))                                                               \
+            fail_msg("%s = %.9g, expected %.9g within %.3g", #a, a_, b_, (double)(tol));                     \
     } while (0)
 #define BELOW(x, bound)                                                                                      \
     do {                                                                                                     \

@@ -11,12 +11,12 @@ typedef struct attend {
 static void run_attention(void *p, size_t turn) {
     (void)turn;
     attend *t = p;
-    bench_must(bench.dev->op->attention(bench.dev, NULL, &t->a, t->out, t->lse));
+    bench_must(bench.dev->op->attention(bench.dev, &t->a, t->out, t->lse));
 }
 static void run_backward(void *p, size_t turn) {
     (void)turn;
     attend *t = p;
-    bench_must(bench.dev->op->attention_backward(bench.dev, NULL, &t->a, t->dqkv, t->dout, t->out, t->lse));
+    bench_must(bench.dev->op->attention_backward(bench.dev, &t->a, t->dqkv, t->dout, t->out, t->lse));
 }
 
 // One query of one head in double: probabilities over prefix and own keys, and where its keys and values lie.

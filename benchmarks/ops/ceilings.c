@@ -9,7 +9,7 @@ typedef struct lift {
 static void run_copy(void *p, size_t turn) {
     (void)turn;
     lift *l = p;
-    bench_must(bench.dev->op->copy(bench.dev, NULL, l->to, l->from, l->bytes));
+    bench_must(bench.dev->op->copy(bench.dev, l->to, l->from, l->bytes));
 }
 
 typedef struct product {
@@ -21,13 +21,13 @@ typedef struct product {
 static void run_linear(void *p, size_t turn) {
     (void)turn;
     product *q = p;
-    bench_must(bench.dev->op->linear(bench.dev, NULL, q->y, q->x, q->w, NULL, q->n, 0));
+    bench_must(bench.dev->op->linear(bench.dev, q->y, q->x, q->w, NULL, q->n, 0));
 }
 static void run_gemm(void *p, size_t turn) {
     (void)turn;
     product *q = p;
     bench_must(bench.dev->op->gemm_f64(
-        bench.dev, NULL, false, false, q->n, q->n, q->n, 1, q->a, q->n, q->b, q->n, 0, q->c, q->n));
+        bench.dev, false, false, q->n, q->n, q->n, 1, q->a, q->n, q->b, q->n, 0, q->c, q->n));
 }
 
 static void measure_copy(size_t bytes) {
@@ -70,8 +70,8 @@ static void measure_gemm_f64(size_t n) {
     field f = bench_field(1);
     float *from = bench_field_room(f, n * n);
     product q = {.a = bench_room(n * n * 8), .b = bench_room(n * n * 8), .c = bench_room(n * n * 8), .n = n};
-    bench_must(bench.dev->op->widen(bench.dev, NULL, q.a, from, n * n));
-    bench_must(bench.dev->op->widen(bench.dev, NULL, q.b, from, n * n));
+    bench_must(bench.dev->op->cast(bench.dev, q.a, from, n * n));
+    bench_must(bench.dev->op->cast(bench.dev, q.b, from, n * n));
     char shape[64];
     (void)snprintf(shape, sizeof shape, "fp64, %zu cubed", n);
     double cube = (double)n * (double)n * (double)n;
@@ -90,7 +90,7 @@ static void measure_gemm_f64(size_t n) {
 }
 
 void bench_ceilings(void) {
-    bool gpu = bench.dev->runs_behind;
+    bool gpu = bench.dev->is_async;
     measure_copy((size_t)(gpu ? 1024 : 256) << 20);
     measure_gemm(gpu ? 8192 : 1536);
     measure_gemm_f64(gpu ? 8192 : 768);

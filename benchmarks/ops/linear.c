@@ -10,18 +10,18 @@ typedef struct linear {
 static void run_forward(void *p, size_t turn) {
     (void)turn;
     linear *l = p;
-    bench_must(bench.dev->op->linear(bench.dev, NULL, l->out, l->x, l->w, NULL, l->m, 0));
+    bench_must(bench.dev->op->linear(bench.dev, l->out, l->x, l->w, NULL, l->m, 0));
 }
 static void run_backward(void *p, size_t turn) {
     (void)turn;
     linear *l = p;
-    bench_must(bench.dev->op->linear_backward(bench.dev, NULL, l->out, l->dy, l->w, l->m, 0));
+    bench_must(bench.dev->op->linear_backward(bench.dev, l->out, l->dy, l->w, l->m, 0));
 }
 static void run_add(void *p, size_t turn) {
     (void)turn;
     linear *l = p;
     er_weight_change change;
-    bench_must(bench.dev->op->weight_add(bench.dev, NULL, l->w, l->dw, &change));
+    bench_must(bench.dev->op->weight_add(bench.dev, l->w, l->dw, &change));
 }
 
 static check check_linear(const linear *l, bool back, field w, field x, field dy, size_t d_out, size_t d_in) {
@@ -74,7 +74,7 @@ void bench_weight_add(size_t d_out, size_t d_in, er_dtype t) {
     void *bytes = bench_stored(w, t, n);
     float *change = bench_field_room(d, n);
     linear l = {.dw = bench_room(n * 8)};
-    bench_must(bench.dev->op->widen(bench.dev, NULL, l.dw, change, n));
+    bench_must(bench.dev->op->cast(bench.dev, l.dw, change, n));
     bench_must(bench.dev->op->weight_create(
         bench.dev, &l.w, &(er_weight_spec){bytes, t, d_out, d_in, false, true, false}));
     run_add(&l, 0);

@@ -5,7 +5,7 @@ enum { LABELS_A_FACT = 7, RING = 32 };  // six prompts and a KL row a fact
 
 static void run_loss(void *p, size_t turn) {
     (void)turn;
-    bench_must(bench.dev->op->label_loss(bench.dev, NULL, p));
+    bench_must(bench.dev->op->label_loss(bench.dev, p));
 }
 
 static double log_sum(field f, size_t from, size_t n) {
@@ -68,7 +68,7 @@ typedef struct softmax {
 static void run_softmax(void *p, size_t turn) {
     (void)turn;
     softmax *s = p;
-    bench_must(bench.dev->op->log_softmax(bench.dev, NULL, s->y, s->x, s->rows, s->vocab));
+    bench_must(bench.dev->op->log_softmax(bench.dev, s->y, s->x, s->rows, s->vocab));
 }
 
 void bench_log_softmax(size_t rows, size_t vocab) {
@@ -107,7 +107,7 @@ typedef struct stepper {
 } stepper;
 static void run_step(void *p, size_t turn) {
     stepper *s = p;
-    bench_must(bench.dev->op->delta_step(bench.dev, NULL, &s->set[turn % s->sets]));
+    bench_must(bench.dev->op->delta_step(bench.dev, &s->set[turn % s->sets]));
 }
 
 void bench_delta_step(size_t slots, size_t hidden) {
@@ -118,7 +118,7 @@ void bench_delta_step(size_t slots, size_t hidden) {
     float *norm = bench_host(slots * 4);
     for (size_t i = 0; i <= slots; i++) start[i] = (int32_t)(i * LABELS_A_FACT);
     for (size_t i = 0; i < slots; i++) norm[i] = 50 + (float)(i % 7);
-    stepper s = {.sets = bench.dev->runs_behind ? RING : 1};
+    stepper s = {.sets = bench.dev->is_async ? RING : 1};
     for (size_t k = 0; k < s.sets; k++)  // stop: never below; steps: never the last
         s.set[k] = (er_delta_step){slots, hidden, 1000000, 1e-3f, 0.5f, 0.75f, -1e9f,
             bench_field_room(delta, n), bench_room(n * 4), bench_room(n * 4), bench_field_room(grad, n),

@@ -9,18 +9,18 @@ typedef struct mover {
 static void run_gather(void *p, size_t turn) {
     (void)turn;
     mover *m = p;
-    bench_must(bench.dev->op->gather_rows(bench.dev, NULL, m->dst, m->src, m->index, m->n, m->width));
+    bench_must(bench.dev->op->gather_rows(bench.dev, m->dst, m->src, m->index, m->n, m->width));
 }
 static void run_scatter(void *p, size_t turn) {
     (void)turn;
     mover *m = p;
-    bench_must(bench.dev->op->scatter_add_rows(bench.dev, NULL, m->dst, m->src, m->target, m->n, m->width));
+    bench_must(bench.dev->op->scatter_add_rows(bench.dev, m->dst, m->src, m->target, m->n, m->width));
 }
 static void run_store(void *p, size_t turn) {  // src as fused rows: q is width / 2, k and v a quarter each
     (void)turn;
     mover *m = p;
-    bench_must(bench.dev->op->kv_store(bench.dev, NULL, m->cache_k, m->cache_v, m->src, m->width,
-        m->width / 2, m->width / 4, m->index, m->n));
+    bench_must(bench.dev->op->kv_store(
+        bench.dev, m->cache_k, m->cache_v, m->src, m->width, m->width / 2, m->width / 4, m->index, m->n));
 }
 
 void bench_rows_moved(size_t n, size_t width) {
@@ -42,7 +42,7 @@ void bench_rows_moved(size_t n, size_t width) {
         bench_compare(&store, bench_got(m.cache_k, at), bench_at(f, i * width + 2 * quarter + col % quarter));
         bench_compare(&store, bench_got(m.cache_v, at), bench_at(f, i * width + 3 * quarter + col % quarter));
     }
-    bench_must(bench.dev->op->zero(bench.dev, NULL, m.dst, n * width * 4));
+    bench_must(bench.dev->op->zero(bench.dev, m.dst, n * width * 4));
     run_scatter(&m, 0);
     for (int s = 0; s < SAMPLES; s++) {
         size_t row = bench_pick(n / 4), col = bench_pick(width);
@@ -87,37 +87,37 @@ typedef struct solver_rows {
     float *src, *scale;
     int32_t *index;
     size_t n, width;
-    er_residual_rows r;
+    er_residual r;
 } solver_rows;
 static void run_rows(void *p, size_t turn) {
     (void)turn;
     solver_rows *s = p;
-    bench_must(bench.dev->op->rows_f64(bench.dev, NULL, s->dst, s->src, s->scale, s->index, s->n, s->width));
+    bench_must(bench.dev->op->scaled_scatter(bench.dev, s->dst, s->src, s->scale, s->index, s->n, s->width));
 }
 static void run_residual(void *p, size_t turn) {
     (void)turn;
     solver_rows *s = p;
-    bench_must(bench.dev->op->residual_rows(bench.dev, NULL, s->dst, &s->r));
+    bench_must(bench.dev->op->residual(bench.dev, s->dst, &s->r));
 }
 
 static void add_rows(size_t n, size_t width, field f, field scale, const int32_t *index) {
-    size_t units = n / ROWS_A_UNIT;
-    solver_rows s = {bench_room(units * width * 8), bench_field_room(f, n * width),
+    size_t requests = n / ROWS_A_UNIT;
+    solver_rows s = {bench_room(requests * width * 8), bench_field_room(f, n * width),
         bench_field_room(scale, n), bench_upload(index, n * 4), n, width, {0}};
     run_rows(&s, 0);
     check c = {0, 0};
     for (int k = 0; k < SAMPLES; k++) {
-        size_t row = bench_pick(units), col = bench_pick(width);
+        size_t row = bench_pick(requests), col = bench_pick(width);
         double sum = 0;
         for (size_t i = row * ROWS_A_UNIT; i < (row + 1) * ROWS_A_UNIT; i++)
             sum += bench_at(scale, i) * bench_at(f, i * width + col);
         bench_compare(&c, bench_got_f64(s.dst, row * width + col), sum);
     }
     char shape[64];
-    (void)snprintf(shape, sizeof shape, "%zu x %zu into %zu", n, width, units);
-    bench_report(&(bench_case){.op = "rows_f64",
+    (void)snprintf(shape, sizeof shape, "%zu x %zu into %zu", n, width, requests);
+    bench_report(&(bench_case){.op = "scaled_scatter",
         .shape = shape,
-        .bytes = 4 * (double)(n * width) + 16 * (double)(units * width),
+        .bytes = 4 * (double)(n * width) + 16 * (double)(requests * width),
         .c = c,
         .bound = 1e-12,
         .run = run_rows,
@@ -126,10 +126,10 @@ static void add_rows(size_t n, size_t width, field f, field scale, const int32_t
 }
 
 static void subtract_rows(size_t n, size_t width, field f, field scale, const int32_t *index) {
-    size_t units = n / ROWS_A_UNIT;
+    size_t requests = n / ROWS_A_UNIT;
     solver_rows s = {.dst = bench_room(n * width * 8)};
-    s.r = (er_residual_rows){n, width, bench_field_room(f, n * width), bench_field_room(scale, n * width),
-        bench_field_room(f, units * width), bench_field_room(scale, units * width),
+    s.r = (er_residual){n, width, bench_field_room(f, n * width), bench_field_room(scale, n * width),
+        bench_field_room(f, requests * width), bench_field_room(scale, requests * width),
         bench_upload(index, n * 4), bench_field_room(scale, n)};
     run_residual(&s, 0);
     check c = {0, 0};
@@ -141,24 +141,24 @@ static void subtract_rows(size_t n, size_t width, field f, field scale, const in
                 (bench_at(f, i) + bench_at(f, u) - bench_at(scale, u) - bench_at(scale, i)));
     }
     char shape[64];
-    (void)snprintf(shape, sizeof shape, "%zu x %zu of %zu units", n, width, units);
-    bench_report(&(bench_case){.op = "residual_rows",
+    (void)snprintf(shape, sizeof shape, "%zu x %zu of %zu requests", n, width, requests);
+    bench_report(&(bench_case){.op = "residual",
         .shape = shape,
-        .bytes = 16 * (double)(n * width) + 8 * (double)(units * width),
+        .bytes = 16 * (double)(n * width) + 8 * (double)(requests * width),
         .c = c,
         .bound = 1e-12,
         .run = run_residual,
         .data = &s});
-    const void *all[] = {s.dst, s.r.then, s.r.now, s.r.z, s.r.start, s.r.unit, s.r.scale};
+    const void *all[] = {s.dst, s.r.then, s.r.now, s.r.z, s.r.start, s.r.request, s.r.scale};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) bench_release(all[i]);
 }
 
-void bench_rows_f64(size_t n, size_t inner, size_t hidden) {
-    if (!bench_wants("rows_f64 residual_rows")) return;
+void bench_rows_f64(size_t n, size_t d_ff, size_t hidden) {
+    if (!bench_wants("scaled_scatter residual")) return;
     field f = bench_field(1), scale = bench_field(1);
     int32_t *index = bench_host(n * 4);
     for (size_t i = 0; i < n; i++) index[i] = (int32_t)(i / ROWS_A_UNIT);
-    add_rows(n, inner, f, scale, index);
+    add_rows(n, d_ff, f, scale, index);
     subtract_rows(n, hidden, f, scale, index);
     free(index), bench_field_free(f), bench_field_free(scale);
 }

@@ -100,8 +100,9 @@ void bench_delta_step(size_t slots, size_t hidden);
 void bench_activation(er_act_kind kind, bool gated, size_t tokens, size_t width);
 void bench_norm(er_norm_kind kind, size_t tokens, size_t width);
 void bench_rope(er_rope_style style, size_t rot, size_t tokens, bench_heads h);
-void bench_rows_moved(size_t n, size_t width);               // gather, scatter_add, kv_store
-void bench_rows_f64(size_t n, size_t inner, size_t hidden);  // rows_f64, residual_rows
+void bench_rows_moved(size_t n, size_t width);              // gather, scatter_add, kv_store
+void bench_rows_f64(size_t n, size_t d_ff, size_t hidden);  // scaled_scatter, residual
 void bench_weight_add(size_t d_out, size_t d_in, er_dtype t);
-void bench_solve(size_t tokens, size_t n, size_t rhs);  // moment_add, symmetrise, syrk, gemm, potrf, potrs
+void bench_solve(
+    size_t tokens, size_t n, size_t rhs);  // syrk_accumulate, symmetrise, syrk, gemm, potrf, potrs
 #endif

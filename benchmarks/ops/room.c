@@ -19,7 +19,7 @@ void *bench_host(size_t bytes) {
 void *bench_room(size_t bytes) {
     void *p = NULL;
     bench_must(bench.dev->op->alloc(bench.dev, &p, bytes));
-    bench_must(bench.dev->op->zero(bench.dev, NULL, p, bytes));
+    bench_must(bench.dev->op->zero(bench.dev, p, bytes));
     return p;
 }
 
@@ -27,7 +27,7 @@ void bench_release(const void *dev_ptr) { bench.dev->op->release(bench.dev, (voi
 
 void *bench_upload(const void *host, size_t bytes) {
     void *p = bench_room(bytes);
-    bench_must(bench.dev->op->upload(bench.dev, NULL, p, host, bytes));
+    bench_must(bench.dev->op->upload(bench.dev, p, host, bytes));
     return p;
 }
 
@@ -51,23 +51,23 @@ void bench_field_free(field f) { free(f.block); }
 float *bench_field_room(field f, size_t n) {
     float *d = bench_room(n * sizeof *d);
     size_t have = n < FIELD_PERIOD ? n : FIELD_PERIOD;
-    bench_must(bench.dev->op->upload(bench.dev, NULL, d, f.block, have * sizeof *d));
+    bench_must(bench.dev->op->upload(bench.dev, d, f.block, have * sizeof *d));
     for (size_t more; have < n; have += more) {
         more = have < n - have ? have : n - have;
-        bench_must(bench.dev->op->copy(bench.dev, NULL, d + have, d, more * sizeof *d));
+        bench_must(bench.dev->op->copy(bench.dev, d + have, d, more * sizeof *d));
     }
     return d;
 }
 
 double bench_got(const float *dev_ptr, size_t i) {
     float x = 0;
-    bench_must(bench.dev->op->download(bench.dev, NULL, &x, dev_ptr + i, sizeof x));
+    bench_must(bench.dev->op->download(bench.dev, &x, dev_ptr + i, sizeof x));
     return (double)x;
 }
 
 double bench_got_f64(const double *dev_ptr, size_t i) {
     double x = 0;
-    bench_must(bench.dev->op->download(bench.dev, NULL, &x, dev_ptr + i, sizeof x));
+    bench_must(bench.dev->op->download(bench.dev, &x, dev_ptr + i, sizeof x));
     return x;
 }
 

@@ -19,13 +19,13 @@ static void release(const rowwise *r) {
 static void run_act(void *p, size_t turn) {
     (void)turn;
     rowwise *r = p;
-    bench_must(bench.dev->op->activation(bench.dev, NULL, r->act, r->gated, r->y, r->x, r->tokens, r->width));
+    bench_must(bench.dev->op->activation(bench.dev, r->act, r->gated, r->y, r->x, r->tokens, r->width));
 }
 static void run_act_backward(void *p, size_t turn) {
     (void)turn;
     rowwise *r = p;
     bench_must(bench.dev->op->activation_backward(
-        bench.dev, NULL, r->act, r->gated, r->dx, r->dy, r->x, r->tokens, r->width));
+        bench.dev, r->act, r->gated, r->dx, r->dy, r->x, r->tokens, r->width));
 }
 
 static double act(er_act_kind kind, double u) {
@@ -98,13 +98,13 @@ static void run_norm(void *p, size_t turn) {
     (void)turn;
     rowwise *r = p;
     bench_must(bench.dev->op->norm(
-        bench.dev, NULL, r->norm, r->y, r->stats, r->x, r->w, r->b, 1e-5f, r->tokens, r->width));
+        bench.dev, r->norm, r->y, r->stats, r->x, r->w, r->b, 1e-5f, r->tokens, r->width));
 }
 static void run_norm_backward(void *p, size_t turn) {
     (void)turn;
     rowwise *r = p;
     bench_must(bench.dev->op->norm_backward(
-        bench.dev, NULL, r->norm, r->dx, r->dy, r->x, r->w, r->stats, r->tokens, r->width));
+        bench.dev, r->norm, r->dx, r->dy, r->x, r->w, r->stats, r->tokens, r->width));
 }
 
 // One row whole: y = h w + b with h = (x - mean) / std, and dx = (g - mean(g) - h mean(g h)) / std with g =
@@ -179,8 +179,8 @@ typedef struct turner {
 static void run_rope(void *p, size_t turn) {
     (void)turn;
     turner *r = p;
-    bench_must(bench.dev->op->rope(bench.dev, NULL, r->style, r->x, r->ld, r->pos, r->table, r->rot,
-        r->tokens, r->heads, r->width, false));
+    bench_must(bench.dev->op->rope(
+        bench.dev, r->style, r->x, r->ld, r->pos, r->table, r->rot, r->tokens, r->heads, r->width, false));
 }
 
 static check check_rope(const turner *r, field x, const float *table) {

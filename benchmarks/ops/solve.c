@@ -9,34 +9,34 @@ typedef struct solve {
 static void run_moment(void *p, size_t turn) {
     (void)turn;
     solve *s = p;
-    bench_must(bench.dev->op->moment_add(bench.dev, NULL, s->sum, s->x, s->scratch, s->tokens, s->n));
+    bench_must(bench.dev->op->syrk_accumulate(bench.dev, s->sum, s->x, s->scratch, s->tokens, s->n));
 }
 static void run_symmetrise(void *p, size_t turn) {
     (void)turn;
     solve *s = p;
-    bench_must(bench.dev->op->symmetrise(bench.dev, NULL, s->sum, s->n));
+    bench_must(bench.dev->op->symmetrise(bench.dev, s->sum, s->n));
 }
 static void run_potrf(void *p, size_t turn) {  // and the copy of what it overwrites
     (void)turn;
     solve *s = p;
-    bench_must(bench.dev->op->copy(bench.dev, NULL, s->a, s->sum, s->n * s->n * 8));
-    bench_must(bench.dev->op->potrf(bench.dev, NULL, s->a, s->n));
+    bench_must(bench.dev->op->copy(bench.dev, s->a, s->sum, s->n * s->n * 8));
+    bench_must(bench.dev->op->potrf(bench.dev, s->a, s->n));
 }
 static void run_potrs(void *p, size_t turn) {
     (void)turn;
     solve *s = p;
-    bench_must(bench.dev->op->potrs(bench.dev, NULL, s->a, s->n, s->c, s->rhs));
+    bench_must(bench.dev->op->potrs(bench.dev, s->a, s->n, s->c, s->rhs));
 }
 static void run_gemm(void *p, size_t turn) {
     (void)turn;
     solve *s = p;
     bench_must(bench.dev->op->gemm_f64(
-        bench.dev, NULL, true, false, s->n, s->n, s->rhs, 1, s->b, s->n, s->b, s->n, 0, s->a, s->n));
+        bench.dev, true, false, s->n, s->n, s->rhs, 1, s->b, s->n, s->b, s->n, 0, s->a, s->n));
 }
 static void run_syrk(void *p, size_t turn) {
     (void)turn;
     solve *s = p;
-    bench_must(bench.dev->op->syrk_f64(bench.dev, NULL, s->n, s->rhs, 1, s->b, s->n, 0, s->a));
+    bench_must(bench.dev->op->syrk_f64(bench.dev, s->n, s->rhs, 1, s->b, s->n, 0, s->a));
 }
 
 static void moments(solve *s, field x) {
@@ -50,7 +50,7 @@ static void moments(solve *s, field x) {
     char shape[64];
     double square = (double)s->n * (double)s->n;
     (void)snprintf(shape, sizeof shape, "%zu tokens, %zu columns", s->tokens, s->n);
-    bench_report(&(bench_case){"moment_add", shape, (double)s->tokens * square,
+    bench_report(&(bench_case){"syrk_accumulate", shape, (double)s->tokens * square,
         8 * square + 4 * (double)(s->tokens * s->n), BENCH_GEMM, c, bench_gemm_bound(s->tokens), run_moment,
         s});
 }
@@ -79,11 +79,11 @@ static void products(solve *s, field b) {
 static check check_solution(const solve *s, field b) {
     double *row = bench_host(s->n * 8), *solution = bench_host(s->n * 8);
     check c = {0, 0};
-    bench_must(bench.dev->op->download(bench.dev, NULL, solution, s->c + (s->rhs - 1) * s->n, s->n * 8));
+    bench_must(bench.dev->op->download(bench.dev, solution, s->c + (s->rhs - 1) * s->n, s->n * 8));
     for (int k = 0; k < SAMPLES / 4; k++) {
         size_t i = bench_pick(s->n);
         double got = 0;
-        bench_must(bench.dev->op->download(bench.dev, NULL, row, s->sum + i * s->n, s->n * 8));
+        bench_must(bench.dev->op->download(bench.dev, row, s->sum + i * s->n, s->n * 8));
         for (size_t j = 0; j < s->n; j++) got += row[j] * solution[j];
         bench_compare(&c, got, bench_at(b, (s->rhs - 1) * s->n + i));
     }
@@ -95,9 +95,9 @@ static void solves(solve *s, field b) {
     char shape[64];
     double n = (double)s->n, square = n * n;
     const er_device_ops *op = bench.dev->op;
-    bench_must(op->zero(bench.dev, NULL, s->sum, s->n * s->n * 8));
+    bench_must(op->zero(bench.dev, s->sum, s->n * s->n * 8));
     run_moment(s, 0);
-    bench_must(op->add_diagonal(bench.dev, NULL, s->sum, s->n, (double)s->tokens));
+    bench_must(op->add_diagonal(bench.dev, s->sum, s->n, (double)s->tokens));
     run_symmetrise(s, 0);
     check c = {0, 0};
     for (int k = 0; k < SAMPLES; k++) {
@@ -122,13 +122,13 @@ static void solves(solve *s, field b) {
 }
 
 void bench_solve(size_t tokens, size_t n, size_t rhs) {
-    if (!bench_wants("moment_add symmetrise potrf potrs gemm_f64 syrk_f64")) return;
+    if (!bench_wants("syrk_accumulate symmetrise potrf potrs gemm_f64 syrk_f64")) return;
     field x = bench_field(1), b = bench_field(1);
     float *narrow = bench_field_room(b, n * rhs);
     solve s = {bench_field_room(x, tokens * n), bench_room(n * n * 4), bench_room(n * n * 8),
         bench_room(n * n * 8), bench_room(n * rhs * 8), bench_room(n * rhs * 8), tokens, n, rhs};
-    bench_must(bench.dev->op->widen(bench.dev, NULL, s.b, narrow, n * rhs));
-    bench_must(bench.dev->op->widen(bench.dev, NULL, s.c, narrow, n * rhs));
+    bench_must(bench.dev->op->cast(bench.dev, s.b, narrow, n * rhs));
+    bench_must(bench.dev->op->cast(bench.dev, s.c, narrow, n * rhs));
     run_moment(&s, 0);
     moments(&s, x);
     products(&s, b);

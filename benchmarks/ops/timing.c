@@ -27,7 +27,7 @@ double bench_gemm_bound(size_t k) {
 static double batch(const bench_case *k, size_t runs, size_t *turn) {
     double start = now();
     for (size_t i = 0; i < runs; i++) k->run(k->data, (*turn)++);
-    bench_must(bench.dev->op->sync(bench.dev, NULL));
+    bench_must(bench.dev->op->sync(bench.dev));
     return (now() - start) / (double)runs;
 }
 
@@ -38,7 +38,7 @@ timed bench_measure(const bench_case *k) {
     double times[MAX_TIMES], sum = 0;
     size_t n = 0, turn = 0, runs = 1, least = CPU_RUNS;
     double first = batch(k, 1, &turn);
-    if (bench.dev->runs_behind) {
+    if (bench.dev->is_async) {
         first = batch(k, 3, &turn);
         runs = first > 5e-3 ? 1 : (size_t)(5e-3 / (first + 1e-7)) + 1;
         if (runs > LONGEST_BATCH) runs = LONGEST_BATCH;

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/cli/cli.h"
+#include "engine/cli/cli_internal.h"
 #include "engine/generate.h"
-#include "io/signals.h"
+#include "io/base/signals.h"
 
 enum { O_MODEL = CLI_FIRST, O_BASE, O_TOKENS, O_TEMPERATURE, O_TOP_K, O_TOP_P, O_SEED };
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cli/cli.h"
-#include "engine/covary.h"
+#include "engine/cli/cli_internal.h"
+#include "engine/statistics.h"
 #include "engine/job/paths.h"
-#include "io/log.h"
-#include "io/signals.h"
+#include "io/base/log.h"
+#include "io/base/signals.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -56,7 +56,7 @@ typedef struct cov {
     const char *model, *layers, *cache, *import, *export, *dataset, *texts[MAX_TEXTS];
     bool sample, as_f64;
     size_t sample_size;
-    er_covary_options o;
+    er_statistics_options o;
     er_hparams h;
 } cov;
 
@@ -111,8 +111,8 @@ static er_status collect(cov *c) {
     er_arch arch;
     char *cache = NULL;
     er_folder *folder = NULL;
-    er_moment **moments = NULL;
-    er_covary_report r = {0};
+    er_second_moment **moments = NULL;
+    er_statistics_report r = {0};
     er_model_options mo = {.digest = true};
     ER_TRY(er_cache_dir(&cache, c->cache));
     c->o.cache_dir = cache;
@@ -128,17 +128,17 @@ static er_status collect(cov *c) {
     ER_TRY(er_hparams_resolve(&c->h, &arch, "default"));
     if (c->layers) ER_TRY(er_hparams_set_layers(&c->h, c->layers));
     ER_TRY(er_hparams_check(&c->h, &arch));
-    if (c->o.tokens && c->o.tokens < arch.inner)
+    if (c->o.tokens && c->o.tokens < arch.d_ff)
         er_warn("%zu tokens for statistics of keys %zu wide: fewer tokens than that give a matrix without an "
                 "inverse (%zu are usual)",
-            c->o.tokens, arch.inner, 10 * arch.inner);
+            c->o.tokens, arch.d_ff, 10 * arch.d_ff);
     ER_TRY(er_device_open(&dev, &c->c.device));
     ER_TRY(er_model_open(&m, dev, c->model, &mo));
     if (!(moments = calloc(c->h.n_layers, sizeof *moments))) ER_FAIL(ER_ENOMEM, "moments");
-    if (c->import) ER_TRY(er_covary_import(moments, m, c->h.layers, c->h.n_layers, c->import));
-    else ER_TRY(er_covary(moments, m, c->h.layers, c->h.n_layers, &c->o, &r));
+    if (c->import) ER_TRY(er_statistics_import(moments, m, c->h.layers, c->h.n_layers, c->import));
+    else ER_TRY(er_statistics(moments, m, c->h.layers, c->h.n_layers, &c->o, &r));
     if (c->export)
-        ER_TRY(er_covary_export(moments, m, c->h.layers, c->h.n_layers, c->export, c->dataset,
+        ER_TRY(er_statistics_export(moments, m, c->h.layers, c->h.n_layers, c->export, c->dataset,
             (int64_t)c->sample_size, c->as_f64));
     for (size_t i = 0; i < c->h.n_layers && !c->c.json; i++)
         (void)printf("layer %-3zu %s: %llu tokens\n", c->h.layers[i], m->block[c->h.layers[i]].down_name,
@@ -151,7 +151,7 @@ static er_status collect(cov *c) {
         (void)printf("%zu layers computed, %zu from the cache; text %.1f s, pass %.1f s\n", r.computed,
             r.cached, r.text_seconds, r.pass_seconds);
 out:
-    if (moments) er_covary_free(moments, c->h.n_layers, dev);
+    if (moments) er_statistics_free(moments, c->h.n_layers, dev);
     free(moments);
     er_model_free(m);
     er_device_close(dev);

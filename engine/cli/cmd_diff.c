@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/cli/cli.h"
+#include "engine/cli/cli_internal.h"
 #include "engine/diff.h"
 
 enum { O_RANK = CLI_FIRST };

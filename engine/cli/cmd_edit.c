@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/cli/cli.h"
+#include "engine/cli/cli_internal.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -16,6 +16,7 @@ enum {
     O_LIMIT,
     O_ZSRE,
     O_PROFILE,
+    O_EDITOR,
     O_HPARAMS,
     O_LAYERS,
     O_LAMBDA,
@@ -33,9 +34,10 @@ enum {
 };
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
     {"facts", required_argument, NULL, O_FACTS}, {"out", required_argument, NULL, O_OUT},
-    {"force", no_argument, NULL, O_FORCE}, {"copy-all", no_argument, NULL, O_COPY_ALL}, {"strict", no_argument, NULL, O_STRICT},
-    {"limit", required_argument, NULL, O_LIMIT}, {"zsre-answers", no_argument, NULL, O_ZSRE},
-    {"profile", required_argument, NULL, O_PROFILE}, {"hparams", required_argument, NULL, O_HPARAMS},
+    {"force", no_argument, NULL, O_FORCE}, {"copy-all", no_argument, NULL, O_COPY_ALL},
+    {"strict", no_argument, NULL, O_STRICT}, {"limit", required_argument, NULL, O_LIMIT},
+    {"zsre-answers", no_argument, NULL, O_ZSRE}, {"profile", required_argument, NULL, O_PROFILE},
+    {"editor", required_argument, NULL, O_EDITOR}, {"hparams", required_argument, NULL, O_HPARAMS},
     {"layers", required_argument, NULL, O_LAYERS}, {"lambda", required_argument, NULL, O_LAMBDA},
     {"steps", required_argument, NULL, O_STEPS}, {"templates", required_argument, NULL, O_TEMPLATES},
     {"space", required_argument, NULL, O_SPACE}, {"seed", required_argument, NULL, O_SEED},
@@ -62,6 +64,8 @@ static const char edit_help[] =
     "  --limit N                 the first N records only\n"
     "  --zsre-answers            zsRE: edit to the true answer instead of the alternative\n"
     "  --profile NAME            default: what measures best; reference: MEMIT step for step\n"
+    "  --editor NAME             memit; memit_seq: and leaves earlier edits of the model alone; emmet;\n"
+    "                            alphaedit: only where the statistics are empty (alg_name of --hparams)\n"
     "  --hparams FILE            the reference's keys as JSON, or as EasyEdit's YAML (.yaml, .yml), over "
     "the\n"
     "                            preset; mom2_trace_ratio instead of mom2_update_weight chooses lambda by\n"
@@ -78,7 +82,8 @@ static const char edit_help[] =
     "  --covariance-tokens N     (10 x the width of a key)\n"
     "  --cache DIR, --no-cache   statistics and target values found earlier (~/.cache/errata)\n"
     "  --deterministic           batches fixed by the input alone: a resumed job repeats an unbroken one\n"
-    "  --batch-tokens N          tokens per optimisation step (1024)\n" ER_CLI_COMMON_HELP;
+    "  --batch-tokens N          tokens per optimisation step (1024 on a CPU, on a GPU what "
+    "fits)\n" ER_CLI_COMMON_HELP;
 static const char check_help[] =
     "usage: errata check --model DIR --facts FILE [the options of errata edit]\n\n"
     "Reads and checks everything an edit would; prints the plan, every rejected record with its reason, and\n"
@@ -169,6 +174,9 @@ static int take_plain(parsed *p, int option, const char *value) {
     case O_PROFILE:
         e->profile = value;
         return 1;
+    case O_EDITOR:
+        e->editor = value;
+        return 1;
     case O_HPARAMS:
         e->hparams = value;
         return 1;
@@ -221,11 +229,11 @@ static int parse(parsed *p, int argc, char **argv) {
 }
 
 static void print_edit(const er_edit_report *r, const char *out) {
-    (void)printf("edited   %zu facts (%zu subjects) in %.1f s: %s\n", r->facts, r->units, r->seconds, out);
+    (void)printf("edited   %zu facts (%zu subjects) in %.1f s: %s\n", r->facts, r->requests, r->seconds, out);
     if (r->rejected)
         (void)printf("skipped  %zu records; errata-manifest.json lists them with reasons\n", r->rejected);
     (void)printf("stages   covary %.1f s, values %.1f s (%zu from the cache), solve %.1f s, write %.1f s\n",
-        r->covary_seconds, r->values.seconds, r->values_cached, r->spread.seconds, r->write_seconds);
+        r->statistics_seconds, r->targets.seconds, r->targets_cached, r->spread.seconds, r->write_seconds);
     for (size_t i = 0; i < r->spread.n_layers; i++) {
         const er_layer_report *l = &r->spread.layer[i];
         (void)printf("layer %-3zu|dW|/|W| %.2f %%, residual %.1f %% before it\n", l->layer,
@@ -236,7 +244,7 @@ static void print_edit(const er_edit_report *r, const char *out) {
 
 static void print_check(const er_edit_report *r) {
     const er_estimate *e = &r->estimate;
-    (void)printf("usable   %zu facts (%zu subjects), %zu rejected, %zu duplicates\n", r->facts, r->units,
+    (void)printf("usable   %zu facts (%zu subjects), %zu rejected, %zu duplicates\n", r->facts, r->requests,
         r->rejected, r->duplicates);
     (void)printf("work     %.3g GFLOP a fact, %.3g TFLOP in all, if every step is used\n",
         e->flops / (double)r->facts * 1e-9, e->flops * 1e-12);

@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cli/cli.h"
+#include "engine/cli/cli_internal.h"
 #include "engine/evaluate.h"
 #include "engine/prompts.h"
 #include "engine/report.h"
-#include "io/file_kind.h"
-#include "io/log.h"
-#include "io/signals.h"
+#include "io/base/file_kind.h"
+#include "io/base/log.h"
+#include "io/base/signals.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -108,6 +108,7 @@ static er_status read_facts(eval *e) {
             er_info("prompts     space before objects: %s, as the edit had it", rule);
     ER_TRY(er_tokenizer_open_in(&t, e->folder));
     ER_TRY(er_prompts_agree(e->facts, t, e->o.space));
+    er_facts_warn_rejects(e->facts, 20);
 out:
     er_tokenizer_free(t);
     return rc;

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/cli/cli.h"
-#include "io/log.h"
+#include "engine/cli/cli_internal.h"
+#include "io/base/log.h"
 
 static const struct {
     const char *name, *what;
@@ -60,7 +60,7 @@ bool er_cli_size(size_t *out, const char *command, const char *option, const cha
     char *end = NULL;
     errno = 0;
     unsigned long long v = strtoull(text, &end, 10);
-    int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+    int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : *end == 'T' ? 40 : 0;
     if (shift) end++;
     if (*text < '0' || *text > '9' || *end || errno || v > (SIZE_MAX >> shift)) {
         (void)er_cli_usage(command, "%s '%s' is not a whole number", option, text);

@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/cli/cli.h"
-#include "io/log.h"
+#include "engine/cli/cli_internal.h"
+#include "io/base/log.h"
 
 static const char *name_of(const struct option *options, int code) {
     for (; options->name; options++)

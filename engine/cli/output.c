@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/cli/cli.h"
+#include "engine/cli/cli_internal.h"
 
 static bool pipe_kills;  // as it was found: a program may be started with SIGPIPE ignored
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/checkpoint.h"
-#include "io/log.h"
+#include "io/base/log.h"
 
 #define SPAN ((size_t)4096)  // elements converted at a time
 #define POWER_STEPS 30

@@ -1,19 +1,13 @@
 // From facts to questions and from answers to items.
-#include "engine/evaluate/parts.h"
+#include "engine/evaluate/evaluate_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "engine/generate.h"
-#include "io/log.h"
+#include "io/base/clock.h"
+#include "io/base/log.h"
 
 #define ANSWER_TOKENS 8
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 // What should win at this item, and what should not (NULL: nothing to compare with).
 static void objects(const er_fact *f, const er_eval_item *i, const char **right, const char **wrong) {
@@ -145,7 +139,7 @@ out:
 
 er_status er_evaluate(er_eval **out, er_model *m, const er_facts *facts, const er_eval_options *options) {
     er_status rc = ER_OK;
-    double begin = now();
+    double begin = er_clock();
     const er_eval_options none = {0}, *o = options ? options : &none;
     bool paraphrases = o->all_paraphrases || strcmp(facts->format, "easyedit") != 0;
     er_eval *e = calloc(1, sizeof *e);
@@ -160,9 +154,9 @@ er_status er_evaluate(er_eval **out, er_model *m, const er_facts *facts, const e
     fill_items(e, paraphrases, o);
     ER_TRY(ask_items(e, m, o));
     if (o->answers) ER_TRY(ask_answers(e, m, o));
-    if (o->drift_text && o->drift_bytes) ER_TRY(er_drift_measure(&e->drift, m, o));
+    if (o->drift_text && o->drift_bytes) ER_TRY(er_perplexity_measure(&e->drift, m, o));
     ER_TRY(er_eval_summarize(e));
-    e->seconds = now() - begin;
+    e->seconds = er_clock() - begin;
     *out = e;
     e = NULL;
 out:

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/json_write.h"
+#include "io/base/json_write.h"
 
 // Six decimals are what a float's logarithm is worth.
 static void number(er_json_writer *w, cJSON *in, const char *key, double value) {
@@ -119,10 +119,10 @@ static void add_facts(er_json_writer *w, cJSON *in, const er_facts *f) {
 er_status er_eval_json(cJSON **out, const er_eval *before, const er_eval *after, bool details) {
     er_status rc = ER_OK;
     er_json_writer w = {0};
-    er_kept kept = {0};
+    er_retained kept = {0};
     cJSON *root = cJSON_CreateObject();
     if (!root) return er_fail(ER_ENOMEM, "metrics");
-    if (before) ER_TRY(er_eval_kept(&kept, before, after));
+    if (before) ER_TRY(er_eval_retained(&kept, before, after));
     number(&w, root, "format", 1);
     er_json_text(&w, root, "model", after->model);
     er_json_text(&w, root, "base", before ? before->model : NULL);

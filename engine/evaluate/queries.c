@@ -5,13 +5,13 @@
 //     prompt   p0 p1 p2 p3            labels: the first token of each object, all at p3
 //     object          [p0..p3] a0 a1  labels: a1 at a0, a2 at a1       (the last token of an object is never
 //     run)
-#include "engine/evaluate/parts.h"
+#include "engine/evaluate/evaluate_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine/prompts/prompts_internal.h"
-#include "io/log.h"
+#include "engine/prompts/joint.h"
+#include "io/base/log.h"
 
 typedef struct object {    // one distinct question
     const int32_t *token;  // [n]
@@ -199,7 +199,7 @@ static void add_row(batch *b, const int32_t *token, size_t n, size_t from, int32
 // Runs what is packed and books every loss to its object.
 static er_status batch_run(batch *b) {
     er_status rc = ER_OK;
-    er_rows rows = {
+    er_batch rows = {
         .rows = b->rows, .tokens = b->tokens, .token = b->token, .pos = b->pos, .row_start = b->row_start};
     if (b->rows == 0) return ER_OK;
     if (b->continues) rows.prefix_at = b->prefix_at, rows.prefix_len = b->prefix_len;

@@ -120,8 +120,8 @@ out:
     return rc;
 }
 
-er_status er_eval_kept(er_kept *out, const er_eval *before, const er_eval *after) {
-    er_kept k = {0};
+er_status er_eval_retained(er_retained *out, const er_eval *before, const er_eval *after) {
+    er_retained k = {0};
     if (before->count != after->count || before->facts != after->facts)
         return er_fail(
             ER_EARG, "%zu and %zu prompts: not an evaluation of the same facts", before->count, after->count);

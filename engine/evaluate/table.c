@@ -56,14 +56,14 @@ static void relation_rows(FILE *to, const er_eval *after) {
 }
 
 void er_eval_print_table(FILE *to, const er_eval *before, const er_eval *after) {
-    er_kept kept = {0};
+    er_retained kept = {0};
     fprintf(to, "%-34s", "");
     if (before) fprintf(to, "  %8s", "before");
     fprintf(to, "  %8s%s\n", before ? "after" : "model", before ? "    change" : "");
     double a = er_eval_score(&after->total), b = before ? er_eval_score(&before->total) : 0;
     row(to, "score (harmonic mean)", before, b > 0, b, a > 0, a);
     for (int k = 0; k < ER_EVAL_KINDS; k++) rate_rows(to, before, after, (er_eval_kind)k);
-    if (before && er_eval_kept(&kept, before, after) == ER_OK && kept.known)
+    if (before && er_eval_retained(&kept, before, after) == ER_OK && kept.known)
         fprintf(to, "%-34s  %8s  %8.1f   (%zu of %zu)\n", "neighbours known, still right %", "100.0",
             er_percent(kept.still, kept.known), kept.still, kept.known);
     bool drift_a = after->drift.tokens > 0, drift_b = before && before->drift.tokens > 0;

@@ -3,10 +3,10 @@
 //     sequential   x_mid = x + A(n1 x)         y = x_mid + W_down M(n2 x_mid)
 //     parallel     x_mid = x + A(n1 x)         y = x_mid + W_down M(n2 x)        (n2 may be n1)
 #include "engine/forward.h"
-#include "io/signals.h"
+#include "io/base/signals.h"
 
 #define OPS(r) ((r)->model->dev->op)
-#define AT(r) (r)->model->dev, (r)->stream
+#define AT(r) (r)->model->dev
 
 static er_status linear(er_run *r, float *y, const float *x, const er_weight *w, const float *b, size_t m,
     size_t d_out, size_t d_in, float beta) {
@@ -41,7 +41,7 @@ static er_status rotate(er_run *r, size_t layer, float *qkv, bool inverse) {
 }
 
 // Whether more than a rotation, which is undone without them, happens to heads: then a tape keeps them raw.
-static bool keeps_raw(const er_arch *a) { return a->head_norms || a->clip_qkv > 0; }
+static bool keeps_raw(const er_arch *a) { return a->qk_norms || a->clip_qkv > 0; }
 
 // Clipping or head norms (no family has both), then rotation: what attention reads, from what the projection
 // gave.
@@ -51,10 +51,10 @@ static er_status prepare_heads(er_run *r, size_t layer, float *qkv) {
     const er_block *b = &r->model->block[layer];
     size_t ld = er_arch_qkv_rows(a), hd = a->head_dim;
     if (a->clip_qkv > 0) ER_TRY(OPS(r)->clip(AT(r), qkv, a->clip_qkv, r->tokens * ld));
-    if (a->head_norms) {
-        ER_TRY(OPS(r)->head_norm(
-            AT(r), a->head_norm, qkv, ld, b->q_norm_w, b->q_norm_b, a->norm_eps, r->tokens, a->heads, hd));
-        ER_TRY(OPS(r)->head_norm(AT(r), a->head_norm, qkv + a->heads * hd, ld, b->k_norm_w, b->k_norm_b,
+    if (a->qk_norms) {
+        ER_TRY(OPS(r)->qk_norm(
+            AT(r), a->qk_norm, qkv, ld, b->q_norm_w, b->q_norm_b, a->norm_eps, r->tokens, a->heads, hd));
+        ER_TRY(OPS(r)->qk_norm(AT(r), a->qk_norm, qkv + a->heads * hd, ld, b->k_norm_w, b->k_norm_b,
             a->norm_eps, r->tokens, a->kv_heads, hd));
     }
     ER_TRY(rotate(r, layer, qkv, false));
@@ -70,11 +70,11 @@ static er_status prepare_heads_backward(er_run *r, size_t layer, float *d, const
     size_t ld = er_arch_qkv_rows(a), hd = a->head_dim, k_at = a->heads * hd;
     ER_TRY(rotate(r, layer, d, true));
     if (a->clip_qkv > 0) ER_TRY(OPS(r)->clip_backward(AT(r), d, raw, a->clip_qkv, r->tokens * ld));
-    if (!a->head_norms) goto out;
-    ER_TRY(OPS(r)->head_norm_backward(
-        AT(r), a->head_norm, d, raw, ld, b->q_norm_w, a->norm_eps, r->tokens, a->heads, hd));
-    ER_TRY(OPS(r)->head_norm_backward(
-        AT(r), a->head_norm, d + k_at, raw + k_at, ld, b->k_norm_w, a->norm_eps, r->tokens, a->kv_heads, hd));
+    if (!a->qk_norms) goto out;
+    ER_TRY(OPS(r)->qk_norm_backward(
+        AT(r), a->qk_norm, d, raw, ld, b->q_norm_w, a->norm_eps, r->tokens, a->heads, hd));
+    ER_TRY(OPS(r)->qk_norm_backward(
+        AT(r), a->qk_norm, d + k_at, raw + k_at, ld, b->k_norm_w, a->norm_eps, r->tokens, a->kv_heads, hd));
 out:
     return rc;
 }
@@ -167,7 +167,7 @@ er_status er_run_layer_to_key(er_run *r, size_t layer, float *x, er_tape *tape) 
         ER_TRY(norm(r, r->h, stats2, x, b->norm2_w, b->norm2_b));
     }
     ER_TRY(linear(r, u, r->h, b->up, b->up_b, T, er_arch_up_rows(a), a->hidden, 0));
-    ER_TRY(OPS(r)->activation(AT(r), a->act, a->gated, r->act, u, T, a->inner));
+    ER_TRY(OPS(r)->activation(AT(r), a->act, a->gated, r->act, u, T, a->d_ff));
 out:
     return rc;
 }
@@ -177,7 +177,7 @@ er_status er_run_layer_finish(er_run *r, size_t layer, float *x) {
     if (rc != ER_OK) return rc;
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
-    return linear(r, x, r->act, b->down, b->down_b, r->tokens, a->hidden, a->inner, 1);
+    return linear(r, x, r->act, b->down, b->down_b, r->tokens, a->hidden, a->d_ff, 1);
 }
 
 er_status er_run_layer(er_run *r, size_t layer, float *x, er_tape *tape) {
@@ -189,8 +189,8 @@ er_status er_run_layer(er_run *r, size_t layer, float *x, er_tape *tape) {
 static er_status mlp_backward(er_run *r, const er_block *b, const float *dx, const er_tape *tape) {
     er_status rc = ER_OK;
     const er_arch *a = &r->model->arch;
-    ER_TRY(linear_back(r, r->act, dx, b->down, r->tokens, a->hidden, a->inner, 0));
-    ER_TRY(OPS(r)->activation_backward(AT(r), a->act, a->gated, r->du, r->act, tape->u, r->tokens, a->inner));
+    ER_TRY(linear_back(r, r->act, dx, b->down, r->tokens, a->hidden, a->d_ff, 0));
+    ER_TRY(OPS(r)->activation_backward(AT(r), a->act, a->gated, r->du, r->act, tape->u, r->tokens, a->d_ff));
     ER_TRY(linear_back(r, r->dh, r->du, b->up, r->tokens, er_arch_up_rows(a), a->hidden, 0));
 out:
     return rc;

@@ -1,95 +1,97 @@
 // The work memory of a run, the batch on the device, and the cache of keys and values.
 #include "engine/forward.h"
 #include <stdlib.h>
-#include <string.h>
-
-#define ALIGN 64u
-
-static size_t aligned(size_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
-
-static er_status allocate(er_device *d, void *out, size_t elements, size_t element) {
-    void *p = NULL;
-    er_status rc = d->op->alloc(d, &p, (elements ? elements : 1) * element);
-    if (rc == ER_OK) memcpy(out, &p, sizeof p);
-    return rc;
-}
 
 // ---- keys and values ----
 
+static er_status take_kv(er_kv *kv, er_arena *a, const er_arch *arch) {
+    er_status rc = ER_OK;
+    size_t n = kv->layers * kv->capacity * arch->kv_heads * arch->head_dim;
+    ER_TRY(er_arena_take(a, &kv->k, n, sizeof *kv->k));
+    ER_TRY(er_arena_take(a, &kv->v, n, sizeof *kv->v));
+out:
+    return rc;
+}
+
 er_status er_kv_create(er_kv **out, const er_model *m, size_t first, size_t layers, size_t capacity) {
     er_status rc = ER_OK;
-    size_t n = layers * capacity * m->arch.kv_heads * m->arch.head_dim;
     er_kv *kv = calloc(1, sizeof *kv);
     if (!kv) ER_FAIL(ER_ENOMEM, "a cache");
     if (first + layers > m->arch.layers)
         ER_FAIL(ER_EARG, "a cache for layers %zu to %zu of %zu", first, first + layers, m->arch.layers);
-    kv->first = first, kv->layers = layers, kv->capacity = capacity;
-    ER_TRY(allocate(m->dev, &kv->k, n, sizeof(float)));
-    ER_TRY(allocate(m->dev, &kv->v, n, sizeof(float)));
+    *kv = (er_kv){.first = first, .layers = layers, .capacity = capacity, .memory = {.dev = m->dev}};
+    ER_TRY(take_kv(kv, &kv->memory, &m->arch));
     *out = kv;
     kv = NULL;
 out:
-    er_kv_free(m, kv);
+    er_kv_free(kv);
     return rc;
 }
 
-void er_kv_free(const er_model *m, er_kv *kv) {
+void er_kv_free(er_kv *kv) {
     if (!kv) return;
-    if (kv->k) m->dev->op->release(m->dev, kv->k);
-    if (kv->v) m->dev->op->release(m->dev, kv->v);
+    er_arena_release(&kv->memory);
     free(kv);
+}
+
+size_t er_kv_bytes(const er_arch *a, size_t layers, size_t capacity) {
+    er_kv kv = {.layers = layers, .capacity = capacity};
+    (void)take_kv(&kv, &kv.memory, a);
+    return kv.memory.bytes;
 }
 
 // ---- tape ----
 
-static void tape_sizes(size_t bytes[8], const er_arch *a, size_t max_tokens) {
-    size_t width[8] = {a->hidden, 2, er_arch_qkv_rows(a), a->heads * a->head_dim, a->heads,
-        a->parallel_residual ? 0 : a->hidden, 2, er_arch_up_rows(a)};
-    for (size_t i = 0; i < 8; i++) bytes[i] = aligned(width[i] * max_tokens * sizeof(float));
-}
-
-size_t er_tape_bytes(const er_arch *a, size_t max_tokens) {
-    size_t bytes[8], sum = 0;
-    tape_sizes(bytes, a, max_tokens);
-    for (size_t i = 0; i < 8; i++) sum += bytes[i];
-    return sum;
-}
-
-void er_tape_carve(er_tape *t, const er_arch *a, size_t max_tokens, void *dev_memory) {
-    float **part[8] = {&t->x_in, &t->stats1, &t->qkv, &t->attn, &t->lse, &t->x_mid, &t->stats2, &t->u};
-    size_t bytes[8], at = 0;
-    tape_sizes(bytes, a, max_tokens);
-    for (size_t i = 0; i < 8; i++) {
-        *part[i] = (float *)(void *)((char *)dev_memory + at);
-        at += bytes[i];
-    }
+er_status er_tape_take(er_tape *t, er_arena *m, const er_arch *a, size_t max_tokens) {
+    er_status rc = ER_OK;
+    const struct {
+        float **to;
+        size_t width;
+    } part[] = {{&t->x_in, a->hidden}, {&t->stats1, 2}, {&t->qkv, er_arch_qkv_rows(a)},
+        {&t->attn, a->heads * a->head_dim}, {&t->lse, a->heads},
+        {&t->x_mid, a->parallel_residual ? 0 : a->hidden}, {&t->stats2, 2}, {&t->u, er_arch_up_rows(a)}};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        ER_TRY(er_arena_take(m, part[i].to, max_tokens * part[i].width, sizeof(float)));
+out:
+    return rc;
 }
 
 // ---- run ----
 
+static er_status take_run(er_run *r, er_arena *m, const er_arch *a, bool backward) {
+    er_status rc = ER_OK;
+    size_t tokens = r->max_tokens, rows = r->max_rows + 1, qkv = er_arch_qkv_rows(a), up = er_arch_up_rows(a);
+    int32_t **of_token[] = {&r->token, &r->pos, &r->store_at},
+            **of_row[] = {&r->row_start, &r->prefix_at, &r->prefix_len};
+    for (size_t i = 0; i < 3; i++) {
+        ER_TRY(er_arena_take(m, of_token[i], tokens, sizeof(int32_t)));
+        ER_TRY(er_arena_take(m, of_row[i], rows, sizeof(int32_t)));
+    }
+    const struct {
+        float **to;
+        size_t width;
+        bool needed;
+    } work[] = {{&r->h, a->hidden, true}, {&r->qkv, qkv, true}, {&r->attn, a->heads * a->head_dim, true},
+        {&r->u, up, true}, {&r->act, a->d_ff, true}, {&r->lse, a->heads, true}, {&r->stats, 2, true},
+        {&r->dh, a->hidden, backward}, {&r->dqkv, qkv, backward}, {&r->du, up, backward}};
+    for (size_t i = 0; i < sizeof work / sizeof *work; i++)
+        if (work[i].needed) ER_TRY(er_arena_take(m, work[i].to, tokens * work[i].width, sizeof(float)));
+out:
+    return rc;
+}
+
 size_t er_run_bytes(const er_arch *a, size_t max_tokens, size_t max_rows, bool backward) {
-    size_t qkv = er_arch_qkv_rows(a), up = er_arch_up_rows(a),
-           floats = a->hidden + qkv + a->heads * a->head_dim + up + a->inner + a->heads + 2;
-    if (backward) floats += a->hidden + qkv + up;
-    return max_tokens * floats * sizeof(float) + (3 * max_tokens + 3 * (max_rows + 1)) * sizeof(int32_t);
+    er_run r = {.max_tokens = max_tokens, .max_rows = max_rows};
+    (void)take_run(&r, &r.memory, a, backward);
+    return r.memory.bytes;
 }
 
 er_status er_run_create(er_run **out, er_model *m, size_t max_tokens, size_t max_rows, bool backward) {
     er_status rc = ER_OK;
-    const er_arch *a = &m->arch;
-    er_device *d = m->dev;
     er_run *r = calloc(1, sizeof *r);
     if (!r) ER_FAIL(ER_ENOMEM, "a run");
-    r->model = m, r->max_tokens = max_tokens, r->max_rows = max_rows;
-    int32_t **ints[] = {&r->token, &r->pos, &r->store_at, &r->row_start, &r->prefix_at, &r->prefix_len};
-    for (size_t i = 0; i < 6; i++)
-        ER_TRY(allocate(d, ints[i], i < 3 ? max_tokens : max_rows + 1, sizeof(int32_t)));
-    size_t qkv = er_arch_qkv_rows(a), up = er_arch_up_rows(a);
-    float **floats[] = {
-        &r->h, &r->qkv, &r->attn, &r->u, &r->act, &r->lse, &r->stats, &r->dh, &r->dqkv, &r->du};
-    size_t width[] = {a->hidden, qkv, a->heads * a->head_dim, up, a->inner, a->heads, 2, a->hidden, qkv, up};
-    for (size_t i = 0; i < (backward ? 10u : 7u); i++)
-        ER_TRY(allocate(d, floats[i], width[i] * max_tokens, sizeof(float)));
+    *r = (er_run){.model = m, .max_tokens = max_tokens, .max_rows = max_rows, .memory = {.dev = m->dev}};
+    ER_TRY(take_run(r, &r->memory, &m->arch, backward));
     *out = r;
     r = NULL;
 out:
@@ -99,15 +101,11 @@ out:
 
 void er_run_free(er_run *r) {
     if (!r) return;
-    er_device *d = r->model->dev;
-    void *all[] = {r->token, r->pos, r->store_at, r->row_start, r->prefix_at, r->prefix_len, r->h, r->qkv,
-        r->attn, r->u, r->act, r->lse, r->stats, r->dh, r->dqkv, r->du};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        if (all[i]) d->op->release(d, all[i]);
+    er_arena_release(&r->memory);
     free(r);
 }
 
-static er_status check_tokens(const er_run *r, const er_rows *b, const er_kv *kv) {
+static er_status check_tokens(const er_run *r, const er_batch *b, const er_kv *kv) {
     const er_model *m = r->model;
     size_t positions = m->rope_table ? m->rope_positions : m->arch.positions;
     for (size_t t = 0; t < b->tokens; t++) {
@@ -124,7 +122,7 @@ static er_status check_tokens(const er_run *r, const er_rows *b, const er_kv *kv
     return ER_OK;
 }
 
-static er_status check_rows(const er_rows *b, const er_kv *kv) {
+static er_status check_rows(const er_batch *b, const er_kv *kv) {
     if (b->row_start[0] != 0 || (size_t)b->row_start[b->rows] != b->tokens)
         return er_fail(
             ER_EARG, "rows span tokens %d to %d of %zu", b->row_start[0], b->row_start[b->rows], b->tokens);
@@ -140,7 +138,7 @@ static er_status check_rows(const er_rows *b, const er_kv *kv) {
     return ER_OK;
 }
 
-er_status er_run_begin(er_run *r, const er_rows *b, er_kv *kv) {
+er_status er_run_begin(er_run *r, const er_batch *b, er_kv *kv) {
     er_status rc = ER_OK;
     er_device *d = r->model->dev;
     if (b->tokens > r->max_tokens || b->rows > r->max_rows)
@@ -165,8 +163,7 @@ er_status er_run_begin(er_run *r, const er_rows *b, er_kv *kv) {
         {r->row_start, b->row_start, b->rows + 1}, {r->store_at, b->store_at, b->tokens},
         {r->prefix_at, b->prefix_at, b->rows}, {r->prefix_len, b->prefix_len, b->rows}};
     for (size_t i = 0; i < sizeof copy / sizeof copy[0]; i++)
-        if (copy[i].from)
-            ER_TRY(d->op->upload(d, r->stream, copy[i].to, copy[i].from, copy[i].n * sizeof(int32_t)));
+        if (copy[i].from) ER_TRY(d->op->upload(d, copy[i].to, copy[i].from, copy[i].n * sizeof(int32_t)));
 out:
     return rc;
 }

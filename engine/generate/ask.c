@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/generate.h"
-#include "engine/prompts/prompts_internal.h"
+#include "engine/prompts/joint.h"
 
 static er_status at_prompt(er_status rc, size_t i) {
     char said[640];
@@ -20,7 +20,7 @@ typedef struct owing {  // prompts that leave out the same white space
 } owing;
 
 typedef struct asked {
-    er_token_rows *rows;
+    er_sequences *rows;
     const char **owed;    // [n] end of each prompt that its ids leave out, mostly ""
     const uint8_t **may;  // [n] which ids may come first; NULL: all
     owing *kind;          // [kinds] a few
@@ -32,7 +32,7 @@ static void asked_clear(asked *a) {
     free(a->kind);
     free(a->may);
     free(a->owed);
-    er_token_rows_free(a->rows);
+    er_sequences_free(a->rows);
 }
 
 // What `n` ids add to the text of the `p` in front of them, malloc'd: by themselves they could lose their
@@ -77,14 +77,14 @@ out:
 }
 
 static er_status encode_literally(
-    er_token_rows *rows, const er_model *m, er_tokens *scratch, const char *prompt) {
+    er_sequences *rows, const er_model *m, er_tokens *scratch, const char *prompt) {
     er_status rc = er_tokenizer_encode_open(m->tokenizer, scratch, prompt, strlen(prompt));
     if (rc != ER_OK) return rc;
     int32_t *ids = malloc((scratch->count + 1) * sizeof *ids);
     if (!ids) return er_fail(ER_ENOMEM, "%zu tokens", scratch->count);
     for (size_t t = 0; t < scratch->count; t++) ids[t] = scratch->at[t].id;
     rc = er_model_check_tokens(m, ids, scratch->count);
-    if (rc == ER_OK) rc = er_token_rows_add(rows, ids, scratch->count);
+    if (rc == ER_OK) rc = er_sequences_add(rows, ids, scratch->count);
     free(ids);
     return rc;
 }
@@ -119,7 +119,7 @@ static er_status encode_prompt(
     }
     if (natural) {
         ER_TRY(er_model_check_tokens(m, j.token, j.n_context));
-        ER_TRY(er_token_rows_add(a->rows, j.token, j.n_context));
+        ER_TRY(er_sequences_add(a->rows, j.token, j.n_context));
     } else {
         ER_TRY(encode_literally(a->rows, m, scratch, prompt));
     }
@@ -129,14 +129,14 @@ out:
 }
 
 static er_status decode_answer(
-    char **out, const asked *a, const er_model *m, const er_token_rows *answers, size_t i) {
+    char **out, const asked *a, const er_model *m, const er_sequences *answers, size_t i) {
     er_status rc = ER_OK;
-    size_t p = er_token_rows_length(a->rows, i), n = er_token_rows_length(answers, i),
+    size_t p = er_sequences_length(a->rows, i), n = er_sequences_length(answers, i),
            owed = strlen(a->owed[i]);
     int32_t *ids = malloc((p + n + 1) * sizeof *ids);
     if (!ids) return er_fail(ER_ENOMEM, "%zu tokens", p + n);
-    memcpy(ids, er_token_rows_at(a->rows, i), p * sizeof *ids);
-    if (n) memcpy(ids + p, er_token_rows_at(answers, i), n * sizeof *ids);
+    memcpy(ids, er_sequences_at(a->rows, i), p * sizeof *ids);
+    if (n) memcpy(ids + p, er_sequences_at(answers, i), n * sizeof *ids);
     rc = decode_behind(out, m, ids, p, n);
     if (rc == ER_OK && !strncmp(*out, a->owed[i], owed)) memmove(*out, *out + owed, strlen(*out + owed) + 1);
     free(ids);
@@ -147,12 +147,12 @@ er_status er_ask_all(
     char **out, er_model *m, const char *const *prompts, size_t n, const er_generate_options *o) {
     er_status rc = ER_OK;
     er_tokens scratch = {0};
-    er_token_rows *answers = NULL;
+    er_sequences *answers = NULL;
     er_generate_options g = *o;
     asked a = {.owed = calloc(n + 1, sizeof *a.owed), .may = calloc(n + 1, sizeof *a.may), .n = n};
     for (size_t i = 0; i < n; i++) out[i] = NULL;
     if (!a.owed || !a.may) ER_FAIL(ER_ENOMEM, "%zu prompts", n);
-    ER_TRY(er_token_rows_new(&a.rows));
+    ER_TRY(er_sequences_new(&a.rows));
     for (size_t i = 0; i < n; i++) ER_TRY(at_prompt(encode_prompt(&a, m, &scratch, i, prompts[i]), i));
     g.first = a.may;
     ER_TRY(er_generate(&answers, m, a.rows, &g));
@@ -160,7 +160,7 @@ er_status er_ask_all(
 out:
     for (size_t i = 0; rc != ER_OK && i < n; i++) free(out[i]), out[i] = NULL;
     er_tokens_free(&scratch);
-    er_token_rows_free(answers);
+    er_sequences_free(answers);
     asked_clear(&a);
     return rc;
 }

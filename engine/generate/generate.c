@@ -2,15 +2,15 @@
 #include "engine/generate.h"
 #include <math.h>
 #include <stdlib.h>
-#include "engine/generate/batch.h"
-#include "engine/generate/choose.h"
-#include "io/log.h"
+#include "engine/generate/decode_batch.h"
+#include "engine/generate/sampler.h"
+#include "io/base/log.h"
 
 typedef struct er_generation {
-    const er_token_rows *prompts;
+    const er_sequences *prompts;
     const er_generate_options *o;
-    er_batch *batch;
-    er_chooser chooser;
+    er_decode_batch *batch;
+    er_sampler chooser;
     int32_t ends[2];    // ids that end a row; -1: none
     size_t room;        // of each row's ids
     int32_t **chosen;   // [rows][room], filled as rows finish
@@ -28,10 +28,10 @@ void er_end_ids(int32_t ends[2], const er_model *m) {
 
 static bool is_end(const er_generation *g, int32_t id) { return id == g->ends[0] || id == g->ends[1]; }
 
-static er_status check_prompts(size_t *longest, const er_model *m, const er_token_rows *p) {
+static er_status check_prompts(size_t *longest, const er_model *m, const er_sequences *p) {
     size_t limit = er_model_positions(m), most = 0;
     for (size_t r = 0; r < p->rows; r++) {
-        size_t n = er_token_rows_length(p, r);
+        size_t n = er_sequences_length(p, r);
         if (n == 0) return er_fail(ER_EARG, "prompt %zu has no tokens", r + 1);
         if (n >= limit)
             return er_fail(
@@ -57,11 +57,11 @@ static er_status let_in(er_generation *g, size_t slot) {
 // Rows in flight first, one token each; then as many whole prompts, of new rows and of rows begun anew, as
 // there is room for.
 static er_status fill_step(er_generation *g) {
-    er_batch *b = g->batch;
-    er_batch_clear(b);
+    er_decode_batch *b = g->batch;
+    er_decode_batch_clear(b);
     for (size_t i = 0; i < b->slots; i++) {
         er_slot *s = &b->slot[i];
-        if (s->busy && s->cached > 0) er_batch_push(b, i, &s->chosen[s->n_new - 1], 1);
+        if (s->busy && s->cached > 0) er_decode_batch_push(b, i, &s->chosen[s->n_new - 1], 1);
     }
     for (size_t i = 0; i < b->slots; i++) {
         er_slot *s = &b->slot[i];
@@ -70,8 +70,8 @@ static er_status fill_step(er_generation *g) {
             if (rc != ER_OK) return rc;
         }
         if (!s->busy || s->cached > 0) continue;
-        size_t n = er_token_rows_length(g->prompts, s->row);
-        if (er_batch_fits(b, n)) er_batch_push(b, i, er_token_rows_at(g->prompts, s->row), n);
+        size_t n = er_sequences_length(g->prompts, s->row);
+        if (er_decode_batch_fits(b, n)) er_decode_batch_push(b, i, er_sequences_at(g->prompts, s->row), n);
     }
     return ER_OK;
 }
@@ -83,7 +83,7 @@ static void finish(er_generation *g, er_slot *s) {
 }
 
 static er_status take_token(er_generation *g, size_t at) {
-    er_batch *b = g->batch;
+    er_decode_batch *b = g->batch;
     er_slot *s = &b->slot[b->active[at]];
     const er_generate_options *o = g->o;
     float *logits = b->host_logits + at * b->model->arch.vocab;
@@ -95,7 +95,8 @@ static er_status take_token(er_generation *g, size_t at) {
     const uint8_t *first = o->first && s->n_new == 0 ? o->first[s->row] : NULL;
     for (size_t i = 0; first && i < b->model->arch.vocab; i++)
         if (!first[i]) logits[i] = -INFINITY;
-    er_status rc = er_choose(&id, &g->chooser, logits, er_uniform(o->seed, o->first_row + s->row, s->n_new));
+    er_status rc =
+        er_sampler_next(&id, &g->chooser, logits, er_uniform(o->seed, o->first_row + s->row, s->n_new));
     if (rc == ER_ENUMERIC && b->model->checkpoint)
         return er_fail(rc, "%s: none of its %zu logits is finite behind prompt %zu",
             er_checkpoint_dir(b->model->checkpoint), b->model->arch.vocab, s->row + 1);
@@ -118,7 +119,7 @@ static er_status run_steps(er_generation *g) {
     while (g->done < g->prompts->rows) {
         ER_TRY(er_stop_check(""));
         ER_TRY(fill_step(g));
-        ER_TRY(er_batch_step(g->batch));
+        ER_TRY(er_decode_batch_step(g->batch));
         for (size_t i = 0; i < g->batch->rows; i++) ER_TRY(take_token(g, i));
         if (p) er_progress_update(p, g->tokens, NULL);
     }
@@ -128,29 +129,29 @@ out:
 }
 
 er_status er_generate(
-    er_token_rows **out, er_model *m, const er_token_rows *prompts, const er_generate_options *o) {
+    er_sequences **out, er_model *m, const er_sequences *prompts, const er_generate_options *o) {
     er_status rc = ER_OK;
     // A row begun anew holds at most one end per counted token.
     er_generation g = {.prompts = prompts, .o = o, .room = (o->restart_at_eos ? 2 : 1) * o->max_new_tokens};
-    er_token_rows *result = NULL;
+    er_sequences *result = NULL;
     size_t longest = 0, rows = prompts->rows;
     er_end_ids(g.ends, m);
-    ER_TRY(er_token_rows_new(&result));
+    ER_TRY(er_sequences_new(&result));
     ER_TRY(check_prompts(&longest, m, prompts));
     g.chosen = calloc(rows + 1, sizeof *g.chosen);
     g.n_chosen = calloc(rows + 1, sizeof *g.n_chosen);
     if (!g.chosen || !g.n_chosen) ER_FAIL(ER_ENOMEM, "%zu rows", rows);
     if (rows && o->max_new_tokens) {
-        ER_TRY(er_chooser_init(&g.chooser, m->arch.vocab, o->temperature, o->top_k, o->top_p));
-        ER_TRY(er_batch_create(&g.batch, m, rows, longest, o->max_new_tokens, o->memory));
+        ER_TRY(er_sampler_init(&g.chooser, m->arch.vocab, o->temperature, o->top_k, o->top_p));
+        ER_TRY(er_decode_batch_create(&g.batch, m, rows, longest, o->max_new_tokens, o->memory));
         ER_TRY(run_steps(&g));
     }
-    for (size_t r = 0; r < rows; r++) ER_TRY(er_token_rows_add(result, g.chosen[r], g.n_chosen[r]));
+    for (size_t r = 0; r < rows; r++) ER_TRY(er_sequences_add(result, g.chosen[r], g.n_chosen[r]));
     *out = result, result = NULL;
 out:
-    er_token_rows_free(result);
-    er_batch_free(g.batch);
-    er_chooser_clear(&g.chooser);
+    er_sequences_free(result);
+    er_decode_batch_free(g.batch);
+    er_sampler_clear(&g.chooser);
     for (size_t r = 0; g.chosen && r < rows; r++) free(g.chosen[r]);
     free(g.chosen);
     free(g.n_chosen);

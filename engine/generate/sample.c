@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/generate.h"
-#include "engine/generate/batch.h"
-#include "engine/generate/choose.h"
+#include "engine/generate/decode_batch.h"
+#include "engine/generate/sampler.h"
 
 #define SHORTEST_ROW 16    // eos is held back until then, so that every wave of rows makes headway
 #define FREQUENT_IDS 8192  // BPE gives low ids to the pieces it merged first: the frequent ones
@@ -19,7 +19,7 @@ typedef struct er_starts {  // what a row starts from
 } er_starts;
 
 void er_sample_defaults(er_sample_options *o, const er_model *m) {
-    if (!o->tokens) o->tokens = 10 * m->arch.inner;
+    if (!o->tokens) o->tokens = 10 * m->arch.d_ff;
     if (!o->row_tokens) o->row_tokens = 128;
     size_t most = er_model_positions(m) - 1;  // one for a start that is dropped
     if (o->row_tokens > most) o->row_tokens = most;
@@ -69,7 +69,7 @@ static er_status find_starts(er_starts *s, const er_model *m) {
 
 // One lane's ids, cut at its ends into rows that each begin with `start` where that is kept.
 static er_status split_lane(
-    er_token_rows *all, const er_model *m, int32_t start, bool keep, const int32_t *id, size_t n) {
+    er_sequences *all, const er_model *m, int32_t start, bool keep, const int32_t *id, size_t n) {
     int32_t ends[2], *row = malloc((n + 1) * sizeof *row);
     er_status rc = row ? ER_OK : er_fail(ER_ENOMEM, "%zu tokens", n);
     er_end_ids(ends, m);
@@ -77,21 +77,21 @@ static er_status split_lane(
         filled = 0;
         if (keep) row[filled++] = start;
         while (i < n && id[i] != ends[0] && id[i] != ends[1]) row[filled++] = id[i++];
-        rc = er_token_rows_add(all, row, filled);
+        rc = er_sequences_add(all, row, filled);
     }
     free(row);
     return rc;
 }
 
 static er_status sample_lanes(
-    er_token_rows *all, er_model *m, const er_starts *starts, const er_sample_options *o) {
+    er_sequences *all, er_model *m, const er_starts *starts, const er_sample_options *o) {
     er_status rc = ER_OK;
-    er_token_rows *prompts = NULL, *lanes = NULL;
+    er_sequences *prompts = NULL, *lanes = NULL;
     size_t kept = starts->keep ? 1 : 0, n = (o->tokens + o->row_tokens - 1) / o->row_tokens;
-    ER_TRY(er_token_rows_new(&prompts));
+    ER_TRY(er_sequences_new(&prompts));
     for (size_t r = 0; r < n; r++) {
         double u = er_uniform(~o->seed, r, 0);
-        ER_TRY(er_token_rows_add(prompts, &starts->id[(size_t)(u * (double)starts->count)], 1));
+        ER_TRY(er_sequences_add(prompts, &starts->id[(size_t)(u * (double)starts->count)], 1));
     }
     er_generate_options g = {.max_new_tokens = o->row_tokens - kept,
         .temperature = o->temperature,
@@ -102,28 +102,28 @@ static er_status sample_lanes(
         .stage = "sample"};
     ER_TRY(er_generate(&lanes, m, prompts, &g));
     for (size_t r = 0; r < n; r++)
-        ER_TRY(split_lane(all, m, prompts->token[r], starts->keep, er_token_rows_at(lanes, r),
-            er_token_rows_length(lanes, r)));
-    er_token_rows_cut(all, o->tokens);
+        ER_TRY(split_lane(all, m, prompts->token[r], starts->keep, er_sequences_at(lanes, r),
+            er_sequences_length(lanes, r)));
+    er_sequences_cut(all, o->tokens);
 out:
-    er_token_rows_free(prompts);
-    er_token_rows_free(lanes);
+    er_sequences_free(prompts);
+    er_sequences_free(lanes);
     return rc;
 }
 
-er_status er_sample_text(er_token_rows **out, er_model *m, const er_sample_options *options) {
+er_status er_sample_text(er_sequences **out, er_model *m, const er_sample_options *options) {
     er_status rc = ER_OK;
     er_sample_options o = *options;
     er_starts starts = {0};
-    er_token_rows *all = NULL;
+    er_sequences *all = NULL;
     er_sample_defaults(&o, m);
     if (o.row_tokens < 2) ER_FAIL(ER_EARG, "sampled rows of %zu tokens: at least 2", o.row_tokens);
-    ER_TRY(er_token_rows_new(&all));
+    ER_TRY(er_sequences_new(&all));
     ER_TRY(find_starts(&starts, m));
     ER_TRY(sample_lanes(all, m, &starts, &o));
     *out = all, all = NULL;
 out:
     free(starts.id);
-    er_token_rows_free(all);
+    er_sequences_free(all);
     return rc;
 }

@@ -1,5 +1,5 @@
 // The numbers by their keys, from JSON and to it.
-#include "engine/hparams/fields.h"
+#include "engine/hparams/fields_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -23,12 +23,19 @@ static const field fields[] = {
     FIELD("stop", F_REAL, stop),
     FIELD("cov_tokens", F_SIZE, cov_tokens),
     FIELD("n_prefixes", F_SIZE, n_prefixes),
-    FIELD("n_siblings", F_SIZE, n_siblings),
+    FIELD("n_relation_prompts", F_SIZE, n_relation_prompts),
     FIELD("key_bare", F_REAL, key_bare),
     FIELD("merge_subjects", F_BOOL, merge_subjects),
-    FIELD("key_per_row", F_BOOL, key_per_row),
+    FIELD("key_per_prompt", F_BOOL, key_per_prompt),
+    FIELD("L2", F_REAL, l2),
+    FIELD("nullspace_threshold", F_REAL, nullspace_threshold),
+    FIELD("emmet_lambda", F_REAL, emmet_lambda),
+    FIELD("update_norm_lambda", F_REAL, update_norm_lambda),
+    // as files of version 0.1 spell them
+    FIELD("n_siblings", F_SIZE, n_relation_prompts),
+    FIELD("key_per_row", F_BOOL, key_per_prompt),
 };
-enum { N_FIELDS = sizeof fields / sizeof *fields };
+enum { N_FIELDS = sizeof fields / sizeof *fields, N_TOLD = N_FIELDS - 2 };
 
 er_status er_hparams_read_fields(er_hparams *h, const cJSON *obj, const char *name) {
     er_status rc = ER_OK;
@@ -93,13 +100,14 @@ cJSON *er_hparams_json(const er_hparams *h) {
     // Of the two that exclude each other only the one in force: what is told may be given as a file again.
     size_t not_in_force =
         h->trace_ratio > 0 ? offsetof(er_hparams, lambda) : offsetof(er_hparams, trace_ratio);
-    bool ok = layers && cJSON_AddStringToObject(o, "profile", h->profile) &&
+    bool ok = layers && cJSON_AddStringToObject(o, "alg_name", er_hparams_alg_name(h)) &&
+              cJSON_AddStringToObject(o, "profile", h->profile) &&
               cJSON_AddStringToObject(o, "preset", h->preset);
     for (size_t i = 0; ok && i < h->n_layers; i++)
         ok = cJSON_AddItemToArray(layers, cJSON_CreateNumber((double)h->layers[i]));
-    for (size_t i = 0; ok && i < N_FIELDS; i++) {
+    for (size_t i = 0; ok && i < N_TOLD; i++) {
         const char *at = (const char *)h + fields[i].offset;
-        if (fields[i].offset == not_in_force) continue;
+        if (fields[i].offset == not_in_force || er_hparams_is_idle(h, fields[i].key)) continue;
         switch (fields[i].kind) {
         case F_SIZE:
             ok = cJSON_AddNumberToObject(o, fields[i].key, (double)*(const size_t *)(const void *)at);

@@ -4,15 +4,15 @@
 #include <string.h>
 #include <strings.h>
 
-#include "engine/hparams/fields.h"
-#include "io/file.h"
-#include "io/log.h"
-#include "io/yaml.h"
+#include "engine/hparams/fields_internal.h"
+#include "io/base/file.h"
+#include "io/base/log.h"
+#include "io/base/yaml.h"
 
 // Keys of such files that say nothing this engine does not know from the model itself, or that are looked at
 // elsewhere here.
 static const char *const known_elsewhere[] = {"alg_name", "attn_module_tmp", "batch_size", "depth_first",
-    "depth_last", "device", "fact_token", "family", "fp16", "hidden", "inner", "layer_module_tmp",
+    "depth_last", "device", "fact_token", "family", "fp16", "hidden", "d_ff", "layer_module_tmp",
     "layer_selection", "layers", "layers_of_model", "lm_head_module", "ln_f_module", "max_length",
     "mlp_module_tmp", "model_name", "model_parallel", "mom2_adjustment", "mom2_dataset", "mom2_dtype",
     "mom2_n_samples", "name", "P_loc", "positions_from", "preset", "profile", "rewrite_module_tmp",
@@ -34,12 +34,27 @@ static er_status only(
     return rc;
 }
 
+static er_status take_editor(er_hparams *h, const cJSON *obj, const char *path) {
+    const char *name = NULL;
+    char flag[sizeof h->editor];
+    er_status rc = er_json_get_str(&name, obj, "alg_name", path);
+    if (rc != ER_OK || !name) return rc;
+    if (!er_hparams_knows_editor(name))
+        return er_fail(
+            ER_ECONFIG, "%s: 'alg_name' is \"%.40s\": settings of another method than MEMIT", path, name);
+    (void)snprintf(flag, sizeof flag, "%s", h->editor);
+    if ((rc = er_hparams_set_editor(h, name)) != ER_OK) return rc;
+    if (h->editor_given && strcmp(flag, h->editor) != 0)
+        return er_fail(ER_ECONFIG, "%s: 'alg_name' is \"%.40s\", and --editor says %s", path, name, flag);
+    return ER_OK;
+}
+
 // What would make the file's numbers mean something else.
 static er_status check_meaning(er_hparams *h, const cJSON *obj, const char *path) {
     er_status rc = ER_OK;
     bool adjusted = true;
     uint64_t loss_layer = UINT64_MAX, seed = h->seed;
-    ER_TRY(only(obj, "alg_name", "MEMIT", "settings of another method than MEMIT", path));
+    ER_TRY(take_editor(h, obj, path));
     ER_TRY(only(obj, "fact_token", "subject_last", "only \"subject_last\" is computed here", path));
     ER_TRY(only(obj, "layer_selection", "all", "only \"all\" is computed here", path));
     ER_TRY(er_json_get_bool(&adjusted, obj, "mom2_adjustment", path));
@@ -48,6 +63,7 @@ static er_status check_meaning(er_hparams *h, const cJSON *obj, const char *path
     ER_TRY(er_json_get_u64(&loss_layer, obj, "v_loss_layer", path));
     if (loss_layer != UINT64_MAX) h->loss_layer = (size_t)loss_layer + 1;
     ER_TRY(er_json_get_u64(&seed, obj, "seed", path));
+    if (seed == 0) ER_FAIL(ER_ECONFIG, "%s: 'seed' is 0: 1 .. 2^53 - 1", path);
     h->seed = seed;
 out:
     return rc;
@@ -80,8 +96,11 @@ static void keep_origin(er_hparams *h, const cJSON *obj, const char *path) {
     if (!h->layer_module[0]) keep_text(h->layer_module, sizeof h->layer_module, obj, "attn_module_tmp");
 }
 
-static void warn_unknown(const cJSON *obj, const char *path) {
+static void warn_unknown(const er_hparams *h, const cJSON *obj, const char *path) {
     for (const cJSON *x = obj->child; x; x = x->next) {
+        if (er_hparams_is_idle(h, x->string))
+            er_warn("%s: key '%s' is no setting of %s and has no effect", path, x->string,
+                er_hparams_alg_name(h));
         if (known_key(x->string)) continue;
         const char *meant = er_hparams_nearest(x->string, known_elsewhere);
         if (meant)
@@ -132,12 +151,12 @@ static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
     if (lambda && ratio != 0)
         ER_FAIL(ER_ECONFIG, "%s: 'mom2_update_weight' and 'mom2_trace_ratio' exclude each other", path);
     ER_TRY(check_meaning(&all, obj, path));
-    ER_TRY(er_hparams_check_method(obj, path));
+    ER_TRY(er_hparams_check_method(&all, obj, path));
     ER_TRY(check_applies(obj, path));
     ER_TRY(er_hparams_read_layers(&all, obj, path));
     ER_TRY(er_hparams_read_fields(&all, obj, path));
     if (lambda) all.trace_ratio = 0, all.lambda_guessed = false;
-    warn_unknown(obj, path);
+    warn_unknown(&all, obj, path);
     tell_ignored(obj, path);
     keep_origin(&all, obj, path);
     size_t used = strlen(all.preset);

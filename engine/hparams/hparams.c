@@ -5,24 +5,24 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/hparams/fields.h"
+#include "engine/hparams/fields_internal.h"
 #include "engine/presets.h"
 
 // A shape alone does not tell who trained it: vocabulary, context and rotary base tell some more apart. The
 // vocabulary is a range, for fine-tuned copies add tokens and padding.
 static bool matches(const cJSON *p, const er_arch *a) {
-    uint64_t layers = 0, hidden = 0, inner = 0, from = 0, to = UINT64_MAX, positions = 0;
+    uint64_t layers = 0, hidden = 0, d_ff = 0, from = 0, to = UINT64_MAX, positions = 0;
     double base = a->rope.base;
     const char *family = "";
     (void)er_json_get_str(&family, p, "family", "preset");
     (void)er_json_get_u64(&layers, p, "layers_of_model", "preset");
     (void)er_json_get_u64(&hidden, p, "hidden", "preset");
-    (void)er_json_get_u64(&inner, p, "inner", "preset");
+    (void)er_json_get_u64(&d_ff, p, "d_ff", "preset");
     (void)er_json_get_u64(&from, p, "vocab_from", "preset");
     (void)er_json_get_u64(&to, p, "vocab_to", "preset");
     (void)er_json_get_u64(&positions, p, "positions_from", "preset");
     (void)er_json_get_f64(&base, p, "rope_theta", "preset");
-    return !strcmp(family, a->family) && layers == a->layers && hidden == a->hidden && inner == a->inner &&
+    return !strcmp(family, a->family) && layers == a->layers && hidden == a->hidden && d_ff == a->d_ff &&
            from <= a->vocab && a->vocab <= to && positions <= a->positions && fabs(base - a->rope.base) < 0.5;
 }
 
@@ -76,7 +76,12 @@ er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *p
     cJSON *all = NULL;
     er_status rc = er_json_parse(&all, text, strlen(text), "presets.json");
     if (rc != ER_OK) return rc;
-    er_hparams h = {.seed = 1, .space = strcmp(profile, "reference") ? ER_SPACE_AUTO : ER_SPACE_ALWAYS};
+    er_hparams h = {.seed = 1,
+        .editor = "memit",
+        .l2 = 10,
+        .nullspace_threshold = 2e-2,
+        .emmet_lambda = 0.1,
+        .space = strcmp(profile, "reference") ? ER_SPACE_AUTO : ER_SPACE_ALWAYS};
     (void)snprintf(h.profile, sizeof h.profile, "%s", profile);
     rc = resolve(&h, all, arch, profile);
     cJSON_Delete(all);
@@ -135,8 +140,9 @@ er_status er_hparams_check(const er_hparams *h, const er_arch *a) {
         return er_hparams_refuse(h, "v_num_grad_steps", "v_num_grad_steps %zu is not in 1..100000", h->steps);
     if (h->n_prefixes > 1000)
         return er_hparams_refuse(h, "n_prefixes", "n_prefixes %zu: 1000 at most", h->n_prefixes);
-    if (h->n_siblings > 1000)
-        return er_hparams_refuse(h, "n_siblings", "n_siblings %zu: 1000 at most", h->n_siblings);
+    if (h->n_relation_prompts > 1000)
+        return er_hparams_refuse(
+            h, "n_relation_prompts", "n_relation_prompts %zu: 1000 at most", h->n_relation_prompts);
     ER_TRY(check_real(h, "v_lr", h->lr, false));
     ER_TRY(check_real(h, "clamp_norm_factor", h->clamp, false));
     ER_TRY(check_real(h, "v_weight_decay", h->decay, true));

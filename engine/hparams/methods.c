@@ -2,7 +2,7 @@
 // (AlphaEdit's own, MEMIT's too), and numbers tuned for one method are not another's.
 #include <string.h>
 
-#include "engine/hparams/fields.h"
+#include "engine/hparams/fields_internal.h"
 
 static const struct {
     const char *key, *method;
@@ -70,16 +70,22 @@ static bool given(const cJSON *obj, const char *key) {
     return v && !cJSON_IsNull(v);
 }
 
-er_status er_hparams_check_method(const cJSON *obj, const char *path) {
-    // The file's own word settles it: then a key too many is no more than unknown.
+// A key of the editor that --editor names.
+static bool is_own(const er_hparams *h, const char *key) {
+    return h->editor_given && er_hparams_has_field(key) && !er_hparams_is_idle(h, key);
+}
+
+er_status er_hparams_check_method(const er_hparams *h, const cJSON *obj, const char *path) {
+    // The file's own word settles it, or --editor: then a key too many is no more than unknown.
     if (given(obj, "alg_name")) return ER_OK;
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
-        if (given(obj, signs[i].key))
+        if (given(obj, signs[i].key) && !is_own(h, signs[i].key))
             return er_fail(ER_ECONFIG,
-                "%s: '%s' is a setting of %s: settings of another method than MEMIT (if they are meant for "
-                "it all "
-                "the same, say alg_name MEMIT in the file)",
-                path, signs[i].key, signs[i].method);
+                "%s: '%s' is a setting of %s: settings of another method than MEMIT (%s)", path, signs[i].key,
+                signs[i].method,
+                er_hparams_knows_editor(signs[i].method)
+                    ? "alg_name in the file, or --editor, says which one is meant"
+                    : "if they are meant for it all the same, say alg_name MEMIT in the file");
     // ROME's published files have the switch and no weight.
     if (given(obj, "mom2_adjustment") && !given(obj, "mom2_update_weight") &&
         !given(obj, "mom2_trace_ratio") && given(obj, "v_num_grad_steps"))

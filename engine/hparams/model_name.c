@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/hparams/fields.h"
-#include "io/log.h"
+#include "engine/hparams/fields_internal.h"
+#include "io/base/log.h"
 
 // The longer name first where one holds another.
 static const struct {
@@ -59,6 +59,17 @@ static double size_in(const char *name) {
     return 0;
 }
 
+// GPT-2's sizes have names: the layers that one of them has; 0: none of them.
+static size_t gpt2_layers(const char *squeezed) {
+    static const struct {
+        const char *word;
+        size_t layers;
+    } sizes[] = {{"gpt2xl", 48}, {"gpt2large", 36}, {"gpt2medium", 24}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (strstr(squeezed, sizes[i].word)) return sizes[i].layers;
+    return 0;
+}
+
 void er_hparams_compare_model(const er_hparams *h, const er_arch *a) {
     char squeezed[128];
     if (!h->model_name[0]) return;
@@ -74,6 +85,9 @@ void er_hparams_compare_model(const er_hparams *h, const er_arch *a) {
     if (other && !qwen)
         er_warn("%s: model_name is '%s', the model's family %s: settings for another model, perhaps", h->file,
             h->model_name, a->family);
+    else if (gpt2_layers(squeezed) && gpt2_layers(squeezed) != a->layers)
+        er_warn("%s: model_name is '%s', the model has %zu layers: settings for another size, perhaps",
+            h->file, h->model_name, a->layers);
     else if (said > 0 && (own > 1.6 * said || own < said / 1.6))
         er_warn("%s: model_name is '%s', the model has %.3g parameters: settings for another size, perhaps",
             h->file, h->model_name, own);

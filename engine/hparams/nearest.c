@@ -1,7 +1,7 @@
 // Which key somebody meant who wrote one that does not exist.
 #include <string.h>
 
-#include "engine/hparams/fields.h"
+#include "engine/hparams/fields_internal.h"
 
 enum { MOST = 48 };  // no key is longer
 

@@ -3,10 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/hparams/fields.h"
+#include "engine/hparams/fields_internal.h"
 
 void er_hparams_mark(er_hparams *h, const char *key, er_hparam_from from) {
     h->from[er_hparams_index(key)] = (unsigned char)from;
+}
+
+bool er_hparams_is_from_file(const er_hparams *h, const char *key) {
+    return h->from[er_hparams_index(key)] == ER_FROM_FILE;
 }
 
 static const char *flag_of(const char *key) {

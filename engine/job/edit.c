@@ -2,16 +2,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "engine/job/job.h"
-#include "io/log.h"
-
-double er_job_clock(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "engine/job/job_internal.h"
+#include "io/base/clock.h"
+#include "io/base/log.h"
 
 // For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins; ERRATA_DEBUG_SIGNAL=<stage> raises SIGUSR2
 // there, for a handler of the test.
@@ -31,13 +25,17 @@ static er_status begin(const er_job *j, const char *stage) {
 static void job_free(er_job *j) {
     er_warnings_end(j->warnings);
     er_output_free(j->output);
-    er_value_store_close(j->store);
+    er_target_store_close(j->store);
     for (size_t i = 0; j->moments && i < j->report->hparams.n_layers; i++)
-        er_moment_free(j->dev, j->moments[i]);
+        er_second_moment_free(j->dev, j->moments[i]);
     free(j->moments);
+    for (size_t i = 0; j->history && i < j->report->hparams.n_layers; i++)
+        er_second_moment_free(j->dev, j->history[i]);
+    free(j->history);
+    cJSON_Delete(j->history_told);
     free(j->z);
     free(j->have);
-    er_units_free(j->units);
+    er_requests_free(j->requests);
     er_templates_free(j->templates);
     er_model_free(j->m);
     er_folder_free(j->folder);
@@ -49,7 +47,7 @@ static void job_free(er_job *j) {
 
 er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     er_status rc = ER_OK;
-    er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_job_clock()};
+    er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_clock()};
     if (!j.report) return er_fail(ER_ENOMEM, "report");
     ER_TRY(er_warnings_begin(&j.warnings));
     ER_TRY(er_interrupted_in(er_job_prepare(&j), "prepare", NULL));
@@ -57,20 +55,20 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     ER_TRY(er_job_plan_memory(&j));
     if (!options->check_only) {
         ER_TRY(begin(&j, "covary"));
-        ER_TRY(er_interrupted_in(er_job_covary(&j), "covary", NULL));
+        ER_TRY(er_interrupted_in(er_job_statistics(&j), "covary", NULL));
         ER_TRY(begin(&j, "values"));
-        ER_TRY(er_interrupted_in(er_job_values(&j), "values", NULL));
+        ER_TRY(er_interrupted_in(er_job_targets(&j), "values", NULL));
         ER_TRY(begin(&j, "solve"));
         ER_TRY(er_interrupted_in(er_job_solve(&j), "solve", NULL));
         ER_TRY(begin(&j, "write"));
         ER_TRY(er_job_write(&j));
     } else {
-        ER_TRY(
-            er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.units, &j.report->hparams, j.batch_tokens,
-                (double)j.report->weight_bytes, j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
+        ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.requests, &j.report->hparams,
+            j.batch_tokens, (double)j.report->weight_bytes,
+            j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
         ER_TRY(er_job_manifest(&j, false));
     }
-    j.report->seconds = er_job_clock() - j.start;
+    j.report->seconds = er_clock() - j.start;
     *report = j.report;
     j.report = NULL;
 out:

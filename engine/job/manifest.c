@@ -3,8 +3,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/job/job.h"
-#include "io/json_write.h"
+#include "engine/job/job_internal.h"
+#include "io/base/clock.h"
+#include "io/base/json_write.h"
 
 // Absent when there is no value.
 static void text(er_json_writer *w, cJSON *o, const char *key, const char *v) {
@@ -35,7 +36,7 @@ static void add_run(er_json_writer *w, cJSON *root, const er_job *j) {
     cJSON *r = er_json_object(w, root, "run");
     if (gmtime_r(&now, &utc)) (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
     text(w, r, "finished", when);
-    er_json_number(w, r, "seconds", er_job_clock() - j->start);
+    er_json_number(w, r, "seconds", er_clock() - j->start);
     er_json_number(w, r, "threads", j->dev->threads);
     er_json_bool(w, r, "deterministic", j->o->deterministic);
     er_json_bool(w, r, "strict", j->o->strict);
@@ -52,7 +53,7 @@ static void add_facts(er_json_writer *w, cJSON *root, const er_job *j) {
     er_json_number(w, f, "accepted", (double)j->facts->count);
     er_json_number(w, f, "duplicates", (double)j->facts->n_duplicates);
     er_json_number(w, f, "rejected", (double)j->facts->n_rejects);
-    er_json_number(w, f, "subjects", (double)j->units->count);
+    er_json_number(w, f, "subjects", (double)j->requests->count);
     for (size_t i = 0; i < j->facts->n_rejects; i++) {
         cJSON *r = er_json_element(w, rejects);
         er_json_number(w, r, j->facts->is_lines ? "line" : "record", (double)j->facts->rejects[i].line);
@@ -77,11 +78,11 @@ static void add_seams(er_json_writer *w, cJSON *p, const size_t seam[ER_SEAM_KIN
 // How the texts were cut into tokens.
 static void add_prompts(er_json_writer *w, cJSON *root, const er_job *j) {
     cJSON *p = er_json_object(w, root, "prompts");
-    er_json_number(w, p, "rows", (double)j->units->n_rows);
+    er_json_number(w, p, "rows", (double)j->requests->n_rows);
     text(w, p, "space", er_space_name(j->report->hparams.space));
-    add_seams(w, p, j->units->seam);
-    er_json_number(w, p, "targets_encoded_apart", (double)j->units->n_target_alone);
-    er_json_number(w, p, "subject_ends_read_otherwise_when_cut", (double)j->units->n_prefix_differs);
+    add_seams(w, p, j->requests->seam);
+    er_json_number(w, p, "targets_encoded_apart", (double)j->requests->n_target_alone);
+    er_json_number(w, p, "subject_ends_read_otherwise_when_cut", (double)j->requests->n_prefix_differs);
 }
 
 static void add_stages(er_json_writer *w, cJSON *root, const er_job *j) {
@@ -89,21 +90,21 @@ static void add_stages(er_json_writer *w, cJSON *root, const er_job *j) {
     cJSON *s = er_json_object(w, root, "stages");
     cJSON *c = er_json_object(w, s, "covary"), *v = er_json_object(w, s, "values");
     cJSON *sp = er_json_object(w, s, "solve"), *written = er_json_object(w, s, "write");
-    er_json_number(w, c, "seconds", r->covary_seconds);
+    er_json_number(w, c, "seconds", r->statistics_seconds);
     text(w, c, "source", j->text_source);
     er_json_number(w, c, "tokens", j->moments && j->moments[0] ? (double)j->moments[0]->count : 0);
-    er_json_number(w, v, "seconds", r->values.seconds);
-    er_json_number(w, v, "facts", (double)r->values.units);
-    er_json_number(w, v, "cached", (double)r->values_cached);
-    er_json_number(w, v, "losses", (double)r->values.losses);
-    er_json_number(w, v, "batches", (double)r->values.batches);
-    er_json_number(w, v, "gemm_flops", r->values.flops);
-    er_json_number(w, v, "slots", (double)r->values.slots);
-    er_json_number(w, v, "batch_tokens", (double)r->values.batch_tokens);
+    er_json_number(w, v, "seconds", r->targets.seconds);
+    er_json_number(w, v, "facts", (double)r->targets.requests);
+    er_json_number(w, v, "cached", (double)r->targets_cached);
+    er_json_number(w, v, "losses", (double)r->targets.losses);
+    er_json_number(w, v, "batches", (double)r->targets.batches);
+    er_json_number(w, v, "gemm_flops", r->targets.flops);
+    er_json_number(w, v, "slots", (double)r->targets.slots);
+    er_json_number(w, v, "batch_tokens", (double)r->targets.batch_tokens);
     er_json_number(w, sp, "seconds", r->spread.seconds);
     er_json_number(w, sp, "gemm_flops", r->spread.flops);
     er_json_number(w, sp, "residual_left", r->spread.residual_left);
-    text(w, sp, "columns", r->hparams.key_per_row ? "every prompt" : "one mean key a subject");
+    text(w, sp, "columns", r->hparams.key_per_prompt ? "every prompt" : "one mean key a subject");
     cJSON *layers = er_json_array(w, sp, "layers");
     for (size_t i = 0; i < r->spread.n_layers; i++) {
         const er_layer_report *l = &r->spread.layer[i];
@@ -116,7 +117,8 @@ static void add_stages(er_json_writer *w, cJSON *root, const er_job *j) {
         er_json_number(w, o, "lambda", l->lambda);
         er_json_number(w, o, "trace_ratio", l->trace_ratio);
         er_json_number(w, o, "residual", l->residual);
-        text(w, o, "form", l->solve.dual ? "dual" : "primal");
+        text(w, o, "form", l->rank ? "restricted" : l->solve.dual ? "dual" : "primal");
+        if (l->rank) er_json_number(w, o, "rank", (double)l->rank);
         er_json_number(w, o, "solve_seconds", l->solve.seconds);
         er_json_number(w, o, "gather_seconds", l->gather_seconds);
     }
@@ -127,6 +129,14 @@ static void add_files(er_json_writer *w, cJSON *root, const er_job *j) {
     cJSON *files = er_json_object(w, root, "output_sha256");
     for (size_t i = 0; i < er_checkpoint_shards(j->m->checkpoint); i++)
         text(w, files, er_checkpoint_shard_name(j->m->checkpoint, i), j->shard_digest[i]);
+}
+
+// The digests of the keys of earlier edits that stand beside the weights.
+static void add_history(er_json_writer *w, cJSON *root, const er_job *j) {
+    cJSON *copy = cJSON_Duplicate(j->history_told, true);
+    if (copy && cJSON_AddItemToObject(root, "history", copy)) return;
+    cJSON_Delete(copy);
+    w->failed = true;
 }
 
 er_status er_job_manifest(er_job *j, bool written) {
@@ -141,6 +151,7 @@ er_status er_job_manifest(er_job *j, bool written) {
     if (j->report->model_digest[0]) text(w, model, "sha256", j->report->model_digest);
     text(w, model, "tokenizer_sha256", er_tokenizer_digest(j->m->tokenizer));
     if (j->parent_digest[0]) text(w, model, "parent_manifest_sha256", j->parent_digest);
+    if (j->history_told) add_history(w, root, j);
     add_run(w, root, j);
     text(w, root, "device", j->report->device);
     text(w, root, "precision", er_precision_name(j->dev->precision));

@@ -3,8 +3,8 @@
 // statistics, the solve. Facts and prompts come on top.
 #include <math.h>
 
-#include "engine/job/job.h"
-#include "io/log.h"
+#include "engine/job/job_internal.h"
+#include "io/base/log.h"
 
 static double gb(size_t bytes) { return (double)bytes * 1e-9; }
 
@@ -22,8 +22,8 @@ static er_status refuse(const er_job *j, double weights, double sums, double wor
 }
 
 static double sums_of(const er_job *j) {
-    double inner = (double)j->arch.inner;
-    return (double)j->report->hparams.n_layers * inner * inner * sizeof(double);
+    double d_ff = (double)j->arch.d_ff;
+    return (double)j->report->hparams.n_layers * d_ff * d_ff * sizeof(double);
 }
 
 er_status er_job_check_limit(er_job *j) {
@@ -46,9 +46,9 @@ static er_status plan_limited_cpu(er_job *j) {
            sums = sums_of(j), solve = er_estimate_solve(&j->arch, h) - sums,
            limit = (double)j->dev->memory_limit;
     size_t batch = j->o->batch_tokens ? j->o->batch_tokens : USUAL_BATCH;
-    double values = (double)er_values_bytes(&j->arch, j->units, h, batch);
+    double values = (double)er_targets_bytes(&j->arch, j->requests, h, batch);
     while (weights + sums + values > limit && !j->o->batch_tokens && batch / 2 >= LEAST_BATCH)
-        values = (double)er_values_bytes(&j->arch, j->units, h, batch /= 2);
+        values = (double)er_targets_bytes(&j->arch, j->requests, h, batch /= 2);
     double work = larger(values, solve);
     if (weights + sums + work > limit) return refuse(j, weights, sums, work);
     j->batch_tokens = batch;
@@ -81,15 +81,13 @@ er_status er_job_plan_memory(er_job *j) {
     if (weights > total / 3 * 2) weights = total / 3 * 2;
     if (j->o->check_only) available = available > weights ? available - weights : 0;  // not loaded
     // What is free at the moment must not decide the bits of a deterministic job.
-    size_t wanted = j->o->batch_tokens                      ? j->o->batch_tokens
-                    : j->o->deterministic && d->runs_behind ? 8192
-                                                            : 0;
-    ER_TRY(er_values_batch(&j->batch_tokens, &need, d, &j->arch, j->units, h, wanted, available));
-    if (!d->runs_behind) {
-        warn_if_short(j, total, er_values_bytes(&j->arch, j->units, h, j->batch_tokens));
+    size_t wanted = j->o->batch_tokens ? j->o->batch_tokens : j->o->deterministic && d->is_async ? 8192 : 0;
+    ER_TRY(er_targets_batch(&j->batch_tokens, &need, d, &j->arch, j->requests, h, wanted, available));
+    if (!d->is_async) {
+        warn_if_short(j, total, er_targets_bytes(&j->arch, j->requests, h, j->batch_tokens));
         goto out;
     }
-    size_t moments = h->n_layers * j->arch.inner * j->arch.inner * sizeof(double);
+    size_t moments = h->n_layers * j->arch.d_ff * j->arch.d_ff * sizeof(double);
     er_info("memory      %.2f GB may be used: weights %.2f of %.2f, values %.2f (%zu tokens a step), "
             "statistics %.2f%s",
         gb(total), gb(weights), gb(j->report->weight_bytes), gb(need), j->batch_tokens, gb(moments),

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/file.h"
+#include "io/base/file.h"
 
 er_status er_cache_dir(char **out, const char *given) {
     const char *home = getenv("HOME"), *xdg = getenv("XDG_CACHE_HOME");

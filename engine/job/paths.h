@@ -1,7 +1,7 @@
 // Where things are kept.
 #ifndef ER_PATHS_H
 #define ER_PATHS_H
-#include "io/status.h"
+#include "io/base/status.h"
 
 // The cache folder, malloc'd: `given`, else $XDG_CACHE_HOME/errata, else ~/.cache/errata. NULL when `given`
 // is "" or no home is known.

@@ -4,16 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/covary.h"
-#include "engine/job/job.h"
+#include "engine/statistics.h"
+#include "engine/job/job_internal.h"
 #include "engine/job/paths.h"
-#include "io/log.h"
+#include "io/base/log.h"
 
 static er_status resolve_hparams(er_job *j) {
     er_status rc = ER_OK;
     er_hparams *h = &j->report->hparams;
     const er_edit_options *o = j->o;
     ER_TRY(er_hparams_resolve(h, &j->arch, o->profile ? o->profile : "default"));
+    if (o->editor) ER_TRY(er_hparams_set_editor(h, o->editor));
+    h->editor_given = o->editor != NULL;
     if (o->hparams) ER_TRY(er_hparams_merge_file(h, o->hparams));
     if (o->layers) ER_TRY(er_hparams_set_layers(h, o->layers));
     if (o->lambda > 0) {
@@ -26,8 +28,13 @@ static er_status resolve_hparams(er_job *j) {
     if (o->seed) h->seed = o->seed;
     if (o->space) ER_TRY(er_space_parse(&h->space, o->space));
     if (o->cov_tokens) h->cov_tokens = o->cov_tokens, er_hparams_mark(h, "cov_tokens", ER_FROM_FLAG);
-    if (!h->cov_tokens) h->cov_tokens = 10 * j->arch.inner;
+    if (!h->cov_tokens) h->cov_tokens = 10 * j->arch.d_ff;
     ER_TRY(er_hparams_check(h, &j->arch));
+    j->editor = er_editor_find(h->editor);
+    if (j->editor->check) ER_TRY(j->editor->check(h));
+    if (j->editor->restricted && (o->lambda > 0 || er_hparams_is_from_file(h, "mom2_update_weight")))
+        er_warn("%s: mom2_update_weight (--lambda) is no setting of it and has no effect; L2 is %g",
+            h->editor, h->l2);
 out:
     return rc;
 }
@@ -43,6 +50,7 @@ static er_status open_model(er_job *j) {
     ER_TRY(er_job_parent(j));
     ER_TRY(er_arch_read_in(&j->arch, j->folder));
     ER_TRY(resolve_hparams(j));
+    ER_TRY(er_job_check_history(j));
     ER_TRY(er_device_open(&j->dev, &j->o->device));
     ER_TRY(er_job_check_limit(j));
     er_model_options mo = {.editable = j->report->hparams.layers,
@@ -55,7 +63,7 @@ out:
     return rc;
 }
 
-static er_status build_units(er_job *j) {
+static er_status build_requests(er_job *j) {
     er_status rc = ER_OK;
     er_hparams *h = &j->report->hparams;
     if (j->o->templates) {
@@ -65,22 +73,18 @@ static er_status build_units(er_job *j) {
     } else {
         ER_TRY(er_templates_builtin(&j->templates, h->n_prefixes));
     }
-    ER_TRY(er_units_build(&j->units, j->facts, j->m, h, j->templates));
-    for (size_t i = 0; i < j->facts->n_rejects; i++) {
-        const er_reject *r = &j->facts->rejects[i];
-        const char *what = j->facts->is_lines ? "line" : "record";
-        if (j->o->strict) ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->facts->path, what, r->line, r->reason);
-        if (i < 20 || j->o->check_only)
-            er_warn("%s: %s %zu skipped: %s", j->facts->path, what, r->line, r->reason);
-        else if (i == 20)
-            er_warn("%s: %zu more records skipped; the manifest lists them", j->facts->path,
-                j->facts->n_rejects - i);
+    ER_TRY(er_requests_build(&j->requests, j->facts, j->m, h, j->templates));
+    if (j->o->strict && j->facts->n_rejects) {
+        const er_reject *r = &j->facts->rejects[0];
+        ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->facts->path, j->facts->is_lines ? "line" : "record", r->line,
+            r->reason);
     }
-    if (!j->units->count) ER_FAIL(ER_EFORMAT, "%s: no usable fact", j->facts->path);
+    er_facts_warn_rejects(j->facts, j->o->check_only ? SIZE_MAX : 20);
+    if (!j->requests->count) ER_FAIL(ER_EFORMAT, "%s: no usable fact", j->facts->path);
     j->report->facts = j->facts->count;
     j->report->rejected = j->facts->n_rejects;
     j->report->duplicates = j->facts->n_duplicates;
-    j->report->units = j->units->count;
+    j->report->requests = j->requests->count;
 out:
     return rc;
 }
@@ -106,7 +110,7 @@ er_status er_job_prepare(er_job *j) {
                 "interrupted one begins anew");
     ER_TRY(read_facts(j));
     ER_TRY(open_model(j));
-    ER_TRY(build_units(j));
+    ER_TRY(build_requests(j));
     ER_TRY(er_job_check_tokens(j));
     (void)snprintf(j->report->device, sizeof j->report->device, "%s", j->dev->name);
     j->report->weight_bytes = j->o->check_only ? stored_bytes(j->m->checkpoint) : j->m->weight_bytes;
@@ -133,18 +137,20 @@ void er_job_print_plan(const er_job *j) {
     size_t used = 0, rows = 0;
     for (size_t i = 0; i < h->n_layers && used < sizeof layers - 8; i++)
         used += (size_t)snprintf(layers + used, sizeof layers - used, "%s%zu", i ? " " : "", h->layers[i]);
-    for (size_t i = 0; i < j->units->count; i++) rows += j->units->at[i].n_rows - 1;
-    er_info("model       %s: %s, %zu layers, hidden %zu, inner %zu, %.0f MB", j->o->model, a->family,
-        a->layers, a->hidden, a->inner, (double)j->report->weight_bytes * 1e-6);
+    for (size_t i = 0; i < j->requests->count; i++) rows += j->requests->at[i].n_rows - 1;
+    er_info("model       %s: %s, %zu layers, hidden %zu, d_ff %zu, %.0f MB", j->o->model, a->family,
+        a->layers, a->hidden, a->d_ff, (double)j->report->weight_bytes * 1e-6);
     er_info("device      %s", j->dev->name);
     er_info("facts       %zu accepted, %zu rejected, %zu duplicates; %zu subjects, %.1f prompts each",
-        j->facts->count, j->facts->n_rejects, j->facts->n_duplicates, j->units->count,
-        (double)rows / (double)j->units->count);
+        j->facts->count, j->facts->n_rejects, j->facts->n_duplicates, j->requests->count,
+        (double)rows / (double)j->requests->count);
     print_settings(h);
-    if (h->trace_ratio > 0)
+    if (j->editor->restricted)
+        (void)snprintf(lambda, sizeof lambda, "L2 %g, nullspace_threshold %g", h->l2, h->nullspace_threshold);
+    else if (h->trace_ratio > 0)
         (void)snprintf(lambda, sizeof lambda, "lambda for tr(lambda C) = %g tr(KK')", h->trace_ratio);
     else (void)snprintf(lambda, sizeof lambda, "lambda %g", h->lambda);
-    er_info("edit        layers %s, %s, %zu steps, lr %g, clamp %g, decay %g, kl %g, seed %llu", layers,
-        lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
+    er_info("edit        %s, layers %s, %s, %zu steps, lr %g, clamp %g, decay %g, kl %g, seed %llu",
+        h->editor, layers, lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
     er_info("covariance  %zu tokens, cache %s", h->cov_tokens, j->cache ? j->cache : "none");
 }

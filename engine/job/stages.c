@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/covary.h"
-#include "engine/job/job.h"
-#include "io/log.h"
+#include "engine/statistics.h"
+#include "engine/job/job_internal.h"
+#include "io/base/clock.h"
+#include "io/base/log.h"
 
 static er_status store_key(er_job *j, char key[65]) {
     const er_hparams *h = &j->report->hparams;
@@ -25,7 +26,7 @@ static er_status store_key(er_job *j, char key[65]) {
     if (j->o->deterministic) {
         er_digest_add(d, batch, sizeof batch);
         er_digest_add_str(d, j->dev->name);
-        for (size_t i = 0; i < j->units->count; i++) er_digest_add_str(d, j->units->at[i].digest);
+        for (size_t i = 0; i < j->requests->count; i++) er_digest_add_str(d, j->requests->at[i].digest);
     }
     er_digest_hex(d, key);
     er_digest_free(d);
@@ -38,17 +39,17 @@ static er_status without_store(er_job *j, er_status rc) {
     if (!j->cache_lost)
         er_warn("%s; target values are no longer kept: an interrupted job finds them anew", er_last_error());
     j->cache_lost = true;
-    er_value_store_close(j->store);
+    er_target_store_close(j->store);
     j->store = NULL;
     return ER_OK;
 }
 
-static er_status keep_value(void *ctx, size_t unit, const er_value *v) {
+static er_status keep_value(void *ctx, size_t request, const er_target_z *v) {
     er_job *j = ctx;
     size_t hidden = j->arch.hidden;
-    memcpy(j->z + unit * hidden, v->z, hidden * sizeof *j->z);
+    memcpy(j->z + request * hidden, v->z, hidden * sizeof *j->z);
     if (!j->store) return ER_OK;
-    er_status rc = er_value_store_put(j->store, j->units->at[unit].digest, v);
+    er_status rc = er_target_store_put(j->store, j->requests->at[request].digest, v);
     if (rc == ER_OK) j->kept++;
     return rc == ER_OK ? rc : without_store(j, rc);
 }
@@ -57,41 +58,43 @@ static er_status take_known(er_job *j) {
     er_status rc = ER_OK;
     char key[65];
     ER_TRY(store_key(j, key));
-    if ((rc = er_value_store_open(&j->store, j->cache, key, j->arch.hidden)) != ER_OK)
+    if ((rc = er_target_store_open(&j->store, j->cache, key, j->arch.hidden)) != ER_OK)
         return without_store(j, rc);
-    for (size_t i = 0; i < j->units->count; i++) {
-        j->have[i] = er_value_store_get(j->store, j->units->at[i].digest, j->z + i * j->arch.hidden);
-        j->report->values_cached += j->have[i];
+    for (size_t i = 0; i < j->requests->count; i++) {
+        j->have[i] = er_target_store_get(j->store, j->requests->at[i].digest, j->z + i * j->arch.hidden);
+        j->report->targets_cached += j->have[i];
     }
-    if (j->report->values_cached)
-        er_info("values      %zu of %zu from the cache", j->report->values_cached, j->units->count);
-    if (er_value_store_refusal(j->store) && j->report->values_cached < j->units->count && !j->cache_lost) {
+    if (j->report->targets_cached)
+        er_info("values      %zu of %zu from the cache", j->report->targets_cached, j->requests->count);
+    if (er_target_store_refusal(j->store) && j->report->targets_cached < j->requests->count &&
+        !j->cache_lost) {
         er_warn("%s; target values are not kept: an interrupted job finds them anew",
-            er_value_store_refusal(j->store));
+            er_target_store_refusal(j->store));
         j->cache_lost = true;
     }
-    if (er_value_store_refusal(j->store)) {
-        er_value_store_close(j->store);
+    if (er_target_store_refusal(j->store)) {
+        er_target_store_close(j->store);
         j->store = NULL;
     }
-    j->kept = j->report->values_cached;
+    j->kept = j->report->targets_cached;
 out:
     return rc;
 }
 
-er_status er_job_values(er_job *j) {
+er_status er_job_targets(er_job *j) {
     er_status rc = ER_OK;
-    size_t n = j->units->count, hidden = j->arch.hidden;
+    size_t n = j->requests->count, hidden = j->arch.hidden;
     if (!(j->z = calloc(n * hidden, sizeof *j->z)) || !(j->have = calloc(n, sizeof *j->have)))
         ER_FAIL(ER_ENOMEM, "%zu target values", n);
     if (j->cache) ER_TRY(take_known(j));
-    er_values_options vo = {
+    er_targets_options vo = {
         .batch_tokens = j->batch_tokens, .have = j->have, .deterministic = j->o->deterministic};
-    ER_TRY(er_moment_make_room(j->dev, j->moments, j->report->hparams.n_layers,
-        er_values_bytes(&j->arch, j->units, &j->report->hparams, j->batch_tokens)));
-    rc = er_values_optimise(&j->report->values, j->m, j->units, &j->report->hparams, &vo, keep_value, j);
+    ER_TRY(er_second_moment_evict(j->dev, j->moments, j->report->hparams.n_layers,
+        er_targets_bytes(&j->arch, j->requests, &j->report->hparams, j->batch_tokens)));
+    rc = (j->editor->targets ? j->editor->targets : er_targets_optimise)(
+        &j->report->targets, j->m, j->requests, &j->report->hparams, &vo, keep_value, j);
     if (rc == ER_ENUMERIC) {
-        const er_fact *f = &j->facts->at[j->units->at[j->report->values.failed].fact[0]];
+        const er_fact *f = &j->facts->at[j->requests->at[j->report->targets.failed].fact[0]];
         char why[256];
         (void)snprintf(why, sizeof why, "%s", er_last_error());
         ER_FAIL(rc, "%s: %s %zu: fact '%s': %s", j->facts->path, j->facts->is_lines ? "line" : "record",
@@ -100,24 +103,32 @@ er_status er_job_values(er_job *j) {
     if (rc == ER_EINTERRUPTED && !j->store)  // the stage says "done and kept"
         ER_FAIL(rc, "interrupted in values: %zu of %zu facts are kept", j->kept, n);
     if (rc != ER_OK) goto out;
-    const er_values_stats *s = &j->report->values;
-    if (s->units)
+    const er_targets_stats *s = &j->report->targets;
+    if (s->requests)
         er_info("values      %zu facts in %.1f s, %.2f facts/s, %.1f steps each, %.0f GFLOP/s in GEMMs",
-            s->units, s->seconds, (double)s->units / s->seconds, (double)s->losses / (double)s->units,
-            s->flops / s->seconds * 1e-9);
+            s->requests, s->seconds, (double)s->requests / s->seconds,
+            (double)s->losses / (double)s->requests, s->flops / s->seconds * 1e-9);
 out:
     return rc;
 }
 
+er_apply er_job_apply(const er_job *j) {
+    return (er_apply){.editor = j->editor,
+        .requests = j->requests,
+        .z = j->z,
+        .c = j->moments,
+        .history = j->history,
+        .h = &j->report->hparams};
+}
+
 er_status er_job_solve(er_job *j) {
-    size_t tokens = 0;
-    er_status rc = er_spread_room(&tokens, j->dev, &j->arch, j->units, &j->report->hparams, j->moments);
-    if (j->o->deterministic) tokens = er_spread_tokens(j->dev);  // whatever is free at the moment
-    if (rc == ER_OK)
-        rc = er_spread(
-            &j->report->spread, j->m, j->units, j->z, j->moments, &j->report->hparams, tokens, NULL);
+    er_status rc = er_job_read_history(j);
+    er_apply a = er_job_apply(j);
+    if (rc == ER_OK) rc = er_apply_room(&a.max_tokens, j->dev, &j->arch, &a);
+    if (j->o->deterministic) a.max_tokens = er_apply_tokens(j->dev);  // whatever is free at the moment
+    if (rc == ER_OK) rc = er_apply_edits(&j->report->spread, j->m, &a);
     if (rc != ER_OK) return rc;
-    const er_spread_report *s = &j->report->spread;
+    const er_apply_report *s = &j->report->spread;
     for (size_t i = 0; i < s->n_layers; i++)
         er_info("layer %-5zu lambda %.4g, tr(lambda C) %.3g tr(KK'), residual %5.1f %%, |dW| %.3g, |dW|/|W| "
                 "%.2f %%, lost in rounding %.1f %% (%s, "
@@ -136,7 +147,7 @@ er_status er_job_write(er_job *j) {
     er_edited_tensor edits[ER_MAX_EDIT_LAYERS] = {0};
     void *bytes[ER_MAX_EDIT_LAYERS] = {0};
     char missing[512];
-    double start = er_job_clock();
+    double start = er_clock();
     ER_TRY(er_output_begin(&j->output, j->o->out, j->o->force));
     for (size_t i = 0; i < h->n_layers; i++) {
         const er_block *b = &j->m->block[h->layers[i]];
@@ -150,12 +161,13 @@ er_status er_job_write(er_job *j) {
     rc = er_checkpoint_write_with(j->m->checkpoint, j->output, edits, h->n_layers,
         &(er_write_options){.copy_all = j->o->copy_all, .shard_digest = j->shard_digest});
     if (rc != ER_OK) goto out;
-    j->report->write_seconds = er_job_clock() - start;
+    ER_TRY(er_job_write_history(j));
+    j->report->write_seconds = er_clock() - start;
     ER_TRY(er_job_manifest(j, true));
     ER_TRY(er_output_write(j->output, ER_MANIFEST, j->report->json, strlen(j->report->json)));
     ER_TRY(er_stop_check(""));
     ER_TRY(er_output_commit(j->output));
-    j->report->write_seconds = er_job_clock() - start;
+    j->report->write_seconds = er_clock() - start;
     er_info("written     %s", j->o->out);
 out:
     for (size_t i = 0; i < h->n_layers; i++) free(bytes[i]);

@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/covary.h"
-#include "engine/job/job.h"
-#include "engine/solve.h"
-#include "io/log.h"
+#include "engine/statistics.h"
+#include "engine/job/job_internal.h"
+#include "engine/solve/normal.h"
+#include "io/base/log.h"
 
 enum { FEW = 4, USUAL = 10 };  // tokens per dimension
 
@@ -14,16 +14,18 @@ enum { FEW = 4, USUAL = 10 };  // tokens per dimension
 // yet, and those are filled in: then it may.
 static bool is_solvable(const er_job *j, size_t tokens) {
     const er_hparams *h = &j->report->hparams;
-    size_t d = j->arch.inner, n = j->units->count, rows = j->units->n_rows - n;
-    if (tokens >= d || j->arch.act == ER_RELU) return true;
-    if (h->key_per_row) return tokens + rows >= d;
-    return !er_solve_is_dual(n, d, j->arch.hidden, h->lambda) && tokens + n >= d;
+    size_t d = j->arch.d_ff, n = j->requests->count, rows = j->requests->n_rows - n;
+    if (tokens >= d || j->arch.act == ER_RELU || j->editor->restricted) return true;
+    if (h->key_per_prompt) return tokens + rows >= d;
+    return !er_normal_is_dual(
+               &(er_normal_shape){.d_key = d, .d_out = j->arch.hidden, .n = n, .definite = true}) &&
+           tokens + n >= d;
 }
 
 // `where`: what has too few, "FILE: holds 312 tokens" or "cov_tokens is 800"; NULL: the setting.
 static er_status judge(const er_job *j, size_t tokens, const char *where) {
     const er_hparams *h = &j->report->hparams;
-    size_t d = j->arch.inner;
+    size_t d = j->arch.d_ff;
     if (!is_solvable(j, tokens)) {
         static const char why[] =
             "keys are %zu wide, and statistics of fewer tokens have no inverse (%zu are usual)";
@@ -47,13 +49,13 @@ static er_status check_text(const er_job *j) {
     const er_edit_options *o = j->o;
     char where[512];
     size_t tokens = 0;
-    er_covary_options co = {
+    er_statistics_options co = {
         .corpus = o->text, .n_corpus = o->n_text, .tokens = h->cov_tokens, .seed = h->seed};
-    er_status rc = er_covary_count(&tokens, j->m, &co);
+    er_status rc = er_statistics_count(&tokens, j->m, &co);
     if (rc != ER_OK || tokens == h->cov_tokens) return rc == ER_OK ? judge(j, tokens, NULL) : rc;
     (void)snprintf(where, sizeof where, "%s%s: %zu tokens, the budget is %zu", o->text[0],
         o->n_text > 1 ? " and others" : "", tokens, h->cov_tokens);
-    if (tokens >= FEW * j->arch.inner) er_warn("%s", where);
+    if (tokens >= FEW * j->arch.d_ff) er_warn("%s", where);
     return judge(j, tokens, where);
 }
 
@@ -63,8 +65,8 @@ static er_status check_import(const er_job *j) {
     er_status rc = ER_OK;
     for (size_t i = 0; rc == ER_OK && i < h->n_layers; i++) {
         uint64_t count = 0;
-        rc = er_covary_find_import(&path, j->m, h->layers, h->n_layers, i, j->o->import);
-        if (rc == ER_OK) rc = er_moment_count(&count, path);
+        rc = er_statistics_find_import(&path, j->m, h->layers, h->n_layers, i, j->o->import);
+        if (rc == ER_OK) rc = er_second_moment_count(&count, path);
         if (rc == ER_OK && !is_solvable(j, (size_t)count)) {  // few are warned of as they are read
             (void)snprintf(where, sizeof where, "%s: %llu tokens", path, (unsigned long long)count);
             rc = judge(j, (size_t)count, where);

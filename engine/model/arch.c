@@ -1,6 +1,6 @@
 // config.json to er_arch: sizes and switches, or a refusal that says why.
-#include "engine/model/family.h"
-#include "io/file.h"
+#include "engine/model/family_internal.h"
+#include "io/base/file.h"
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
@@ -81,9 +81,9 @@ static er_status read_sizes(er_arch *a, const cJSON *config, const char *name) {
     }
     if (a->heads * a->head_dim > MAX_WIDTH)
         ER_FAIL(ER_EFORMAT, "%s: %zu heads of %zu dimensions is too wide", name, a->heads, a->head_dim);
-    if (f->inner_is_4h) a->inner = 4 * a->hidden;
-    if (f->inner_is_4h) ER_TRY(get_size(&a->inner, &found, config, &f->inner, 4 * MAX_WIDTH, name));
-    else ER_TRY(need_size(&a->inner, config, &f->inner, f->default_inner, 4 * MAX_WIDTH, name));
+    if (f->inner_is_4h) a->d_ff = 4 * a->hidden;
+    if (f->inner_is_4h) ER_TRY(get_size(&a->d_ff, &found, config, &f->d_ff, 4 * MAX_WIDTH, name));
+    else ER_TRY(need_size(&a->d_ff, config, &f->d_ff, f->default_inner, 4 * MAX_WIDTH, name));
 out:
     return rc;
 }
@@ -118,8 +118,8 @@ static er_status read_switches(er_arch *a, const cJSON *config, const char *name
     a->position_offset = f->position_offset;
     a->tied_head = f->default_tied;
     for (int i = 0; i < SLOT_COUNT; i++) a->module[i] = f->slot[i].module;
-    a->head_norms = f->slot[SLOT_Q_NORM].module != NULL;
-    a->head_norm = f->norm;
+    a->qk_norms = f->slot[SLOT_Q_NORM].module != NULL;
+    a->qk_norm = f->norm;
     a->embed_scale = a->residual_scale = a->logit_scale = 1;
     a->attention_bias = f->default_attention_bias;
     if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(config, "tie_word_embeddings"))) a->tied_head = false;
@@ -160,9 +160,9 @@ static bool same_scalar(const cJSON *x, const cJSON *y) {
 // A text model that was taken out of a wrapper may keep the wrapper's word for it. What transformers reads is
 // the outer value, but not everywhere, so both must be the same.
 static er_status refuse_contradictions(const cJSON *config, const char *name) {
-    const cJSON *inner = cJSON_GetObjectItemCaseSensitive(config, "text_config");
-    if (!cJSON_IsObject(inner)) return ER_OK;
-    for (const cJSON *e = inner->child; e; e = e->next) {
+    const cJSON *d_ff = cJSON_GetObjectItemCaseSensitive(config, "text_config");
+    if (!cJSON_IsObject(d_ff)) return ER_OK;
+    for (const cJSON *e = d_ff->child; e; e = e->next) {
         const cJSON *outer = cJSON_GetObjectItemCaseSensitive(config, e->string);
         if (outer && !same_scalar(outer, e))
             return er_fail(
@@ -283,7 +283,7 @@ out:
     return rc;
 }
 
-size_t er_arch_longest_row(const er_arch *a) {
+size_t er_arch_max_seq_len(const er_arch *a) {
     const er_rope_config *r = &a->rope;
     size_t n = a->positions < MAX_ROPE_POSITIONS ? a->positions : MAX_ROPE_POSITIONS;
     if (r->style == ER_ROPE_NONE) return a->positions;
@@ -292,11 +292,11 @@ size_t er_arch_longest_row(const er_arch *a) {
 }
 
 size_t er_arch_qkv_rows(const er_arch *a) { return (a->heads + 2 * a->kv_heads) * a->head_dim; }
-size_t er_arch_up_rows(const er_arch *a) { return a->gated ? 2 * a->inner : a->inner; }
+size_t er_arch_up_rows(const er_arch *a) { return a->gated ? 2 * a->d_ff : a->d_ff; }
 
 double er_arch_layer_flops(const er_arch *a) {
     double h = (double)a->hidden, q = (double)(a->heads * a->head_dim);
-    return 2.0 * h * ((double)er_arch_qkv_rows(a) + q + (double)er_arch_up_rows(a) + (double)a->inner);
+    return 2.0 * h * ((double)er_arch_qkv_rows(a) + q + (double)er_arch_up_rows(a) + (double)a->d_ff);
 }
 
 double er_arch_head_flops(const er_arch *a) { return 2.0 * (double)a->hidden * (double)a->vocab; }

@@ -1,5 +1,5 @@
 // The rows by name.
-#include "engine/model/family.h"
+#include "engine/model/family_internal.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -1,12 +1,12 @@
 // Rows of Phi and Falcon. Facts: the families' own configuration and modelling files in Hugging Face
 // transformers, 4.57 and 5.
-#include "engine/model/family.h"
+#include "engine/model/family_internal.h"
 
 static er_status check_phi(const cJSON *config, const char *name, er_arch *a) {
     er_status rc = ER_OK;
-    a->head_norms = false;
-    ER_TRY(er_json_get_bool(&a->head_norms, config, "qk_layernorm", name));
-    if (!a->head_norms) a->module[SLOT_Q_NORM] = a->module[SLOT_K_NORM] = NULL;
+    a->qk_norms = false;
+    ER_TRY(er_json_get_bool(&a->qk_norms, config, "qk_layernorm", name));
+    if (!a->qk_norms) a->module[SLOT_Q_NORM] = a->module[SLOT_K_NORM] = NULL;
     else if (a->head_dim * a->heads != a->hidden)
         ER_FAIL(ER_EUNSUPPORTED,
             "%s: qk_layernorm with head_dim %zu: its norms are hidden / heads = %zu wide", name, a->head_dim,
@@ -62,7 +62,7 @@ const er_family er_falcon_families[] = {
         .heads = {{"num_attention_heads"}},
         .kv_heads = {{"num_key_value_heads"}},
         .head_dim = {{"head_dim"}},
-        .inner = {{"intermediate_size"}},
+        .d_ff = {{"intermediate_size"}},
         .positions = {{"max_position_embeddings"}},
         .act = {{"hidden_act"}},
         .eps = {{"layer_norm_eps"}},
@@ -99,7 +99,7 @@ const er_family er_falcon_families[] = {
         .layers = {{"num_hidden_layers"}},
         .hidden = {{"hidden_size", "n_embed"}},
         .heads = {{"num_attention_heads"}},
-        .inner = {{"ffn_hidden_size"}},
+        .d_ff = {{"ffn_hidden_size"}},
         .positions = {{"max_position_embeddings"}},
         .act = {{"activation"}},
         .eps = {{"layer_norm_epsilon"}},

@@ -1,6 +1,6 @@
 // Rows of the families that call things as GPT-2 and its contemporaries did. Facts: the families' own
 // configuration and modelling files in Hugging Face transformers, 4.57 and 5.
-#include "engine/model/family.h"
+#include "engine/model/family_internal.h"
 #include <string.h>
 
 // GPT-2 alone can turn off or vary the 1/sqrt(head_dim) of its scores. Its reorder_and_upcast_attn is about
@@ -117,7 +117,7 @@ out:
 #define GPT2_KEYS                                                                                            \
     .prefix = {"transformer.", ""}, .layers = {{"n_layer", "num_hidden_layers"}},                            \
     .hidden = {{"n_embd", "hidden_size"}}, .heads = {{"n_head", "num_attention_heads"}},                     \
-    .inner = {{"n_inner"}}, .positions = {{"n_positions", "max_position_embeddings"}},                       \
+    .d_ff = {{"n_inner"}}, .positions = {{"n_positions", "max_position_embeddings"}},                        \
     .act = {{"activation_function"}}, .eps = {{"layer_norm_epsilon"}}, .default_act = "gelu_new",            \
     .default_eps = 1e-5, .norm = ER_LAYER_NORM, .norm_bias = true
 
@@ -176,7 +176,7 @@ const er_family er_gpt_families[] = {
         .layers = {{"num_hidden_layers"}},
         .hidden = {{"hidden_size"}},
         .heads = {{"num_attention_heads"}},
-        .inner = {{"intermediate_size"}},
+        .d_ff = {{"intermediate_size"}},
         .positions = {{"max_position_embeddings"}},
         .act = {{"hidden_act"}},
         .eps = {{"layer_norm_eps"}},
@@ -212,7 +212,7 @@ const er_family er_gpt_families[] = {
         .layers = {{"num_hidden_layers"}},
         .hidden = {{"hidden_size"}},
         .heads = {{"num_attention_heads"}},
-        .inner = {{"ffn_dim"}},
+        .d_ff = {{"ffn_dim"}},
         .positions = {{"max_position_embeddings"}},
         .act = {{"activation_function"}},
         .default_act = "relu",
@@ -244,7 +244,7 @@ const er_family er_gpt_families[] = {
         .layers = {{"num_layers", "num_hidden_layers"}},
         .hidden = {{"hidden_size"}},
         .heads = {{"num_heads", "num_attention_heads"}},
-        .inner = {{"intermediate_size"}},
+        .d_ff = {{"intermediate_size"}},
         .positions = {{"max_position_embeddings"}},
         .act = {{"activation_function"}},
         .eps = {{"layer_norm_epsilon"}},

@@ -1,7 +1,7 @@
 // Rows of Llama's relatives. Facts: the families' own configuration and modelling files in Hugging Face
 // transformers, 4.57 and 5.
-#include "engine/model/family.h"
-#include "io/log.h"
+#include "engine/model/family_internal.h"
+#include "io/base/log.h"
 #include <math.h>
 #include <string.h>
 
@@ -35,10 +35,10 @@ static er_status check_stablelm(const cJSON *config, const char *name, er_arch *
     a->attention_bias = false;
     ER_TRY(er_json_get_bool(&a->attention_bias, config, "use_qkv_bias", name));
     ER_TRY(er_json_get_bool(&a->parallel_residual, config, "use_parallel_residual", name));
-    a->head_norms = false;
-    ER_TRY(er_json_get_bool(&a->head_norms, config, "qk_layernorm", name));
-    a->head_norm_each = a->head_norms;
-    if (!a->head_norms) a->module[SLOT_Q_NORM] = a->module[SLOT_K_NORM] = NULL;
+    a->qk_norms = false;
+    ER_TRY(er_json_get_bool(&a->qk_norms, config, "qk_layernorm", name));
+    a->head_norm_each = a->qk_norms;
+    if (!a->qk_norms) a->module[SLOT_Q_NORM] = a->module[SLOT_K_NORM] = NULL;
     if (a->parallel_residual) a->module[SLOT_NORM2] = NULL;
 out:
     return rc;
@@ -133,7 +133,7 @@ out:
 #define LLAMA_NAMES(name, ...)                                                                               \
     .type = name, .classes = {__VA_ARGS__}, .prefix = {"model.", ""}, .layers = {{"num_hidden_layers"}},     \
     .hidden = {{"hidden_size"}}, .heads = {{"num_attention_heads"}}, .kv_heads = {{"num_key_value_heads"}},  \
-    .inner = {{"intermediate_size"}}, .positions = {{"max_position_embeddings"}}, .act = {{"hidden_act"}},   \
+    .d_ff = {{"intermediate_size"}}, .positions = {{"max_position_embeddings"}}, .act = {{"hidden_act"}},    \
     .embed = "embed_tokens", .final_norm = "norm", .head = {"lm_head"}, .layer = "layers"
 #define LLAMA_LIKE(name, ...)                                                                                \
     LLAMA_NAMES(name, __VA_ARGS__), .head_dim = {{"head_dim"}}, .eps = {{"rms_norm_eps"}},                   \

@@ -1,8 +1,8 @@
 // A model folder onto the device: q|k|v and gate|up fused into one weight each, norms and biases in fp32,
 // everything else in the type it is stored in.
-#include "engine/model/family.h"
-#include "io/file.h"
-#include "io/log.h"
+#include "engine/model/family_internal.h"
+#include "io/base/file.h"
+#include "io/base/log.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -19,8 +19,8 @@ static er_status upload_f32(er_loader *l, float **out, const float *host, size_t
     er_device *d = l->m->dev;
     void *dev = NULL;
     ER_TRY(d->op->alloc(d, &dev, n * sizeof *host));
-    ER_TRY(d->op->upload(d, NULL, dev, host, n * sizeof *host));
-    ER_TRY(d->op->sync(d, NULL));  // `host` is the caller's to free
+    ER_TRY(d->op->upload(d, dev, host, n * sizeof *host));
+    ER_TRY(d->op->sync(d));  // `host` is the caller's to free
     *out = dev;
     dev = NULL;
     l->m->weight_bytes += n * sizeof *host;
@@ -168,7 +168,7 @@ static bool is_editable(const er_model_options *o, size_t layer) {
 static er_status load_norms(er_loader *l, er_block *b, const er_block_places *p) {
     er_status rc = ER_OK;
     const er_arch *a = &l->m->arch;
-    const er_tensor *const *each = p->head_norm;
+    const er_tensor *const *each = p->qk_norm;
     bool second = p->weight[SLOT_NORM2] || (a->row->norm_bare && !a->parallel_residual);
     ER_TRY(load_norm(l, &b->norm1_w, p->weight[SLOT_NORM1], 1));
     ER_TRY(load_vector(l, &b->norm1_b, &p->bias[SLOT_NORM1], 1, false));
@@ -270,7 +270,7 @@ static er_status open_checked(
     }
     ER_TRY(er_arch_read_in(&m->arch, folder));
     m->eos = m->arch.eos;
-    m->rope_positions = m->arch.learned_positions ? 0 : er_arch_longest_row(&m->arch);
+    m->rope_positions = m->arch.learned_positions ? 0 : er_arch_max_seq_len(&m->arch);
     ER_TRY(er_checkpoint_open_in(&m->checkpoint, folder));
     if (options && options->digest && !options->check_only) er_checkpoint_watch(m->checkpoint);
     ER_TRY(er_places_find(places, &m->arch, m->checkpoint));

@@ -1,5 +1,5 @@
 // Module names with "{}" for the number of the layer, as the peers' settings files have them.
-#include "engine/model/family.h"
+#include "engine/model/family_internal.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 // Families that are known and refused, and why.
-#include "engine/model/family.h"
+#include "engine/model/family_internal.h"
 #include <string.h>
 
 static const char after_mlp[] =

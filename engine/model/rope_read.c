@@ -1,6 +1,6 @@
 // Rotary settings of config.json. transformers v4 has rope_theta + rope_scaling, v5 rope_parameters; two
 // families have words of their own for v4.
-#include "engine/model/family.h"
+#include "engine/model/family_internal.h"
 #include <math.h>
 #include <string.h>
 
@@ -164,29 +164,29 @@ out:
 }
 
 // A number that may stand at the top of the file, under `top`, and within the settings `s`, under `key`.
-// transformers 5 reads the inner one, 4 only the outer, so both must be the same; and within rope_scaling,
+// transformers 5 reads the d_ff one, 4 only the outer, so both must be the same; and within rope_scaling,
 // which both versions know, it must be what 4 goes by without it.
 static er_status read_twice(
     double *out, const cJSON *config, const char *top, const cJSON *s, const char *key, const char *name) {
     er_status rc = ER_OK;
-    double outer = *out, inner;
+    double outer = *out, d_ff;
     const cJSON *above = cJSON_GetObjectItemCaseSensitive(config, top);
     bool stands = above && !cJSON_IsNull(above);
     ER_TRY(er_json_get_f64(&outer, config, top, name));
-    inner = outer;
-    if (s) ER_TRY(er_json_get_f64(&inner, s, key, name));
-    if (inner < outer || inner > outer) {
+    d_ff = outer;
+    if (s) ER_TRY(er_json_get_f64(&d_ff, s, key, name));
+    if (d_ff < outer || d_ff > outer) {
         if (stands)
             ER_FAIL(ER_EFORMAT,
                 "%s: %s is %.17g but %s.%s is %.17g: transformers 4 reads the first, 5 the second", name, top,
-                outer, s->string, key, inner);
+                outer, s->string, key, d_ff);
         if (!strcmp(s->string, "rope_scaling"))
             ER_FAIL(ER_EFORMAT,
                 "%s: rope_scaling.%s is %.17g and no %s stands beside it: transformers 4 takes %.17g, 5 what "
                 "rope_scaling says",
-                name, key, inner, top, outer);
+                name, key, d_ff, top, outer);
     }
-    *out = inner;
+    *out = d_ff;
 out:
     return rc;
 }

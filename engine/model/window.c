@@ -1,5 +1,5 @@
 // How far back the layers look. transformers v4 says so by a rule, v5 also lists the kind of every layer.
-#include "engine/model/family.h"
+#include "engine/model/family_internal.h"
 #include <string.h>
 
 // One kind for every layer. `some`: whether any of them slides.
@@ -56,7 +56,7 @@ er_status er_window_read(er_arch *a, const cJSON *config, const char *name) {
     if (cJSON_IsNull(item)) use = false;
     if (use) ER_TRY(er_json_get_u64(&window, config, "sliding_window", name));
     if (use && item && !window) ER_FAIL(ER_EFORMAT, "%s: sliding_window is 0", name);
-    if (use && window >= er_arch_longest_row(a)) within_reach = false;  // as long as any row may be: none
+    if (use && window >= er_arch_max_seq_len(a)) within_reach = false;  // as long as any row may be: none
     if (!use || !window || !within_reach) window = 0;
     if (window) ER_TRY(apply_rule(&ruled, config, name, a));
     if (list && !cJSON_IsNull(list)) {

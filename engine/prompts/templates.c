@@ -3,9 +3,9 @@
 
 #include "engine/presets.h"
 #include "engine/prompts.h"
-#include "io/facts/parts.h"
-#include "io/file.h"
-#include "io/json.h"
+#include "io/facts/notes.h"
+#include "io/base/file.h"
+#include "io/base/json.h"
 
 void er_templates_free(er_templates *t) {
     if (!t) return;

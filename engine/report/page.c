@@ -1,5 +1,5 @@
 // The page: headline numbers first, then plots, then tables.
-#include "engine/report/text.h"
+#include "engine/report/text_internal.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -43,7 +43,7 @@ static void rate_cards(er_text *t, const er_eval *b, const er_eval *a) {
 
 static void cards(er_text *t, const er_eval *b, const er_eval *a) {
     char note[96];
-    er_kept kept = {0};
+    er_retained kept = {0};
     double sa = er_eval_score(&a->total), sb = b ? er_eval_score(&b->total) : 0;
     er_text_add(t, "<div class=\"cards\">");
     card(t, &(figure){.name = "Score",
@@ -53,7 +53,7 @@ static void cards(er_text *t, const er_eval *b, const er_eval *a) {
                 .before = sb,
                 .after = sa});
     rate_cards(t, b, a);
-    if (b && er_eval_kept(&kept, b, a) == ER_OK && kept.known) {
+    if (b && er_eval_retained(&kept, b, a) == ER_OK && kept.known) {
         (void)snprintf(note, sizeof note, "%zu of %zu right before", kept.still, kept.known);
         card(t, &(figure){.name = "Neighbours kept, %",
                     .note = note,
@@ -101,7 +101,7 @@ static void plots(er_text *t, const er_report *r) {
             "<p class=\"dim\"><span class=\"key kb\"></span>before<span class=\"key ka\"></span>after</p>");
     er_text_add(t, "<div class=\"grid\">");
     er_plot_rates(t, b, a);
-    er_plot_drift(t, b ? &b->drift : NULL, &a->drift);
+    er_plot_perplexity(t, b ? &b->drift : NULL, &a->drift);
     er_text_add(t, "</div>\n");
     if (a->total.kind[ER_EFFICACY].compared + a->total.kind[ER_NEIGHBOR].compared == 0) return;
     er_text_add(t, "<h2>By how much</h2><p class=\"dim\">Log-probability per token of the object that should "
@@ -113,9 +113,9 @@ static void plots(er_text *t, const er_report *r) {
 
 er_status er_report_html(char **out, const er_report *r) {
     er_text t = {0};
-    er_kept kept;
+    er_retained kept;
     const er_eval *b = r->before, *a = r->after;
-    er_status rc = b ? er_eval_kept(&kept, b, a) : ER_OK;  // the tables walk both side by side
+    er_status rc = b ? er_eval_retained(&kept, b, a) : ER_OK;  // the tables walk both side by side
     if (rc != ER_OK) return rc;
     er_text_add(&t,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "

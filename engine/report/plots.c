@@ -1,6 +1,6 @@
 // Plots as inline SVG. Widths are of a phone's column, so that text stays legible wherever the page puts
 // them.
-#include "engine/report/text.h"
+#include "engine/report/text_internal.h"
 
 #include <math.h>
 
@@ -51,7 +51,7 @@ void er_plot_rates(er_text *t, const er_eval *before, const er_eval *after) {
     rates(t, before, after, "Strict: every token is the argmax, %", strict);
 }
 
-void er_plot_drift(er_text *t, const er_drift *before, const er_drift *after) {
+void er_plot_perplexity(er_text *t, const er_perplexity *before, const er_perplexity *after) {
     if (after->tokens == 0 || !before || before->tokens == 0) return;  // one number alone is on its card
     const double ppl[] = {exp(before->nll), exp(after->nll)}, top = fmax(ppl[0], ppl[1]);
     er_text_add(t, "<figure><figcaption>Perplexity of held-out text: %+.2f&#8239;%%</figcaption>",

@@ -1,5 +1,5 @@
 // The page's one style sheet. Colours of series a (after) and b (before) differ in lightness as well as hue.
-#include "engine/report/text.h"
+#include "engine/report/text_internal.h"
 
 const char er_report_style[] =
     ":root{color-scheme:light "

@@ -1,5 +1,5 @@
 // The tables: relations, facts, what was left out, layers, settings.
-#include "engine/report/text.h"
+#include "engine/report/text_internal.h"
 
 #include <math.h>
 #include <stdlib.h>

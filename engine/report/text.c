@@ -1,4 +1,4 @@
-#include "engine/report/text.h"
+#include "engine/report/text_internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>

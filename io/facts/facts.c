@@ -1,13 +1,13 @@
 // The reader: records from the scanner, parsed one by one, mapped, collected.
-#include "io/facts/parts.h"
+#include "io/facts/facts_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "io/file.h"
-#include "io/file_kind.h"
-#include "io/json.h"
-#include "io/log.h"
+#include "io/base/file.h"
+#include "io/base/file_kind.h"
+#include "io/base/json.h"
+#include "io/base/log.h"
 
 typedef struct reader {
     er_facts *facts;
@@ -154,7 +154,8 @@ er_status er_facts_read(er_facts **out, const char *path, const er_facts_options
     er_status rc = er_facts_scan_open(&scan, path);
     if (rc == ER_OK) rc = collect(out, scan, er_facts_scan_name(scan), options);
     er_facts_scan_free(scan);
-    return strcmp(path, "-") ? er_file_kind_refuse(rc, path) : rc;  // what it is says more than its first bad record
+    return strcmp(path, "-") ? er_file_kind_refuse(rc, path)
+                             : rc;  // what it is says more than its first bad record
 }
 
 er_status er_facts_parse(
@@ -174,6 +175,15 @@ void er_facts_free(er_facts *f) {
     free(f->rejects);
     free(f->path);
     free(f);
+}
+
+void er_facts_warn_rejects(const er_facts *f, size_t most) {
+    for (size_t i = 0; i < f->n_rejects && i < most; i++)
+        er_warn("%s: %s %zu skipped: %s", f->path, f->is_lines ? "line" : "record", f->rejects[i].line,
+            f->rejects[i].reason);
+    if (f->n_rejects > most)
+        er_warn("%s: %zu more records skipped; the manifest or metrics.json lists them", f->path,
+            f->n_rejects - most);
 }
 
 er_status er_facts_reject(er_facts *f, size_t i, const char *reason) {

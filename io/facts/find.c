@@ -1,6 +1,6 @@
 // The subject's place in a prompt that holds it in full: the whole word before a piece of one, and across
 // spellings that look alike.
-#include "io/facts/parts.h"
+#include "io/facts/facts_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <utf8proc.h>
 #include "io/facts/chars.h"
-#include "io/json.h"
+#include "io/base/json.h"
 
 bool er_map_refuse(er_map *m, const char *fmt, ...) {
     va_list ap;

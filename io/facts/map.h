@@ -1,7 +1,7 @@
 // Private to the files that turn a record into a fact.
 #ifndef ER_FACTS_MAP_H
 #define ER_FACTS_MAP_H
-#include "io/facts/parts.h"
+#include "io/facts/facts_internal.h"
 
 typedef struct er_map {
     const er_facts_options *options;
@@ -14,7 +14,7 @@ typedef struct er_map {
 // All below return false when the record is refused (m->reason says why) or memory is out.
 bool er_map_refuse(er_map *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool er_map_no_memory(er_map *m);
-bool er_map_note(er_map *m, bool booked);  // `booked`: what er_notes_add said
+bool er_map_note(er_map *m, bool booked);                       // `booked`: what er_notes_add said
 const cJSON *er_map_get(const cJSON *object, const char *key);  // NULL for null too
 // An answer may be wrapped in lists of alternatives and aliases: the first of the first is taken, as EasyEdit does.
 const cJSON *er_map_first_of(const cJSON *v);
@@ -32,9 +32,11 @@ bool er_look_prompt(er_map *m, char **out, const char *s, const char *name);  //
 bool er_look_has_control(const char *s, bool prompt);
 
 // ---- map.c: the parts of a fact ----
-bool er_map_name(er_map *m, char **out, const cJSON *object, const char *key, const char *name);    // must be there
-bool er_map_prompt(er_map *m, char **out, const cJSON *object, const char *key, const char *name);  // must be there
-bool er_map_target(er_map *m, const cJSON *v, const char *name);                                    // must be there
+bool er_map_name(
+    er_map *m, char **out, const cJSON *object, const char *key, const char *name);  // must be there
+bool er_map_prompt(
+    er_map *m, char **out, const cJSON *object, const char *key, const char *name);  // must be there
+bool er_map_target(er_map *m, const cJSON *v, const char *name);                     // must be there
 bool er_map_old(er_map *m, const cJSON *v, const char *name);
 bool er_map_relation(er_map *m, const cJSON *v, const char *name);
 bool er_map_space(er_map *m, er_space *out, const cJSON *v, const char *name);
@@ -42,7 +44,8 @@ bool er_map_space(er_map *m, er_space *out, const cJSON *v, const char *name);
 bool er_map_paraphrase(er_map *m, const cJSON *v, const char *name);
 bool er_map_paraphrases(er_map *m, const cJSON *list, const char *name);
 typedef enum er_probe_kind { ER_PROBE_NEIGHBOR, ER_PROBE_PORTABILITY } er_probe_kind;
-bool er_map_probe(er_map *m, er_probe_kind kind, const cJSON *prompt, const cJSON *target, const cJSON *space, const char *name);
+bool er_map_probe(er_map *m, er_probe_kind kind, const cJSON *prompt, const cJSON *target, const cJSON *space,
+    const char *name);
 bool er_map_probes(er_map *m, er_probe_kind kind, const cJSON *list, const char *name);
 // A list, or objects of lists by category, as KnowEdit has them.
 bool er_map_categories(er_map *m, er_probe_kind kind, const cJSON *groups, const char *name);

@@ -1,14 +1,14 @@
 // Passes over all facts once they are read: duplicates, contradictions, ids used twice, the digest.
 // Sorting finds them, so that no input can make it quadratic.
-#include "io/facts/parts.h"
+#include "io/facts/facts_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 #include "io/facts/chars.h"
-#include "io/file.h"
-#include "io/log.h"
+#include "io/base/file.h"
+#include "io/base/log.h"
 
 const char *er_facts_quote(char dst[80], const char *s) {
     size_t n = strlen(s), cut = n > 60 ? 60 : n;

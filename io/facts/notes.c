@@ -1,11 +1,11 @@
 // What is said of a file once, however many records it holds of.
-#include "io/facts/parts.h"
+#include "io/facts/facts_internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "io/log.h"
+#include "io/base/log.h"
 
 #define KINDS 40  // a file of all code points there are is told of its first ones
 

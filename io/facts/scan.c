@@ -1,10 +1,10 @@
 // Cuts a file into records without parsing them: lines of JSON Lines, objects over several lines, or the
 // elements of a top-level array.
-#include "io/facts/parts.h"
+#include "io/facts/facts_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include "io/stream.h"
+#include "io/base/stream.h"
 
 #define CHUNK ((size_t)1 << 16)
 

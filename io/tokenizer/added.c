@@ -2,7 +2,7 @@
 // place.
 #include <stdlib.h>
 #include <string.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 er_status er_matcher_add(er_matcher *m, const char *pattern, size_t len, er_added flags) {

@@ -1,7 +1,7 @@
 // GPT-2's byte alphabet: the 188 printable bytes stand for themselves, the other 68 follow from U+0100 on, in
 // order.
 #include <string.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 static bool printable(unsigned b) {

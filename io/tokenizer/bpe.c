@@ -1,6 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 
 #define NO_RANK UINT32_MAX
 #define SHORT_WORD 40  // up to here a rescan of the ranks beats a heap

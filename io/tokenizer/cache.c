@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 
 #define LINES ((size_t)1 << 16)
 #define WORDS ((size_t)1 << 19)

@@ -3,9 +3,9 @@
 // for every other class the file stands, whatever the configuration says.
 #include <stdlib.h>
 #include <string.h>
-#include "io/file.h"
-#include "io/json.h"
-#include "io/tokenizer/internal.h"
+#include "io/base/file.h"
+#include "io/base/json.h"
+#include "io/tokenizer/tokenizer_internal.h"
 
 typedef struct er_class {
     const char *name;

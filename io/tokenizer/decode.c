@@ -2,7 +2,7 @@
 // another.
 #include <stdlib.h>
 #include <string.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 typedef struct er_strings {

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
-#include "io/json.h"
-#include "io/tokenizer/internal.h"
+#include "io/base/json.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 #define MAX_TEXT ((size_t)1 << 29)  // normalizing and prefixing may grow a text; offsets stay 32 bits

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "io/file.h"
-#include "io/file_kind.h"
-#include "io/json.h"
-#include "io/log.h"
-#include "io/tokenizer/internal.h"
+#include "io/base/file.h"
+#include "io/base/file_kind.h"
+#include "io/base/json.h"
+#include "io/base/log.h"
+#include "io/tokenizer/tokenizer_internal.h"
 
 #define MAX_FILE ((size_t)1 << 28)
 
@@ -38,7 +38,8 @@ static void legacy_free(er_legacy *f) {
     for (int i = 0; i < FILES; i++) free(f->path[i]);
 }
 
-static er_status read_optional(cJSON **out, const er_legacy *f, int file, er_folder *folder, er_digest *digest) {
+static er_status read_optional(
+    cJSON **out, const er_legacy *f, int file, er_folder *folder, er_digest *digest) {
     er_status rc = ER_OK;
     const char *text = NULL;
     size_t len = 0;

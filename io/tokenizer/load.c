@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "io/file.h"
-#include "io/json.h"
-#include "io/tokenizer/internal.h"
+#include "io/base/file.h"
+#include "io/base/json.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 er_status er_tokenizer_new(er_tokenizer **out) {

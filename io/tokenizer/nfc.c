@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 // The reference normalizes by the tables of Unicode 9: marks assigned since have class 0 there and are never

@@ -1,7 +1,7 @@
 // Normalizers, one behind the other, and where the characters they put came from: a character that is put in
 // front shares the place of the one it precedes, and what replaces a match shares that of the match's last
 // character.
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 
 static er_status prepend(const er_norm *n, er_text *t, er_view *view) {
     er_status rc = ER_OK;

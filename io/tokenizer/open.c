@@ -2,10 +2,10 @@
 // text.
 #include <stdlib.h>
 #include <string.h>
-#include "io/file.h"
-#include "io/json.h"
-#include "io/log.h"
-#include "io/tokenizer/internal.h"
+#include "io/base/file.h"
+#include "io/base/json.h"
+#include "io/base/log.h"
+#include "io/tokenizer/tokenizer_internal.h"
 
 #define MAX_FILE ((size_t)1 << 28)
 

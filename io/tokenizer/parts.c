@@ -2,8 +2,8 @@
 // loaders of all components share. What is not known is refused by name.
 #include <stdlib.h>
 #include <string.h>
-#include "io/json.h"
-#include "io/tokenizer/internal.h"
+#include "io/base/json.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 bool er_part_given(const cJSON *node) { return node && !cJSON_IsNull(node); }

@@ -2,8 +2,8 @@
 // known is refused by name.
 #include <stdlib.h>
 #include <string.h>
-#include "io/json.h"
-#include "io/tokenizer/internal.h"
+#include "io/base/json.h"
+#include "io/tokenizer/tokenizer_internal.h"
 
 static er_status add_norm(er_tokenizer *t, er_norm_kind kind, er_norm **out) {
     void *list = t->norms;

@@ -1,7 +1,7 @@
 // Pre-tokenizers that change the words: ByteLevel's prefix space, and Metaspace. What they put in front of a
 // word points at the word's first character.
 #include <string.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 
 static er_text *room_of(er_scratch *s) {
     s->prefixed_turn = !s->prefixed_turn;

@@ -1,7 +1,7 @@
 // The regular expressions that nearly every byte-level tokenizer splits with, as scanners: at `at`, where
 // does the first alternative that matches end? They leave no gap: every character begins a match.
 #include <string.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 #define KINDS (UC_LETTER | UC_NUMBER | UC_SPACE)

@@ -1,6 +1,6 @@
 // Pre-tokenizers: each step cuts every word of the step before, and a step never looks beyond the word it
 // cuts.
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 static er_status cut_numeric(er_scratch *s, const char *text, er_span w) {

@@ -1,6 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 er_span er_view_origin(const er_view *v, size_t begin, size_t end) {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 static uint64_t load8(const char *s) {

@@ -1,7 +1,7 @@
 // Words to tokens: each as one, out of the cache, or merged from its bytes or characters.
 #include <stdlib.h>
 #include <string.h>
-#include "io/tokenizer/internal.h"
+#include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
 er_status er_tokens_room(er_tokens *t, size_t n) {

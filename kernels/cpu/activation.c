@@ -93,24 +93,22 @@ ER_CLONES static void act_gated_backward_row(
 #undef LOOP
 }
 
-er_status er_cpu_activation(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *a,
-    const float *u, size_t tokens, size_t inner) {
-    (void)s;
-#pragma omp parallel for num_threads(d->threads) if (tokens * inner > 1 << 12)
+er_status er_cpu_activation(
+    er_device *d, er_act_kind kind, bool gated, float *a, const float *u, size_t tokens, size_t d_ff) {
+#pragma omp parallel for num_threads(d->threads) if (tokens * d_ff > 1 << 12)
     for (size_t t = 0; t < tokens; t++) {
-        if (gated) act_gated_row(kind, a + t * inner, u + 2 * t * inner, inner);
-        else act_row(kind, a + t * inner, u + t * inner, inner);
+        if (gated) act_gated_row(kind, a + t * d_ff, u + 2 * t * d_ff, d_ff);
+        else act_row(kind, a + t * d_ff, u + t * d_ff, d_ff);
     }
     return ER_OK;
 }
 
-er_status er_cpu_activation_backward(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *du,
-    const float *da, const float *u, size_t tokens, size_t inner) {
-    (void)s;
-#pragma omp parallel for num_threads(d->threads) if (tokens * inner > 1 << 12)
+er_status er_cpu_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du, const float *da,
+    const float *u, size_t tokens, size_t d_ff) {
+#pragma omp parallel for num_threads(d->threads) if (tokens * d_ff > 1 << 12)
     for (size_t t = 0; t < tokens; t++) {
-        if (gated) act_gated_backward_row(kind, du + 2 * t * inner, da + t * inner, u + 2 * t * inner, inner);
-        else act_backward_row(kind, du + t * inner, da + t * inner, u + t * inner, inner);
+        if (gated) act_gated_backward_row(kind, du + 2 * t * d_ff, da + t * d_ff, u + 2 * t * d_ff, d_ff);
+        else act_backward_row(kind, du + t * d_ff, da + t * d_ff, u + t * d_ff, d_ff);
     }
     return ER_OK;
 }

@@ -91,8 +91,7 @@ static void one_share(const er_span *s, const work *w, size_t t0, size_t tokens,
     }
 }
 
-er_status er_cpu_attention(er_device *d, er_stream *stream, const er_attention *a, float *out, float *lse) {
-    (void)stream;
+er_status er_cpu_attention(er_device *d, const er_attention *a, float *out, float *lse) {
     er_status rc = ER_OK;
     void *scratch = NULL;
     if (!a->tokens || !a->head_dim) return ER_OK;

@@ -103,9 +103,8 @@ static void one_row(
     }
 }
 
-er_status er_cpu_attention_backward(er_device *d, er_stream *stream, const er_attention *a, float *dqkv,
-    const float *dout, const float *out, const float *lse) {
-    (void)stream;
+er_status er_cpu_attention_backward(
+    er_device *d, const er_attention *a, float *dqkv, const float *dout, const float *out, const float *lse) {
     er_status rc = ER_OK;
     void *scratch = NULL;
     work sizes;

@@ -46,8 +46,7 @@ static void step_slot(const er_delta_step *p, size_t slot) {
         for (size_t i = 0; i < p->hidden; i++) delta[i] = (float)((double)delta[i] * (bound / size));
 }
 
-er_status er_cpu_delta_step(er_device *d, er_stream *s, const er_delta_step *p) {
-    (void)s;
+er_status er_cpu_delta_step(er_device *d, const er_delta_step *p) {
 #pragma omp parallel for num_threads(d->threads) if (p->slots * p->hidden > 1 << 13)
     for (size_t slot = 0; slot < p->slots; slot++) {
         if (p->step[slot] >= 0) {

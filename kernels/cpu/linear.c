@@ -49,9 +49,8 @@ size_t er_cpu_weight_copy_bits(const er_device *d, er_dtype stored, bool backwar
     return backward || stored == ER_F32 ? 0 : 32;
 }
 
-er_status er_cpu_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
-    const float *bias, size_t m, float beta) {
-    (void)s;
+er_status er_cpu_linear(
+    er_device *d, float *y, const float *x, const er_weight *w, const float *bias, size_t m, float beta) {
     er_status rc = ER_OK;
     const float *f32 = NULL;
     const uint16_t *pack = NULL;
@@ -71,8 +70,7 @@ out:
 }
 
 er_status er_cpu_linear_backward(
-    er_device *d, er_stream *s, float *dx, const float *dy, const er_weight *w, size_t m, float beta) {
-    (void)s;
+    er_device *d, float *dx, const float *dy, const er_weight *w, size_t m, float beta) {
     er_status rc = ER_OK;
     const float *f32 = NULL;
     const uint16_t *pack = NULL;

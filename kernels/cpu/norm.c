@@ -55,27 +55,24 @@ ER_CLONES static void norm_backward_row(er_norm_kind kind, float *dx, const floa
     for (size_t i = 0; i < n; i++) dx[i] += r * (dy[i] * w[i] - shift - (x[i] - mean) * slope);
 }
 
-er_status er_cpu_norm(er_device *d, er_stream *s, er_norm_kind kind, float *y, float *stats, const float *x,
-    const float *w, const float *b, float eps, size_t tokens, size_t hidden) {
-    (void)s;
+er_status er_cpu_norm(er_device *d, er_norm_kind kind, float *y, float *stats, const float *x, const float *w,
+    const float *b, float eps, size_t tokens, size_t hidden) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * hidden > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
         norm_row(kind, y + t * hidden, stats ? stats + 2 * t : NULL, x + t * hidden, w, b, eps, hidden);
     return ER_OK;
 }
 
-er_status er_cpu_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dx, const float *dy,
-    const float *x, const float *w, const float *stats, size_t tokens, size_t hidden) {
-    (void)s;
+er_status er_cpu_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy, const float *x,
+    const float *w, const float *stats, size_t tokens, size_t hidden) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * hidden > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
         norm_backward_row(kind, dx + t * hidden, dy + t * hidden, x + t * hidden, w, stats + 2 * t, hidden);
     return ER_OK;
 }
 
-er_status er_cpu_head_norm(er_device *d, er_stream *s, er_norm_kind kind, float *x, size_t ld, const float *w,
-    const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
-    (void)s;
+er_status er_cpu_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w, const float *b,
+    float eps, size_t tokens, size_t heads, size_t head_dim) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
         for (size_t h = 0; h < heads; h++) {
@@ -103,9 +100,8 @@ ER_CLONES static void head_backward(
     for (size_t i = 0; i < n; i++) d[i] = r * (d[i] * w[i] - shift - (x[i] - mean) * slope);
 }
 
-er_status er_cpu_head_norm_backward(er_device *d, er_stream *s, er_norm_kind kind, float *dy, const float *x,
-    size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
-    (void)s;
+er_status er_cpu_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x, size_t ld,
+    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
     for (size_t t = 0; t < tokens; t++)
         for (size_t h = 0; h < heads; h++) {
@@ -115,22 +111,19 @@ er_status er_cpu_head_norm_backward(er_device *d, er_stream *s, er_norm_kind kin
     return ER_OK;
 }
 
-er_status er_cpu_clip(er_device *d, er_stream *s, float *x, float limit, size_t n) {
-    (void)s;
+er_status er_cpu_clip(er_device *d, float *x, float limit, size_t n) {
 #pragma omp parallel for simd num_threads(d->threads) if (n > 1 << 15)
     for (size_t i = 0; i < n; i++) x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
     return ER_OK;
 }
 
-er_status er_cpu_clip_backward(er_device *d, er_stream *s, float *dy, const float *x, float limit, size_t n) {
-    (void)s;
+er_status er_cpu_clip_backward(er_device *d, float *dy, const float *x, float limit, size_t n) {
 #pragma omp parallel for simd num_threads(d->threads) if (n > 1 << 15)
     for (size_t i = 0; i < n; i++) dy[i] = x[i] >= -limit && x[i] <= limit ? dy[i] : 0;
     return ER_OK;
 }
 
-er_status er_cpu_row_norm(er_device *d, er_stream *s, float *out, const float *x, size_t rows, size_t width) {
-    (void)s;
+er_status er_cpu_row_norm(er_device *d, float *out, const float *x, size_t rows, size_t width) {
 #pragma omp parallel for num_threads(d->threads) if (rows * width > 1 << 14)
     for (size_t r = 0; r < rows; r++) {
         double sum = 0;

@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "io/log.h"
+#include "io/base/log.h"
 
 #ifdef ERRATA_WITH_ONEDNN
-#include "io/signals.h"
+#include "io/base/signals.h"
 #include <oneapi/dnnl/dnnl.h>
 
 struct er_onednn {
@@ -27,7 +27,7 @@ static void deferrable(sigset_t *set) {
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) (void)sigdelset(set, faults[i]);
 }
 
-// A handler of the host program on any thread that is inside dnnl_sgemm corrupts it (io/signals.h). The
+// A handler of the host program on any thread that is inside dnnl_sgemm corrupts it (io/base/signals.h). The
 // caller's mask is put back afterwards: 0.3 us a call. The workers of its OpenMP pool keep theirs, and are
 // asked each time, since libgomp ends and starts them as teams shrink and grow: 3 to 15 us a call with two
 // threads. A program whose threads have all inherited the mask of er_signals_block() is spared that.

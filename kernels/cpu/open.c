@@ -8,25 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-static er_status cpu_copy(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
-    (void)d, (void)s;
+static er_status cpu_copy(er_device *d, void *dst, const void *src, size_t bytes) {
+    (void)d;
     if (bytes) memcpy(dst, src, bytes);
     return ER_OK;
 }
 
-static er_status cpu_zero(er_device *d, er_stream *s, void *dst, size_t bytes) {
-    (void)d, (void)s;
+static er_status cpu_zero(er_device *d, void *dst, size_t bytes) {
+    (void)d;
     if (bytes) memset(dst, 0, bytes);
     return ER_OK;
 }
 
-static er_status cpu_sync(er_device *d, er_stream *s) {
-    (void)d, (void)s;
+static er_status cpu_sync(er_device *d) {
+    (void)d;
     return ER_OK;
 }
 
-static er_status cpu_mark(er_device *d, er_stream *s, unsigned mark) {
-    (void)d, (void)s, (void)mark;
+static er_status cpu_mark(er_device *d, unsigned mark) {
+    (void)d, (void)mark;
     return ER_OK;
 }
 
@@ -53,9 +53,9 @@ static const er_device_ops cpu_ops = {
     .sync = cpu_sync,
     .alloc_host = er_cpu_take,
     .release_host = er_cpu_give,
-    .download_later = cpu_copy,
-    .mark = cpu_mark,
-    .await = cpu_await,
+    .download_async = cpu_copy,
+    .event_record = cpu_mark,
+    .event_wait = cpu_await,
     .memory = er_cpu_memory,
     .weight_create = er_cpu_weight_create,
     .weight_free = er_cpu_weight_free,
@@ -66,8 +66,8 @@ static const er_device_ops cpu_ops = {
     .embed = er_cpu_embed,
     .norm = er_cpu_norm,
     .norm_backward = er_cpu_norm_backward,
-    .head_norm = er_cpu_head_norm,
-    .head_norm_backward = er_cpu_head_norm_backward,
+    .qk_norm = er_cpu_qk_norm,
+    .qk_norm_backward = er_cpu_qk_norm_backward,
     .clip = er_cpu_clip,
     .clip_backward = er_cpu_clip_backward,
     .row_norm = er_cpu_row_norm,
@@ -82,20 +82,21 @@ static const er_device_ops cpu_ops = {
     .add = er_cpu_add,
     .gather_rows = er_cpu_gather_rows,
     .scatter_add_rows = er_cpu_scatter_add_rows,
-    .rows_f64 = er_cpu_rows_f64,
-    .residual_rows = er_cpu_residual_rows,
+    .scaled_scatter = er_cpu_scaled_scatter,
+    .residual = er_cpu_residual,
     .log_softmax = er_cpu_log_softmax,
     .label_loss = er_cpu_label_loss,
     .delta_step = er_cpu_delta_step,
-    .moment_add = er_cpu_moment_add,
+    .syrk_accumulate = er_cpu_syrk_accumulate,
     .symmetrise = er_cpu_symmetrise,
     .syrk_f64 = er_cpu_syrk_f64,
     .gemm_f64 = er_cpu_gemm_f64,
-    .widen = er_cpu_widen,
+    .cast = er_cpu_cast,
     .axpy_f64 = er_cpu_axpy_f64,
     .add_diagonal = er_cpu_add_diagonal,
     .potrf = er_cpu_potrf,
     .potrs = er_cpu_potrs,
+    .syevd = er_cpu_syevd,
 };
 
 // The processor's name as /proc/cpuinfo gives it; "cpu" when it gives none.

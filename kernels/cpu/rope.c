@@ -18,10 +18,8 @@ ER_CLONES static void turn_pairs(float *restrict x, const float *restrict table,
     }
 }
 
-er_status er_cpu_rope(er_device *d, er_stream *s, er_rope_style style, float *x, size_t ld,
-    const int32_t *pos, const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim,
-    bool inverse) {
-    (void)s;
+er_status er_cpu_rope(er_device *d, er_rope_style style, float *x, size_t ld, const int32_t *pos,
+    const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse) {
     if (style == ER_ROPE_NONE) return ER_OK;
     float sign = inverse ? -1.0f : 1.0f;
 #pragma omp parallel for num_threads(d->threads) if (tokens * heads * rot > 1 << 14)

@@ -7,8 +7,7 @@ ER_CLONES static void add_span(float *restrict y, const float *restrict x, size_
     for (size_t i = 0; i < n; i++) y[i] += x[i];
 }
 
-er_status er_cpu_add(er_device *d, er_stream *s, float *y, const float *x, size_t n) {
-    (void)s;
+er_status er_cpu_add(er_device *d, float *y, const float *x, size_t n) {
     const size_t chunk = 1 << 14;
 #pragma omp parallel for num_threads(d->threads) if (n > 2 * chunk)
     for (size_t at = 0; at < n; at += chunk) add_span(y + at, x + at, n - at < chunk ? n - at : chunk);
@@ -16,8 +15,7 @@ er_status er_cpu_add(er_device *d, er_stream *s, float *y, const float *x, size_
 }
 
 er_status er_cpu_gather_rows(
-    er_device *d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width) {
-    (void)s;
+    er_device *d, float *dst, const float *src, const int32_t *index, size_t n, size_t width) {
 #pragma omp parallel for num_threads(d->threads) if (n * width > 1 << 15)
     for (size_t i = 0; i < n; i++)
         if (index[i] >= 0 && width)
@@ -27,8 +25,7 @@ er_status er_cpu_gather_rows(
 
 // Indices may repeat, so threads share out the columns instead of the rows.
 er_status er_cpu_scatter_add_rows(
-    er_device *d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width) {
-    (void)s;
+    er_device *d, float *dst, const float *src, const int32_t *index, size_t n, size_t width) {
     const size_t chunk = 256;
 #pragma omp parallel for num_threads(d->threads) if (n * width > 1 << 15)
     for (size_t at = 0; at < width; at += chunk)
@@ -47,9 +44,8 @@ ER_CLONES static void set_scaled(double *restrict to, const float *restrict from
     for (size_t i = 0; i < n; i++) to[i] = scale * (double)from[i];
 }
 
-er_status er_cpu_rows_f64(er_device *d, er_stream *s, double *dst, const float *src, const float *scale,
+er_status er_cpu_scaled_scatter(er_device *d, double *dst, const float *src, const float *scale,
     const int32_t *index, size_t n, size_t width) {
-    (void)s;
     const size_t chunk = 256;
 #pragma omp parallel for num_threads(d->threads) if (n * width > 1 << 15)
     for (size_t at = 0; at < width; at += chunk)
@@ -69,20 +65,18 @@ ER_CLONES static void residual_row(double *restrict r, const float *then, const 
         r[i] = scale * ((double)then[i] + ((double)z[i] - (double)start[i]) - (double)now[i]);
 }
 
-er_status er_cpu_residual_rows(er_device *d, er_stream *s, double *r, const er_residual_rows *p) {
-    (void)s;
+er_status er_cpu_residual(er_device *d, double *r, const er_residual *p) {
 #pragma omp parallel for num_threads(d->threads) if (p->rows * p->width > 1 << 15)
     for (size_t i = 0; i < p->rows; i++) {
-        size_t at = i * p->width, u = (size_t)p->unit[i] * p->width;
+        size_t at = i * p->width, u = (size_t)p->request[i] * p->width;
         residual_row(
             r + at, p->then + at, p->now + at, p->z + u, p->start + u, (double)p->scale[i], p->width);
     }
     return ER_OK;
 }
 
-er_status er_cpu_kv_store(er_device *d, er_stream *s, float *cache_k, float *cache_v, const float *qkv,
-    size_t ld_qkv, size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
-    (void)s;
+er_status er_cpu_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv,
+    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
 #pragma omp parallel for num_threads(d->threads) if (tokens * kv_dim > 1 << 15)
     for (size_t t = 0; t < tokens; t++) {
         if (at[t] < 0 || !kv_dim) continue;

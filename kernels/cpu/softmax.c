@@ -77,9 +77,7 @@ ER_CLONES static void kl_gradient(
     }
 }
 
-er_status er_cpu_log_softmax(
-    er_device *d, er_stream *s, float *y, const float *x, size_t rows, size_t vocab) {
-    (void)s;
+er_status er_cpu_log_softmax(er_device *d, float *y, const float *x, size_t rows, size_t vocab) {
 #pragma omp parallel for num_threads(d->threads) if (rows > 1)
     for (size_t r = 0; r < rows; r++) {
         float top = row_max(x + r * vocab, vocab);
@@ -116,8 +114,7 @@ static void kl_row(const er_label_loss *l, size_t r, float *x, float top) {
     if (l->want_grad) kl_gradient(x, log_q, top, log_sum, l->loss[r], l->weight[r], l->vocab);
 }
 
-er_status er_cpu_label_loss(er_device *d, er_stream *s, const er_label_loss *l) {
-    (void)s;
+er_status er_cpu_label_loss(er_device *d, const er_label_loss *l) {
     for (size_t r = 0; r < l->rows; r++) {
         if (l->label[r] >= 0 && (size_t)l->label[r] >= l->vocab)
             return er_fail(

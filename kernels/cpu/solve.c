@@ -4,9 +4,10 @@
 #include <cblas.h>
 #include <limits.h>
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 
-#include "io/signals.h"
+#include "io/base/signals.h"
 
 // Calls that would take a CPU many seconds are made in pieces, with a question between them whether to stop:
 // a key of 11008 makes 4e11 operations of one factor and 1e12 of its right-hand sides.
@@ -26,15 +27,21 @@ static size_t piece_of(size_t n, double flops) {
 void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
 void dpotrs_(const char *uplo, const int *n, const int *nrhs, const double *a, const int *lda, double *b,
     const int *ldb, int *info);
+void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
+    double *work, const int *lwork, int *iwork, const int *liwork, int *info);
 
-er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b, size_t m, size_t n,
-    size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
+// OpenMP's number of threads belongs to the calling thread, and OpenBLAS asks for it.
+static void take_threads(const er_device *d) { omp_set_num_threads(d->threads); }
+
+er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
     size_t ldc) {
-    (void)d, (void)s;
+    (void)d;
     if (!m || !n) return ER_OK;
     if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
         return er_fail(
             ER_EUNSUPPORTED, "a product of %zu x %zu x %zu is beyond the 32-bit sizes of BLAS", m, n, k);
+    take_threads(d);
     for (size_t at = 0, part = piece_of(m, 2.0 * (double)n * (double)k); at < m; at += part) {
         size_t rows = m - at < part ? m - at : part;
         er_status rc = next_piece(at);
@@ -46,12 +53,13 @@ er_status er_cpu_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b
     return ER_OK;
 }
 
-er_status er_cpu_syrk_f64(er_device *d, er_stream *s, size_t n, size_t k, double alpha, const double *a,
-    size_t lda, double beta, double *c) {
-    (void)d, (void)s;
+er_status er_cpu_syrk_f64(
+    er_device *d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c) {
+    (void)d;
     if (!n) return ER_OK;
     if (n > INT_MAX || k > INT_MAX || lda > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a product of %zu x %zu is beyond the 32-bit sizes of BLAS", n, k);
+    take_threads(d);
     const size_t part = piece_of(k, (double)n * (double)n);
     size_t at = 0;
     do {
@@ -64,22 +72,20 @@ er_status er_cpu_syrk_f64(er_device *d, er_stream *s, size_t n, size_t k, double
     return ER_OK;
 }
 
-er_status er_cpu_widen(er_device *d, er_stream *s, double *dst, const float *src, size_t n) {
-    (void)s;
+er_status er_cpu_cast(er_device *d, double *dst, const float *src, size_t n) {
 #pragma omp parallel for simd num_threads(d->threads) if (n > 1 << 15)
     for (size_t i = 0; i < n; i++) dst[i] = (double)src[i];
     return ER_OK;
 }
 
-er_status er_cpu_axpy_f64(er_device *d, er_stream *s, double *y, double alpha, const double *x, size_t n) {
-    (void)s;
+er_status er_cpu_axpy_f64(er_device *d, double *y, double alpha, const double *x, size_t n) {
 #pragma omp parallel for simd num_threads(d->threads) if (n > 1 << 15)
     for (size_t i = 0; i < n; i++) y[i] += alpha * x[i];
     return ER_OK;
 }
 
-er_status er_cpu_add_diagonal(er_device *d, er_stream *s, double *a, size_t n, double value) {
-    (void)d, (void)s;
+er_status er_cpu_add_diagonal(er_device *d, double *a, size_t n, double value) {
+    (void)d;
     for (size_t i = 0; i < n; i++) a[i * n + i] += value;
     return ER_OK;
 }
@@ -107,12 +113,13 @@ static er_status factor_in_pieces(int *pivot, double *a, size_t n) {
     return ER_OK;
 }
 
-er_status er_cpu_potrf(er_device *d, er_stream *s, double *a, size_t n) {
-    (void)d, (void)s;
+er_status er_cpu_potrf(er_device *d, double *a, size_t n) {
+    (void)d;
     if (!n) return ER_OK;
     if (n > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a matrix of %zu rows is beyond the 32-bit sizes of LAPACK", n);
     int info = 0;
+    take_threads(d);
     er_status rc = factor_in_pieces(&info, a, n);
     if (rc != ER_OK) return rc;
     if (info > 0)
@@ -125,12 +132,13 @@ er_status er_cpu_potrf(er_device *d, er_stream *s, double *a, size_t n) {
     return ER_OK;
 }
 
-er_status er_cpu_potrs(er_device *d, er_stream *s, const double *factor, size_t n, double *b, size_t rhs) {
-    (void)d, (void)s;
+er_status er_cpu_potrs(er_device *d, const double *factor, size_t n, double *b, size_t rhs) {
+    (void)d;
     if (!n || !rhs) return ER_OK;
     if (n > INT_MAX || rhs > INT_MAX)
         return er_fail(ER_EUNSUPPORTED,
             "%zu right-hand sides of %zu rows are beyond the 32-bit sizes of LAPACK", rhs, n);
+    take_threads(d);
     for (size_t at = 0, part = piece_of(rhs, 2.0 * (double)n * (double)n); at < rhs; at += part) {
         int size = (int)n, sides = (int)(rhs - at < part ? rhs - at : part), info = 0;
         er_status rc = next_piece(at);
@@ -139,4 +147,27 @@ er_status er_cpu_potrs(er_device *d, er_stream *s, const double *factor, size_t 
         if (info) return er_fail(ER_ENUMERIC, "triangular solve of %zu rows refused argument %d", n, -info);
     }
     return ER_OK;
+}
+
+er_status er_cpu_syevd(er_device *d, double *a, size_t n, double *values) {
+    er_status rc = ER_OK;
+    double *work = NULL, least = 0;
+    int *iwork = NULL, size = (int)n, info = 0, query = -1, i_least = 0;
+    if (!n) return ER_OK;
+    if (n > 30000)  // LAPACK counts its 1 + 6 n + 2 n^2 doubles of workspace in an int
+        return er_fail(ER_EUNSUPPORTED, "eigenvectors of %zu rows are beyond the 32-bit sizes of LAPACK", n);
+    dsyevd_("V", "U", &size, a, &size, values, &least, &query, &i_least, &query, &info);
+    int lwork = (int)least, liwork = i_least;
+    work = malloc((size_t)lwork * sizeof *work);
+    iwork = malloc((size_t)liwork * sizeof *iwork);
+    if (!work || !iwork) ER_FAIL(ER_ENOMEM, "workspace for the eigenvectors of %zu rows", n);
+    take_threads(d);
+    dsyevd_("V", "U", &size, a, &size, values, work, &lwork, iwork, &liwork, &info);
+    if (info) ER_FAIL(ER_ENUMERIC, "the eigenvectors of a matrix of %zu rows are not found (%d)", n, info);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(values[i])) ER_FAIL(ER_ENUMERIC, "eigenvalue %zu of %zu is not finite", i, n);
+out:
+    free(work);
+    free(iwork);
+    return rc;
 }

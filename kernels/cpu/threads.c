@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "io/log.h"
+#include "io/base/log.h"
 
 static void *wait_for_gate(void *gate) {
     (void)pthread_mutex_lock(gate);

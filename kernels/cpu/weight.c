@@ -130,9 +130,7 @@ static double stored_round(er_dtype t, double x, uint32_t *bits) {
     return (double)(t == ER_BF16 ? er_f32_from_bf16(h) : er_f32_from_f16(h));
 }
 
-er_status er_cpu_weight_add(
-    er_device *d, er_stream *s, er_weight *w, const double *dw, er_weight_change *change) {
-    (void)s;
+er_status er_cpu_weight_add(er_device *d, er_weight *w, const double *dw, er_weight_change *change) {
     if (!w->editable)
         return er_fail(ER_EARG, "a weight of %zu x %zu was not opened for editing", w->d_out, w->d_in);
     double lost = 0, size = 0, norm = 0;
@@ -185,9 +183,8 @@ static void embed_row(float *x, const er_weight *w, size_t at, float scale, bool
     }
 }
 
-er_status er_cpu_embed(er_device *d, er_stream *s, float *x, const er_weight *embed, float scale,
-    const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
-    (void)s;
+er_status er_cpu_embed(er_device *d, float *x, const er_weight *embed, float scale, const er_weight *position,
+    const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
     for (size_t t = 0; t < tokens; t++) {
         if (token[t] < 0 || (size_t)token[t] >= embed->d_out)
             return er_fail(

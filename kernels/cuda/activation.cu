@@ -40,59 +40,60 @@ static __device__ __forceinline__ float act(er_act_kind kind, float x, float *va
 
 template <int V>
 static __global__ void k_activation(
-    er_act_kind kind, bool gated, float *a, const float *u, size_t tokens, size_t inner) {
+    er_act_kind kind, bool gated, float *a, const float *u, size_t tokens, size_t d_ff) {
     ER_EACH_ROW(t, tokens) {
-        const float *row = u + t * inner * (gated ? 2 : 1);
-        ER_EACH_COLUMN(i, inner, V) {
-            er_pack<float, V> v = er_load<V>(row + i), up = v;
-            if (gated) up = er_load<V>(row + inner + i);
+        const float *row = u + t * d_ff * (gated ? 2 : 1);
+        ER_EACH_COLUMN(i, d_ff, V) {
+            er_pack<float, V> v = er_footprint<V>(row + i), up = v;
+            if (gated) up = er_footprint<V>(row + d_ff + i);
             for (int k = 0; k < V; k++) {
                 float value;
                 (void)act(kind, v.at[k], &value);
                 v.at[k] = gated ? value * up.at[k] : value;
             }
-            er_store<V>(a + t * inner + i, v);
+            er_store<V>(a + t * d_ff + i, v);
         }
     }
 }
 
 template <int V>
 static __global__ void k_activation_backward(
-    er_act_kind kind, bool gated, float *du, const float *da, const float *u, size_t tokens, size_t inner) {
+    er_act_kind kind, bool gated, float *du, const float *da, const float *u, size_t tokens, size_t d_ff) {
     ER_EACH_ROW(t, tokens) {
-        size_t start = t * inner * (gated ? 2 : 1);
-        ER_EACH_COLUMN(i, inner, V) {
-            er_pack<float, V> v = er_load<V>(u + start + i), g = er_load<V>(da + t * inner + i), up = v;
-            if (gated) up = er_load<V>(u + start + inner + i);
+        size_t start = t * d_ff * (gated ? 2 : 1);
+        ER_EACH_COLUMN(i, d_ff, V) {
+            er_pack<float, V> v = er_footprint<V>(u + start + i), g = er_footprint<V>(da + t * d_ff + i),
+                              up = v;
+            if (gated) up = er_footprint<V>(u + start + d_ff + i);
             for (int k = 0; k < V; k++) {
                 float value, slope = act(kind, v.at[k], &value);
                 v.at[k] = gated ? g.at[k] * up.at[k] * slope : g.at[k] * slope;
                 if (gated) up.at[k] = g.at[k] * value;
             }
             er_store<V>(du + start + i, v);
-            if (gated) er_store<V>(du + start + inner + i, up);
+            if (gated) er_store<V>(du + start + d_ff + i, up);
         }
     }
 }
 
-er_status er_cuda_activation(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *a,
-    const float *u, size_t tokens, size_t inner) {
-    if (!tokens || !inner) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
-    if (inner % 4 == 0 && er_aligned(a, u))
+er_status er_cuda_activation(
+    er_device *d, er_act_kind kind, bool gated, float *a, const float *u, size_t tokens, size_t d_ff) {
+    if (!tokens || !d_ff) return ER_OK;
+    cudaStream_t at = er_cuda_stream(d);
+    if (d_ff % 4 == 0 && er_aligned(a, u))
         return ER_LAUNCHED(
-            ER_LAUNCH_ROWS((k_activation<4>), tokens, inner, 4, at, kind, gated, a, u, tokens, inner));
+            ER_LAUNCH_ROWS((k_activation<4>), tokens, d_ff, 4, at, kind, gated, a, u, tokens, d_ff));
     return ER_LAUNCHED(
-        ER_LAUNCH_ROWS((k_activation<1>), tokens, inner, 1, at, kind, gated, a, u, tokens, inner));
+        ER_LAUNCH_ROWS((k_activation<1>), tokens, d_ff, 1, at, kind, gated, a, u, tokens, d_ff));
 }
 
-er_status er_cuda_activation_backward(er_device *d, er_stream *s, er_act_kind kind, bool gated, float *du,
-    const float *da, const float *u, size_t tokens, size_t inner) {
-    if (!tokens || !inner) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
-    if (inner % 4 == 0 && er_aligned(du, da, u))
+er_status er_cuda_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du, const float *da,
+    const float *u, size_t tokens, size_t d_ff) {
+    if (!tokens || !d_ff) return ER_OK;
+    cudaStream_t at = er_cuda_stream(d);
+    if (d_ff % 4 == 0 && er_aligned(du, da, u))
         return ER_LAUNCHED(ER_LAUNCH_ROWS(
-            (k_activation_backward<4>), tokens, inner, 4, at, kind, gated, du, da, u, tokens, inner));
+            (k_activation_backward<4>), tokens, d_ff, 4, at, kind, gated, du, da, u, tokens, d_ff));
     return ER_LAUNCHED(ER_LAUNCH_ROWS(
-        (k_activation_backward<1>), tokens, inner, 1, at, kind, gated, du, da, u, tokens, inner));
+        (k_activation_backward<1>), tokens, d_ff, 1, at, kind, gated, du, da, u, tokens, d_ff));
 }

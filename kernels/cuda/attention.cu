@@ -29,7 +29,7 @@ static __device__ __forceinline__ void short_lines(
     }
     for (unsigned j = first[0]; j <= last[LINES - 1]; j++) {
         er_slice<V, N> k = er_slice_load<V, N>(er_key(s, j), s.head_dim),
-                       v = er_slice_load<V, N>(er_value(s, j), s.head_dim);
+                       v = er_slice_load<V, N>(er_target_z(s, j), s.head_dim);
         ER_UNROLL for (int i = 0; i < LINES; i++) score[i] = er_slice_dot(q[i], k);
         er_sum_lanes<LINES, 32>(score);
         ER_UNROLL for (int i = 0; i < LINES; i++) {
@@ -110,7 +110,7 @@ static __device__ __forceinline__ void long_tile(
             room->last[i] = er_last_key(s, line + i < end ? line + i : end - 1);
             room->queries[i] = line + i < end ? s.qkv + er_query_at(s, line + i) : NULL;
             room->keys[i] = j < to ? er_key(s, j) : NULL;
-            room->values[i] = j < to ? er_value(s, j) : NULL;
+            room->values[i] = j < to ? er_target_z(s, j) : NULL;
         }
         er_tile_products<V, TILE, TILE>(score, room->stage, room->queries, room->keys, s.head_dim);
         ER_UNROLL for (int i = 0; i < R; i++) {
@@ -171,9 +171,9 @@ static er_status launch_long(cudaStream_t at, const er_attention *a, float *out,
         (k_attention_long<V, WIDTH>), er_attention_grid(a, 1, tiles), ER_TILE_THREADS, at, *a, out, lse));
 }
 
-er_status er_cuda_attention(er_device *d, er_stream *s, const er_attention *a, float *out, float *lse) {
+er_status er_cuda_attention(er_device *d, const er_attention *a, float *out, float *lse) {
     er_status rc = ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     const bool wide = er_wide(a, out);
     if (!a->tokens || !a->rows || !a->heads || !a->head_dim) return ER_OK;
     if (a->head_dim > ER_HEAD_MOST) ER_FAIL(ER_EUNSUPPORTED, "attention heads of %zu", a->head_dim);

@@ -58,7 +58,7 @@ static __device__ __forceinline__ size_t er_line_at(const er_span &s, unsigned l
 static __device__ __forceinline__ const float *er_key(const er_span &s, unsigned j) {
     return j < s.prefix ? s.prefix_k + j * s.prefix_ld : s.qkv + s.k + (j - s.prefix) * s.ld;
 }
-static __device__ __forceinline__ const float *er_value(const er_span &s, unsigned j) {
+static __device__ __forceinline__ const float *er_target_z(const er_span &s, unsigned j) {
     return j < s.prefix ? s.prefix_v + j * s.prefix_ld : s.qkv + s.v + (j - s.prefix) * s.ld;
 }
 // A line sees the keys first .. last.
@@ -82,7 +82,7 @@ static __device__ __forceinline__ er_slice<V, N> er_slice_load(const float *p, u
     er_slice<V, N> s;
     ER_UNROLL for (int i = 0; i < N; i++) {
         unsigned c = ((unsigned)i * 32 + threadIdx.x % 32) * V;
-        s.at[i] = c < n ? er_load<V>(p + c) : er_pack<float, V>{};
+        s.at[i] = c < n ? er_footprint<V>(p + c) : er_pack<float, V>{};
     }
     return s;
 }

@@ -50,7 +50,8 @@ static __device__ __forceinline__ void short_lines(
     }
     er_sum_lanes<LINES, 32>(mean);
     for (unsigned j = first[0]; j <= last[LINES - 1]; j++) {
-        er_slice<V, N> k = er_slice_load<V, N>(er_key(s, j), n), v = er_slice_load<V, N>(er_value(s, j), n);
+        er_slice<V, N> k = er_slice_load<V, N>(er_key(s, j), n),
+                       v = er_slice_load<V, N>(er_target_z(s, j), n);
         ER_UNROLL for (int i = 0; i < LINES; i++) dots[2 * i] = er_slice_dot(q[i], k),
                                                            dots[2 * i + 1] = er_slice_dot(dout[i], v);
         er_sum_lanes<2 * LINES, 32>(dots);
@@ -138,7 +139,7 @@ static __device__ __forceinline__ void place_lines(
         size_t at = line + i < end ? er_line_at(s, line + i) * n : 0;
         if (line + i < end)
             for (unsigned c = threadIdx.x % 32 * V; c < n; c += 32 * V) {
-                er_pack<float, V> x = er_load<V>(g.dout + at + c), y = er_load<V>(g.out + at + c);
+                er_pack<float, V> x = er_footprint<V>(g.dout + at + c), y = er_footprint<V>(g.out + at + c);
                 ER_UNROLL for (int k = 0; k < V; k++) sum[0] += x.at[k] * y.at[k];
             }
         er_sum_lanes<1, 32>(sum);
@@ -150,7 +151,7 @@ static __device__ __forceinline__ void place_keys(gradient_room *room, unsigned 
     if (threadIdx.x >= TILE) return;
     unsigned i = threadIdx.x, j = key + i;
     room->keys[i] = j < end ? er_key(room->span, j) : NULL;
-    room->values[i] = j < end ? er_value(room->span, j) : NULL;
+    room->values[i] = j < end ? er_target_z(room->span, j) : NULL;
 }
 
 // A score and dP to P and dS; zero where the line does not see the key, or is none.
@@ -266,10 +267,10 @@ out:
     return rc;
 }
 
-er_status er_cuda_attention_backward(er_device *d, er_stream *s, const er_attention *a, float *dqkv,
-    const float *dout, const float *out, const float *lse) {
+er_status er_cuda_attention_backward(
+    er_device *d, const er_attention *a, float *dqkv, const float *dout, const float *out, const float *lse) {
     er_status rc = ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     const gradient_args g = {dqkv, dout, out, lse};
     const bool wide = er_wide(a, dqkv, dout, out);
     if (!a->tokens || !a->rows || !a->heads || !a->head_dim) return ER_OK;

@@ -1,5 +1,5 @@
 // Columns of the least-squares problem: keys and residuals widened to fp64 where they stand.
-//   rows_f64 reads 4 and writes 8 bytes a number (adding: reads 8 more); residual_rows reads 16 and writes 8.
+//   scaled_scatter reads 4 and writes 8 bytes a number (adding: reads 8 more); residual reads 16 and writes 8.
 #include "kernels/cuda/device.cuh"
 
 template <int V>
@@ -8,7 +8,7 @@ static __global__ void k_scale_rows(
     ER_EACH_ROW(i, n) {
         double by = (double)scale[i];
         ER_EACH_COLUMN(j, width, V) {
-            er_pack<float, V> v = er_load<V>(src + i * width + j);
+            er_pack<float, V> v = er_footprint<V>(src + i * width + j);
             er_pack<double, V> w;
             for (int k = 0; k < V; k++) w.at[k] = by * (double)v.at[k];
             er_store<V>(dst + i * width + j, w);
@@ -37,8 +37,8 @@ static __global__ void k_add_rows(
                     mine = row >= i;  // the same for all threads of the block
                     double by = (double)scale[row];
                     ER_IN_BLOCK(c, mine ? width : 0, V) {
-                        er_pack<double, V> a = er_load<V>(dst + (size_t)to * width + c);
-                        er_pack<float, V> b = er_load<V>(src + row * width + c);
+                        er_pack<double, V> a = er_footprint<V>(dst + (size_t)to * width + c);
+                        er_pack<float, V> b = er_footprint<V>(src + row * width + c);
                         for (int k = 0; k < V; k++) a.at[k] += by * (double)b.at[k];
                         er_store<V>(dst + (size_t)to * width + c, a);
                     }
@@ -48,9 +48,9 @@ static __global__ void k_add_rows(
     }
 }
 
-static __global__ void k_residual_rows(double *r, er_residual_rows p) {
+static __global__ void k_residual_rows(double *r, er_residual p) {
     ER_EACH_ROW(i, p.rows) {
-        size_t at = i * p.width, u = (size_t)p.unit[i] * p.width;
+        size_t at = i * p.width, u = (size_t)p.request[i] * p.width;
         double by = (double)p.scale[i];
         ER_EACH_COLUMN(j, p.width, 1)
         r[at + j] = by * ((double)p.then[at + j] + ((double)p.z[u + j] - (double)p.start[u + j]) -
@@ -58,10 +58,10 @@ static __global__ void k_residual_rows(double *r, er_residual_rows p) {
     }
 }
 
-er_status er_cuda_rows_f64(er_device *d, er_stream *s, double *dst, const float *src, const float *scale,
+er_status er_cuda_scaled_scatter(er_device *d, double *dst, const float *src, const float *scale,
     const int32_t *index, size_t n, size_t width) {
     if (!n || !width) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     bool pairs = width % 2 == 0 && er_aligned(dst, src);
     if (index && pairs)
         return ER_LAUNCHED(
@@ -74,7 +74,7 @@ er_status er_cuda_rows_f64(er_device *d, er_stream *s, double *dst, const float 
     return ER_LAUNCHED(ER_LAUNCH_ROWS((k_scale_rows<1>), n, width, 1, at, dst, src, scale, n, width));
 }
 
-er_status er_cuda_residual_rows(er_device *d, er_stream *s, double *r, const er_residual_rows *p) {
+er_status er_cuda_residual(er_device *d, double *r, const er_residual *p) {
     if (!p->rows || !p->width) return ER_OK;
-    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_residual_rows, p->rows, p->width, 1, er_cuda_stream(d, s), r, *p));
+    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_residual_rows, p->rows, p->width, 1, er_cuda_stream(d), r, *p));
 }

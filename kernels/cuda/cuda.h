@@ -1,6 +1,6 @@
 // The CUDA device as C sees it.
 //
-// A stream of kernels/device.h is a cudaStream_t here; NULL is the device's own stream, never CUDA's default one. Labels,
+// All work goes to one stream of the device's own, never CUDA's default one. Labels,
 // tokens and indices live on the device and cannot be checked without waiting for it: a label or token outside the
 // vocabulary and a KL row without a reference get NaN as result, where the CPU device says EARG.
 #ifndef ER_CUDA_H
@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 const er_device_ops *er_cuda_ops_table(void);
-// EDEVICE without a GPU, with a driver that is too old, or with a GPU that this program has no code for.
+// ENODEVICE without a GPU; EDEVICE with a driver that is too old, or with a GPU that this program has no code for.
 er_status er_cuda_open(er_device **out, const er_device_options *options);
 
 #ifdef __cplusplus

@@ -59,7 +59,7 @@ static __global__ void k_delta_step(er_delta_step p) {
     }
 }
 
-er_status er_cuda_delta_step(er_device *d, er_stream *s, const er_delta_step *p) {
+er_status er_cuda_delta_step(er_device *d, const er_delta_step *p) {
     if (!p->slots) return ER_OK;
-    return ER_LAUNCHED(ER_LAUNCH(k_delta_step, er_blocks(p->slots, 1), ER_BLOCK, er_cuda_stream(d, s), *p));
+    return ER_LAUNCHED(ER_LAUNCH(k_delta_step, er_blocks(p->slots, 1), ER_BLOCK, er_cuda_stream(d), *p));
 }

@@ -11,7 +11,7 @@
 template <int V> static __global__ void k_bias(float *y, const float *bias, size_t m, size_t n) {
     ER_EACH_ROW(t, m) {
         ER_EACH_COLUMN(i, n, V) {
-            er_pack<float, V> v = er_load<V>(y + t * n + i), b = er_load<V>(bias + i);
+            er_pack<float, V> v = er_footprint<V>(y + t * n + i), b = er_footprint<V>(bias + i);
             for (int k = 0; k < V; k++) v.at[k] += b.at[k];
             er_store<V>(y + t * n + i, v);
         }
@@ -60,14 +60,14 @@ out:
 }
 
 static er_status product(
-    er_device *d, er_stream *s, float *y, const float *x, er_weight *w, size_t m, float beta, bool backward) {
+    er_device *d, float *y, const float *x, er_weight *w, size_t m, float beta, bool backward) {
     er_status rc = ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     const void *input = NULL, *weight = NULL;
     size_t n = backward ? w->d_in : w->d_out, k = backward ? w->d_out : w->d_in,
            ld = w->conv1d ? w->d_out : w->d_in;
     float factor = backward && d->precision == ER_FP16_COMPUTE ? FP16_GRADIENT_SCALE : 1.0f;
-    if (!k) return beta == 0 ? er_cuda_zero(d, s, y, m * n * sizeof *y) : ER_OK;
+    if (!k) return beta == 0 ? er_cuda_zero(d, y, m * n * sizeof *y) : ER_OK;
     ER_TRY(as_input(d, at, x, m * k, factor, &input));
     ER_TRY(as_weight(d, at, w, backward, &weight));
     ER_TRY(er_cuda_gemm(d, at, w->conv1d == backward ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N, n, m, k,
@@ -77,15 +77,15 @@ out:
     return rc;
 }
 
-er_status er_cuda_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
-    const float *bias, size_t m, float beta) {
+er_status er_cuda_linear(
+    er_device *d, float *y, const float *x, const er_weight *w, const float *bias, size_t m, float beta) {
     if (!m || !w->d_out) return ER_OK;
-    er_status rc = product(d, s, y, x, const_cast<er_weight *>(w), m, beta, false);
-    return rc == ER_OK && bias ? add_bias(er_cuda_stream(d, s), y, bias, m, w->d_out) : rc;
+    er_status rc = product(d, y, x, const_cast<er_weight *>(w), m, beta, false);
+    return rc == ER_OK && bias ? add_bias(er_cuda_stream(d), y, bias, m, w->d_out) : rc;
 }
 
 er_status er_cuda_linear_backward(
-    er_device *d, er_stream *s, float *dx, const float *dy, const er_weight *w, size_t m, float beta) {
+    er_device *d, float *dx, const float *dy, const er_weight *w, size_t m, float beta) {
     if (!m || !w->d_in) return ER_OK;
-    return product(d, s, dx, dy, const_cast<er_weight *>(w), m, beta, true);
+    return product(d, dx, dy, const_cast<er_weight *>(w), m, beta, true);
 }

@@ -40,10 +40,10 @@ out:
     return rc;
 }
 
-er_status er_cuda_upload(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+er_status er_cuda_upload(er_device *d, void *dst, const void *src, size_t bytes) {
     er_status rc = ER_OK;
     er_cuda *c = (er_cuda *)d;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     for (size_t done = 0, n; done < bytes; done += n) {
         if (at != c->stage_stream || c->stage_used == STAGE_BYTES) ER_TRY(next_stage(c, at));
         n = bytes - done < STAGE_BYTES - c->stage_used ? bytes - done : STAGE_BYTES - c->stage_used;
@@ -145,40 +145,40 @@ void er_cuda_release_host(er_device *d, void *p) {
     if (p) (void)cudaFreeHost(p);
 }
 
-static er_status move(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes,
-    cudaMemcpyKind kind, const char *what) {
+static er_status move(
+    er_device *d, void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, const char *what) {
     if (!bytes) return ER_OK;
     return er_cuda_status(
-        cudaMemcpyAsync(dst, src, bytes, kind, er_cuda_stream(d, s)), what, __FILE__, __LINE__);
+        cudaMemcpyAsync(dst, src, bytes, kind, er_cuda_stream(d)), what, __FILE__, __LINE__);
 }
 
-er_status er_cuda_copy(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
-    return move(d, s, dst, src, bytes, cudaMemcpyDeviceToDevice, "copy");
+er_status er_cuda_copy(er_device *d, void *dst, const void *src, size_t bytes) {
+    return move(d, dst, src, bytes, cudaMemcpyDeviceToDevice, "copy");
 }
 
-er_status er_cuda_sync(er_device *d, er_stream *s) {
-    return er_cuda_status(cudaStreamSynchronize(er_cuda_stream(d, s)), "sync", __FILE__, __LINE__);
+er_status er_cuda_sync(er_device *d) {
+    return er_cuda_status(cudaStreamSynchronize(er_cuda_stream(d)), "sync", __FILE__, __LINE__);
 }
 
-er_status er_cuda_download_later(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
-    return move(d, s, dst, src, bytes, cudaMemcpyDeviceToHost, "download");
+er_status er_cuda_download_async(er_device *d, void *dst, const void *src, size_t bytes) {
+    return move(d, dst, src, bytes, cudaMemcpyDeviceToHost, "download");
 }
 
-er_status er_cuda_download(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
-    er_status rc = er_cuda_download_later(d, s, dst, src, bytes);
-    return rc == ER_OK ? er_cuda_sync(d, s) : rc;
+er_status er_cuda_download(er_device *d, void *dst, const void *src, size_t bytes) {
+    er_status rc = er_cuda_download_async(d, dst, src, bytes);
+    return rc == ER_OK ? er_cuda_sync(d) : rc;
 }
 
-er_status er_cuda_zero(er_device *d, er_stream *s, void *dst, size_t bytes) {
+er_status er_cuda_zero(er_device *d, void *dst, size_t bytes) {
     if (!bytes) return ER_OK;
-    return er_cuda_status(cudaMemsetAsync(dst, 0, bytes, er_cuda_stream(d, s)), "zero", __FILE__, __LINE__);
+    return er_cuda_status(cudaMemsetAsync(dst, 0, bytes, er_cuda_stream(d)), "zero", __FILE__, __LINE__);
 }
 
-er_status er_cuda_mark(er_device *d, er_stream *s, unsigned mark) {
+er_status er_cuda_event_record(er_device *d, unsigned mark) {
     er_cuda *c = (er_cuda *)d;
-    return er_cuda_status(cudaEventRecord(c->mark[mark], er_cuda_stream(d, s)), "mark", __FILE__, __LINE__);
+    return er_cuda_status(cudaEventRecord(c->mark[mark], er_cuda_stream(d)), "mark", __FILE__, __LINE__);
 }
 
-er_status er_cuda_await(er_device *d, unsigned mark) {
+er_status er_cuda_event_wait(er_device *d, unsigned mark) {
     return er_cuda_status(cudaEventSynchronize(((er_cuda *)d)->mark[mark]), "await", __FILE__, __LINE__);
 }

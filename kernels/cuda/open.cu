@@ -10,7 +10,7 @@ static void cuda_close(er_device *d) {
     if (c->stream) (void)cudaStreamSynchronize(c->stream);
     er_cuda_ring_close(c);
     er_cuda_stage_close(c);
-    for (int i = 0; i < ER_MARKS; i++)
+    for (int i = 0; i < ER_EVENTS; i++)
         if (c->mark[i]) (void)cudaEventDestroy(c->mark[i]);
     if (c->solver_params) (void)cusolverDnDestroyParams(c->solver_params);
     if (c->solver) (void)cusolverDnDestroy(c->solver);
@@ -35,9 +35,9 @@ static constexpr er_device_ops make_table(void) {
     t.sync = er_cuda_sync;
     t.alloc_host = er_cuda_alloc_host;
     t.release_host = er_cuda_release_host;
-    t.download_later = er_cuda_download_later;
-    t.mark = er_cuda_mark;
-    t.await = er_cuda_await;
+    t.download_async = er_cuda_download_async;
+    t.event_record = er_cuda_event_record;
+    t.event_wait = er_cuda_event_wait;
     t.memory = er_cuda_memory;
     t.weight_create = er_cuda_weight_create;
     t.weight_free = er_cuda_weight_free;
@@ -48,8 +48,8 @@ static constexpr er_device_ops make_table(void) {
     t.embed = er_cuda_embed;
     t.norm = er_cuda_norm;
     t.norm_backward = er_cuda_norm_backward;
-    t.head_norm = er_cuda_head_norm;
-    t.head_norm_backward = er_cuda_head_norm_backward;
+    t.qk_norm = er_cuda_qk_norm;
+    t.qk_norm_backward = er_cuda_qk_norm_backward;
     t.clip = er_cuda_clip;
     t.clip_backward = er_cuda_clip_backward;
     t.row_norm = er_cuda_row_norm;
@@ -64,20 +64,21 @@ static constexpr er_device_ops make_table(void) {
     t.add = er_cuda_add;
     t.gather_rows = er_cuda_gather_rows;
     t.scatter_add_rows = er_cuda_scatter_add_rows;
-    t.rows_f64 = er_cuda_rows_f64;
-    t.residual_rows = er_cuda_residual_rows;
+    t.scaled_scatter = er_cuda_scaled_scatter;
+    t.residual = er_cuda_residual;
     t.log_softmax = er_cuda_log_softmax;
     t.label_loss = er_cuda_label_loss;
     t.delta_step = er_cuda_delta_step;
-    t.moment_add = er_cuda_moment_add;
+    t.syrk_accumulate = er_cuda_syrk_accumulate;
     t.symmetrise = er_cuda_symmetrise;
     t.syrk_f64 = er_cuda_syrk_f64;
     t.gemm_f64 = er_cuda_gemm_f64;
-    t.widen = er_cuda_widen;
+    t.cast = er_cuda_cast;
     t.axpy_f64 = er_cuda_axpy_f64;
     t.add_diagonal = er_cuda_add_diagonal;
     t.potrf = er_cuda_potrf;
     t.potrs = er_cuda_potrs;
+    t.syevd = er_cuda_syevd;
     return t;
 }
 static const er_device_ops table = make_table();
@@ -95,17 +96,17 @@ static er_status device_number(int *out, const char *kind) {
         (void)cudaGetLastError();
         (void)cudaDriverGetVersion(&driver);
         (void)cudaRuntimeGetVersion(&built);
-        if (!driver) return er_fail(ER_EDEVICE, "no cuda device: no NVIDIA driver is loaded");
+        if (!driver) return er_fail(ER_ENODEVICE, "no cuda device: no NVIDIA driver is loaded");
         return er_fail(ER_EDEVICE,
             "the NVIDIA driver is too old: it has CUDA %d.%d, this program needs %d.%d", driver / 1000,
             driver % 1000 / 10, built / 1000, built % 1000 / 10);
     }
     if (e == cudaErrorNoDevice) {
         (void)cudaGetLastError();
-        return er_fail(ER_EDEVICE, "no cuda device");
+        return er_fail(ER_ENODEVICE, "no cuda device");
     }
     ER_CUDA(e);
-    if (count < 1) ER_FAIL(ER_EDEVICE, "no cuda device");
+    if (count < 1) ER_FAIL(ER_ENODEVICE, "no cuda device");
     if (at >= count) ER_FAIL(ER_EDEVICE, "device '%s': there are %d", kind, count);
     *out = at;
 out:
@@ -163,11 +164,12 @@ er_status er_cuda_open(er_device **out, const er_device_options *options) {
         options->memory_limit && options->memory_limit < free_bytes ? options->memory_limit : free_bytes;
     ER_TRY(open_libraries(c));
     ER_TRY(er_cuda_stage_open(c));
-    for (int i = 0; i < ER_MARKS; i++) ER_CUDA(cudaEventCreateWithFlags(&c->mark[i], cudaEventDisableTiming));
+    for (int i = 0; i < ER_EVENTS; i++)
+        ER_CUDA(cudaEventCreateWithFlags(&c->mark[i], cudaEventDisableTiming));
     c->base.op = &table;
     c->base.precision = options->precision;
     c->base.threads = options->threads > 0 ? options->threads : 1;
-    c->base.runs_behind = true;
+    c->base.is_async = true;
     c->weight_limit = weight_limit(c->base.memory_limit);
     (void)snprintf(c->base.name, sizeof c->base.name, "cuda: %.60s, sm_%d%d, %.0f GB, %s", prop.name,
         prop.major, prop.minor, (double)prop.totalGlobalMem * 1e-9, er_precision_name(options->precision));

@@ -3,7 +3,7 @@
 
 template <int V> static __global__ void k_add(float *y, const float *x, size_t n) {
     ER_EACH_COLUMN(i, n / V * V, V) {
-        er_pack<float, V> a = er_load<V>(y + i), b = er_load<V>(x + i);
+        er_pack<float, V> a = er_footprint<V>(y + i), b = er_footprint<V>(x + i);
         for (int k = 0; k < V; k++) a.at[k] += b.at[k];
         er_store<V>(y + i, a);
     }
@@ -17,7 +17,7 @@ static __global__ void k_gather(float *dst, const float *src, const int32_t *ind
         int32_t from = index[i];
         if (from < 0) continue;
         ER_EACH_COLUMN(j, width, V)
-        er_store<V>(dst + i * width + j, er_load<V>(src + (size_t)from * width + j));
+        er_store<V>(dst + i * width + j, er_footprint<V>(src + (size_t)from * width + j));
     }
 }
 
@@ -41,8 +41,8 @@ static __global__ void k_scatter_add(
                     size_t row = base + w * 32 + (unsigned)__ffs((int)left) - 1;
                     mine = row >= i;  // the same for all threads of the block
                     ER_IN_BLOCK(c, mine ? width : 0, V) {
-                        er_pack<float, V> a = er_load<V>(dst + (size_t)to * width + c),
-                                          b = er_load<V>(src + row * width + c);
+                        er_pack<float, V> a = er_footprint<V>(dst + (size_t)to * width + c),
+                                          b = er_footprint<V>(src + row * width + c);
                         for (int k = 0; k < V; k++) a.at[k] += b.at[k];
                         er_store<V>(dst + (size_t)to * width + c, a);
                     }
@@ -60,42 +60,42 @@ static __global__ void k_kv_store(float *cache_k, float *cache_v, const float *q
         if (to < 0) continue;
         const float *k = qkv + t * ld + k_at;
         ER_EACH_COLUMN(j, kv_dim, V) {
-            er_store<V>(cache_k + (size_t)to * kv_dim + j, er_load<V>(k + j));
-            er_store<V>(cache_v + (size_t)to * kv_dim + j, er_load<V>(k + kv_dim + j));
+            er_store<V>(cache_k + (size_t)to * kv_dim + j, er_footprint<V>(k + j));
+            er_store<V>(cache_v + (size_t)to * kv_dim + j, er_footprint<V>(k + kv_dim + j));
         }
     }
 }
 
-er_status er_cuda_add(er_device *d, er_stream *s, float *y, const float *x, size_t n) {
+er_status er_cuda_add(er_device *d, float *y, const float *x, size_t n) {
     if (!n) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     if (er_aligned(y, x))
         return ER_LAUNCHED(ER_LAUNCH((k_add<4>), er_blocks(n, 4 * ER_BLOCK), ER_BLOCK, at, y, x, n));
     return ER_LAUNCHED(ER_LAUNCH((k_add<1>), er_blocks(n, ER_BLOCK), ER_BLOCK, at, y, x, n));
 }
 
 er_status er_cuda_gather_rows(
-    er_device *d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width) {
+    er_device *d, float *dst, const float *src, const int32_t *index, size_t n, size_t width) {
     if (!n || !width) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     if (width % 4 == 0 && er_aligned(dst, src))
         return ER_LAUNCHED(ER_LAUNCH_ROWS((k_gather<4>), n, width, 4, at, dst, src, index, n, width));
     return ER_LAUNCHED(ER_LAUNCH_ROWS((k_gather<1>), n, width, 1, at, dst, src, index, n, width));
 }
 
 er_status er_cuda_scatter_add_rows(
-    er_device *d, er_stream *s, float *dst, const float *src, const int32_t *index, size_t n, size_t width) {
+    er_device *d, float *dst, const float *src, const int32_t *index, size_t n, size_t width) {
     if (!n || !width) return ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     if (width % 4 == 0 && er_aligned(dst, src))
         return ER_LAUNCHED(ER_LAUNCH_BLOCKS((k_scatter_add<4>), n, width, 4, at, dst, src, index, n, width));
     return ER_LAUNCHED(ER_LAUNCH_BLOCKS((k_scatter_add<1>), n, width, 1, at, dst, src, index, n, width));
 }
 
-er_status er_cuda_kv_store(er_device *d, er_stream *s, float *cache_k, float *cache_v, const float *qkv,
-    size_t ld_qkv, size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
+er_status er_cuda_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv,
+    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
     if (!tokens || !kv_dim) return ER_OK;
-    cudaStream_t stream = er_cuda_stream(d, s);
+    cudaStream_t stream = er_cuda_stream(d);
     if (kv_dim % 4 == 0 && ld_qkv % 4 == 0 && k_at % 4 == 0 && er_aligned(cache_k, cache_v, qkv))
         return ER_LAUNCHED(ER_LAUNCH_ROWS((k_kv_store<4>), tokens, kv_dim, 4, stream, cache_k, cache_v, qkv,
             ld_qkv, k_at, kv_dim, at, tokens));

@@ -5,15 +5,15 @@
 #include <stdlib.h>
 #include "kernels/cuda/device.cuh"
 
-er_status er_cuda_gemm_f64(er_device *d, er_stream *s, bool trans_a, bool trans_b, size_t m, size_t n,
-    size_t k, double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
+er_status er_cuda_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
+    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
     size_t ldc) {
     er_status rc = ER_OK;
     cublasHandle_t blas = NULL;
     if (!m || !n) return ER_OK;
     if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a product of %zu x %zu x %zu; %d at most a side", m, n, k, INT_MAX);
-    ER_TRY(er_cuda_blas(d, er_cuda_stream(d, s), &blas));
+    ER_TRY(er_cuda_blas(d, er_cuda_stream(d), &blas));
     ER_BLAS(cublasDgemm(blas, trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
         (int)n, (int)m, (int)k, &alpha, b, (int)ldb, a, (int)lda, &beta, c, (int)ldc));
 out:
@@ -22,13 +22,13 @@ out:
 
 // Block rows up to their diagonal block: half the FLOPs of the whole product, at the rate of a GEMM.
 #define BLOCK ((size_t)2048)
-er_status er_cuda_syrk_f64(er_device *d, er_stream *s, size_t n, size_t k, double alpha, const double *a,
-    size_t lda, double beta, double *c) {
+er_status er_cuda_syrk_f64(
+    er_device *d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c) {
     er_status rc = ER_OK;
     for (size_t i0 = 0; i0 < n; i0 += BLOCK) {
         size_t block = n - i0 < BLOCK ? n - i0 : BLOCK;
         ER_TRY(er_cuda_gemm_f64(
-            d, s, true, false, block, i0 + block, k, alpha, a + i0, lda, a, lda, beta, c + i0 * n, n));
+            d, true, false, block, i0 + block, k, alpha, a + i0, lda, a, lda, beta, c + i0 * n, n));
     }
 out:
     return rc;
@@ -69,9 +69,9 @@ static __global__ void k_diagonal(double *out, const double *a, size_t n) {
     ER_EACH_COLUMN(i, n, 1) out[i] = a[i * n + i];
 }
 
-er_status er_cuda_potrf(er_device *d, er_stream *s, double *a, size_t n) {
+er_status er_cuda_potrf(er_device *d, double *a, size_t n) {
     er_status rc = ER_OK;
-    cudaStream_t at = er_cuda_stream(d, s);
+    cudaStream_t at = er_cuda_stream(d);
     int info = 0;
     void *scratch = NULL;
     double *diagonal = NULL;
@@ -85,7 +85,7 @@ er_status er_cuda_potrf(er_device *d, er_stream *s, double *a, size_t n) {
     // A NaN slips through comparisons with zero; it always reaches the diagonal below and to its right.
     ER_TRY(er_cuda_scratch(d, ER_SCRATCH_SUMS, n * sizeof *diagonal, &scratch));
     ER_TRY(ER_LAUNCHED(ER_LAUNCH(k_diagonal, er_blocks(n, ER_BLOCK), ER_BLOCK, at, (double *)scratch, a, n)));
-    ER_TRY(er_cuda_download(d, s, diagonal, scratch, n * sizeof *diagonal));
+    ER_TRY(er_cuda_download(d, diagonal, scratch, n * sizeof *diagonal));
     for (size_t i = 0; i < n; i++)
         if (!isfinite(diagonal[i]) || diagonal[i] <= 0)
             ER_FAIL(ER_ENUMERIC, "matrix of %zu rows is not positive definite at pivot %zu: %g", n, i,
@@ -95,15 +95,47 @@ out:
     return rc;
 }
 
-er_status er_cuda_potrs(er_device *d, er_stream *s, const double *factor, size_t n, double *b, size_t rhs) {
+er_status er_cuda_potrs(er_device *d, const double *factor, size_t n, double *b, size_t rhs) {
     er_status rc = ER_OK;
     er_cuda *c = (er_cuda *)d;
     void *info = NULL;
     if (!n || !rhs) return ER_OK;
     ER_TRY(er_cuda_scratch(d, ER_SCRATCH_SUMS, 64, &info));
-    ER_SOLVER(cusolverDnSetStream(c->solver, er_cuda_stream(d, s)));
+    ER_SOLVER(cusolverDnSetStream(c->solver, er_cuda_stream(d)));
     ER_SOLVER(cusolverDnXpotrs(c->solver, c->solver_params, CUBLAS_FILL_MODE_UPPER, (int64_t)n, (int64_t)rhs,
         CUDA_R_64F, factor, (int64_t)n, CUDA_R_64F, b, (int64_t)n, (int *)info));
+out:
+    return rc;
+}
+
+// On the device behind the workspace: the eigenvalues, and behind them the status word.
+er_status er_cuda_syevd(er_device *d, double *a, size_t n, double *values) {
+    er_status rc = ER_OK;
+    er_cuda *c = (er_cuda *)d;
+    cudaStream_t at = c->stream;
+    size_t on_device = 0, on_host = 0, padded;
+    void *space = NULL;
+    double *dev_values = NULL;
+    int *dev_info = NULL, info = 0;
+    int64_t size = (int64_t)n;
+    if (!n) return ER_OK;
+    ER_SOLVER(cusolverDnSetStream(c->solver, at));
+    ER_SOLVER(cusolverDnXsyevd_bufferSize(c->solver, c->solver_params, CUSOLVER_EIG_MODE_VECTOR,
+        CUBLAS_FILL_MODE_UPPER, size, CUDA_R_64F, a, size, CUDA_R_64F, a, CUDA_R_64F, &on_device, &on_host));
+    padded = (on_device + 63) & ~(size_t)63;
+    ER_TRY(er_cuda_scratch(d, ER_SCRATCH_SOLVER, padded + n * sizeof *values + 64, &space));
+    ER_TRY(host_space(c, on_host));
+    dev_values = (double *)((char *)space + padded);
+    dev_info = (int *)(dev_values + n);
+    ER_SOLVER(cusolverDnXsyevd(c->solver, c->solver_params, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER,
+        size, CUDA_R_64F, a, size, CUDA_R_64F, dev_values, CUDA_R_64F, space, on_device, c->solver_host,
+        on_host, dev_info));
+    ER_CUDA(cudaMemcpyAsync(values, dev_values, n * sizeof *values, cudaMemcpyDeviceToHost, at));
+    ER_CUDA(cudaMemcpyAsync(&info, dev_info, sizeof info, cudaMemcpyDeviceToHost, at));
+    ER_CUDA(cudaStreamSynchronize(at));
+    if (info) ER_FAIL(ER_ENUMERIC, "the eigenvectors of a matrix of %zu rows are not found (%d)", n, info);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(values[i])) ER_FAIL(ER_ENUMERIC, "eigenvalue %zu of %zu is not finite", i, n);
 out:
     return rc;
 }

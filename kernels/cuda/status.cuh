@@ -1,10 +1,10 @@
-// Errors of CUDA, cuBLAS and cuSOLVER as ours. Compare io/status.h.
+// Errors of CUDA, cuBLAS and cuSOLVER as ours. Compare io/base/status.h.
 #ifndef ER_CUDA_STATUS_CUH
 #define ER_CUDA_STATUS_CUH
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 #include <cusolverDn.h>
-#include "io/status.h"
+#include "io/base/status.h"
 
 static inline er_status er_cuda_status(cudaError_t e, const char *what, const char *file, int line) {
     if (e == cudaSuccess) return ER_OK;

@@ -53,7 +53,7 @@ static er_status place(er_device *d, er_weight *w, const void *bytes) {
     if (rc == ER_ENOMEM && !w->editable) return place_on_host(c, w, bytes);
     if (rc != ER_OK) return rc;
     c->weight_bytes += w->bytes;
-    ER_TRY(er_cuda_upload(d, NULL, w->stored, bytes, w->bytes));
+    ER_TRY(er_cuda_upload(d, w->stored, bytes, w->bytes));
     ER_TRY(make_narrow(d, w));
 out:
     return rc;
@@ -107,7 +107,7 @@ void er_cuda_weight_free(er_device *d, er_weight *w) {
 }
 
 er_status er_cuda_weight_read(er_device *d, er_weight *w, void *bytes) {
-    if (w->stored) return er_cuda_download(d, NULL, bytes, w->stored, w->bytes);
+    if (w->stored) return er_cuda_download(d, bytes, w->stored, w->bytes);
     if (w->bytes) memcpy(bytes, w->host, w->bytes);
     return ER_OK;
 }
@@ -115,10 +115,10 @@ er_status er_cuda_weight_read(er_device *d, er_weight *w, void *bytes) {
 er_status er_cuda_weight_set(er_device *d, er_weight *w, const void *bytes) {
     er_status rc = ER_OK;
     if (w->stored) {
-        ER_TRY(er_cuda_upload(d, NULL, w->stored, bytes, w->bytes));
+        ER_TRY(er_cuda_upload(d, w->stored, bytes, w->bytes));
         return make_narrow(d, w);
     }
-    ER_TRY(er_cuda_sync(d, NULL));  // no copy out of it may be under way
+    ER_TRY(er_cuda_sync(d));  // no copy out of it may be under way
     er_cuda_ring_forget((er_cuda *)d, w);
     if (w->bytes) memcpy(w->host, bytes, w->bytes);
 out:
@@ -236,9 +236,8 @@ out:
     return rc;
 }
 
-er_status er_cuda_weight_add(
-    er_device *d, er_stream *s, er_weight *w, const double *dw, er_weight_change *change) {
-    cudaStream_t at = er_cuda_stream(d, s);
+er_status er_cuda_weight_add(er_device *d, er_weight *w, const double *dw, er_weight_change *change) {
+    cudaStream_t at = er_cuda_stream(d);
     er_status rc = ER_OK;
     if (!w->editable)
         return er_fail(ER_EARG, "a weight of %zu x %zu was not opened for editing", w->d_out, w->d_in);
@@ -288,9 +287,9 @@ static table table_of(const er_weight *w) {
     return t;
 }
 
-er_status er_cuda_embed(er_device *d, er_stream *s, float *x, const er_weight *embed, float scale,
+er_status er_cuda_embed(er_device *d, float *x, const er_weight *embed, float scale,
     const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
     if (!tokens || !embed->d_in) return ER_OK;
-    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_embed, tokens, embed->d_in, 1, er_cuda_stream(d, s), x,
-        table_of(embed), scale, table_of(position), token, pos, pos_offset, tokens));
+    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_embed, tokens, embed->d_in, 1, er_cuda_stream(d), x, table_of(embed),
+        scale, table_of(position), token, pos, pos_offset, tokens));
 }

@@ -32,10 +32,11 @@ settings() { # FILE TEXT: errata check with these settings
     "$errata" check --model "$model" --facts "$T/facts.jsonl" --hparams "$T/$1" --threads 1 --quiet
 }
 other="settings of another method than MEMIT (if they are meant for it all the same, say alg_name MEMIT in the file)"
+ours="settings of another method than MEMIT (alg_name in the file, or --editor, says which one is meant)"
 
 alphaedit='{"model_name": "X", "layers": [0], "clamp_norm_factor": 0.75, "v_num_grad_steps": 25, "v_lr": 0.1, "mom2_adjustment": true, "mom2_update_weight": 15000, "nullspace_threshold": 0.02, "L2": 10}'
-expect 78 "errata: T/alphaedit.json: 'nullspace_threshold' is a setting of AlphaEdit: $other" settings alphaedit.json "$alphaedit"
-expect 78 "errata: T/alphaedit.yaml: 'nullspace_threshold' is a setting of AlphaEdit: $other" settings alphaedit.yaml "$alphaedit"
+expect 78 "errata: T/alphaedit.json: 'nullspace_threshold' is a setting of AlphaEdit: $ours" settings alphaedit.json "$alphaedit"
+expect 78 "errata: T/alphaedit.yaml: 'nullspace_threshold' is a setting of AlphaEdit: $ours" settings alphaedit.yaml "$alphaedit"
 expect 78 "errata: T/ultraedit.yaml: 'class_name' is a setting of UltraEdit or MALMEN: $other" \
     settings ultraedit.yaml 'name: "x"\nname_or_path: "y"\nclass_name: AutoModelForCausalLM\nhalf: false\n'
 expect 78 "errata: T/loss.yaml: v_loss_layer 13: the loss is taken at the model's output, behind layer 5" \

@@ -1,10 +1,10 @@
 // Every bit of a cache file, turned over: the file is refused, or says exactly what it said.
 #include <unistd.h>
 #include "covariance/covariance.h"
-#include "engine/covary/corpus.h"
-#include "engine/covary/documents.h"
-#include "engine/covary/rows_file.h"
-#include "io/log.h"
+#include "engine/statistics/corpus_internal.h"
+#include "engine/statistics/documents_internal.h"
+#include "engine/statistics/sequences_cache_internal.h"
+#include "io/base/log.h"
 #include "tests/io/scratch.h"
 
 #define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -12,80 +12,80 @@
 
 static er_device *dev;
 
-static void same_rows(const er_token_rows *a, const er_token_rows *b) {
+static void same_rows(const er_sequences *a, const er_sequences *b) {
     assert_int_equal(a->rows, b->rows);
     assert_int_equal(a->tokens, b->tokens);
     assert_memory_equal(a->token, b->token, a->tokens * sizeof *a->token);
     for (size_t r = 0; r < a->rows; r++)
-        assert_int_equal(er_token_rows_length(a, r), er_token_rows_length(b, r));
+        assert_int_equal(er_sequences_length(a, r), er_sequences_length(b, r));
 }
 
 static void sequences(void **state) {
     (void)state;
-    er_token_rows *t = NULL, *back = NULL;
+    er_sequences *t = NULL, *back = NULL;
     static const int32_t ids[] = {1, 2, 3, 50, 60, 7};
     char *bytes = NULL;
     size_t n = 0, refused = 0;
-    OK(er_token_rows_new(&t));
-    OK(er_token_rows_add(t, ids, 4));
-    OK(er_token_rows_add(t, ids + 2, 4));
-    OK(er_rows_file_put(t, in_scratch("c"), KEY));
-    OK(er_rows_file_get(&back, in_scratch("c"), KEY, 100, 10));
+    OK(er_sequences_new(&t));
+    OK(er_sequences_add(t, ids, 4));
+    OK(er_sequences_add(t, ids + 2, 4));
+    OK(er_sequences_cache_put(t, in_scratch("c"), KEY));
+    OK(er_sequences_cache_get(&back, in_scratch("c"), KEY, 100, 10));
     same_rows(t, back);
-    er_token_rows_free(back);
+    er_sequences_free(back);
     OK(er_file_read(&bytes, &n, in_scratch("c/" KEY ".tokens.npz"), 1 << 20));
     for (size_t bit = 0; bit < 8 * n; bit++) {
         bytes[bit / 8] ^= (char)(1 << bit % 8);
         put_bytes("c/" KEY ".tokens.npz", bytes, n);
         bytes[bit / 8] ^= (char)(1 << bit % 8);
-        er_status rc = er_rows_file_get(&back, in_scratch("c"), KEY, 100, 10);
+        er_status rc = er_sequences_cache_get(&back, in_scratch("c"), KEY, 100, 10);
         if (rc != ER_OK) {
             assert_int_equal(rc, ER_EFORMAT);
             refused++;
             continue;
         }
         same_rows(t, back);
-        er_token_rows_free(back);
+        er_sequences_free(back);
     }
     assert_true(refused > 4 * n);  // what is left are dates and the like
     for (size_t len = 0; len < n; len++) {
         put_bytes("c/" KEY ".tokens.npz", bytes, len);
-        FAILS(er_rows_file_get(&back, in_scratch("c"), KEY, 100, 10), ER_EFORMAT, KEY);
+        FAILS(er_sequences_cache_get(&back, in_scratch("c"), KEY, 100, 10), ER_EFORMAT, KEY);
     }
     put_bytes("c/" OTHER_KEY ".tokens.npz", bytes, n);  // a whole file under another text's name
-    FAILS(er_rows_file_get(&back, in_scratch("c"), OTHER_KEY, 100, 10), ER_EFORMAT, "of another text");
-    er_token_rows_free(t);
+    FAILS(er_sequences_cache_get(&back, in_scratch("c"), OTHER_KEY, 100, 10), ER_EFORMAT, "of another text");
+    er_sequences_free(t);
     free(bytes);
 }
 
 static void moments(void **state) {
     (void)state;
     enum { DIM = 3 };
-    er_moment *m = NULL, *back = NULL;
+    er_second_moment *m = NULL, *back = NULL;
     char *bytes = NULL;
     size_t n = 0;
     const double sum[DIM * DIM] = {4, 1, 0, 1, 5, 2, 0, 2, 6};
     double got[DIM * DIM];
-    OK(er_moment_create(&m, dev, DIM));
-    OK(dev->op->upload(dev, NULL, m->sum, sum, sizeof sum));
+    OK(er_second_moment_create(&m, dev, DIM));
+    OK(dev->op->upload(dev, m->sum, sum, sizeof sum));
     m->count = 60;
-    OK(er_moment_cache_put(m, dev, in_scratch("m"), KEY));
+    OK(er_second_moment_cache_put(m, dev, in_scratch("m"), KEY));
     OK(er_file_read(&bytes, &n, in_scratch("m/" KEY ".npz"), 1 << 20));
     for (size_t bit = 0; bit < 8 * n; bit++) {
         bytes[bit / 8] ^= (char)(1 << bit % 8);
         put_bytes("m/" KEY ".npz", bytes, n);
         bytes[bit / 8] ^= (char)(1 << bit % 8);
-        er_status rc = er_moment_cache_get(&back, dev, in_scratch("m"), KEY, DIM);
+        er_status rc = er_second_moment_cache_get(&back, dev, in_scratch("m"), KEY, DIM);
         if (rc != ER_OK) {
             assert_int_equal(rc, ER_EFORMAT);
             continue;
         }
-        OK(dev->op->download(dev, NULL, got, back->sum, sizeof got));
+        OK(dev->op->download(dev, got, back->sum, sizeof got));
         assert_memory_equal(got, sum, sizeof got);
         assert_int_equal(back->count, 60);
-        er_moment_free(dev, back);
+        er_second_moment_free(dev, back);
     }
-    er_moment_free(dev, m);
+    er_second_moment_free(dev, m);
     free(bytes);
 }
 

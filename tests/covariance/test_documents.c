@@ -1,6 +1,6 @@
 // Text files as documents: paragraphs, records, order.
-#include "engine/covary/documents.h"
-#include "io/file.h"
+#include "engine/statistics/documents_internal.h"
+#include "io/base/file.h"
 #include "tests/test.h"
 #include <unistd.h>
 

@@ -11,8 +11,8 @@ int __wrap_main(int argc, char **argv) {
     er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
     er_status rc = er_cuda_open(&d, &o);
     if (rc != ER_OK) {
-        (void)printf("%s: %s\n", rc == ER_EDEVICE ? "skipped" : "failed", er_last_error());
-        return rc == ER_EDEVICE ? 77 : 1;
+        (void)printf("%s: %s\n", rc == ER_ENODEVICE ? "skipped" : "failed", er_last_error());
+        return rc == ER_ENODEVICE ? 77 : 1;
     }
     er_device_close(d);
     return __real_main(argc, argv);

@@ -35,13 +35,13 @@ static __global__ void k_static_overrun(float *out) {
 }
 
 int bug_missing_barrier(er_device *d, float *out, const float *x, size_t n) {
-    return ER_LAUNCH(k_missing_barrier, 1, 256, er_cuda_stream(d, NULL), out, x, n);
+    return ER_LAUNCH(k_missing_barrier, 1, 256, er_cuda_stream(d), out, x, n);
 }
 int bug_divergent_barrier(er_device *d, float *out) {
-    return ER_LAUNCH(k_divergent_barrier, 1, 32, er_cuda_stream(d, NULL), out);
+    return ER_LAUNCH(k_divergent_barrier, 1, 32, er_cuda_stream(d), out);
 }
 int bug_static_overrun(er_device *d, float *out) {
-    return ER_LAUNCH(k_static_overrun, 1, 96, er_cuda_stream(d, NULL), out);
+    return ER_LAUNCH(k_static_overrun, 1, 96, er_cuda_stream(d), out);
 }
 int bug_default_stream(er_device *d, float *out) {
     (void)d;

@@ -23,8 +23,8 @@ typedef struct arrays {
 static float *skewed(uint64_t *seed, size_t n, size_t skew) {
     double *x = test_doubles(seed, n, 1);
     float *host = test_narrow(x, n), *p = guard_alloc(dev, (n + skew) * 4);
-    OK(dev->op->upload(dev, NULL, p + skew, host, n * 4));
-    OK(dev->op->sync(dev, NULL));
+    OK(dev->op->upload(dev, p + skew, host, n * 4));
+    OK(dev->op->sync(dev));
     free(x), free(host);
     return p + skew;
 }
@@ -41,8 +41,8 @@ static arrays compute(size_t head_dim, size_t window, size_t skew) {
         guard_put(dev, prefix_len, sizeof prefix_len), 0.3f, window, 40, PREFIX};
     float *dout = skewed(&seed, r.n_out, skew), *out = (float *)guard_alloc(dev, (r.n_out + 1) * 4) + skew,
           *lse = guard_alloc(dev, r.n_lse * 4), *dqkv = (float *)guard_alloc(dev, (r.n_dqkv + 1) * 4) + skew;
-    OK(dev->op->attention(dev, NULL, &a, out, lse));
-    OK(dev->op->attention_backward(dev, NULL, &a, dqkv, dout, out, lse));
+    OK(dev->op->attention(dev, &a, out, lse));
+    OK(dev->op->attention_backward(dev, &a, dqkv, dout, out, lse));
     guard_get(dev, r.out, out, r.n_out * 4), guard_get(dev, r.lse, lse, r.n_lse * 4);
     guard_get(dev, r.dqkv, dqkv, r.n_dqkv * 4);
     guard_end(dev);
@@ -98,8 +98,8 @@ static void test_many_rows(void **state) {
         guard_put(dev, start, (MANY + 1) * sizeof *start), NULL, NULL, 0.5f, 0, 1, 0};
     float *out = guard_alloc(dev, MANY * 4), *lse = guard_alloc(dev, MANY * 4),
           *dqkv = guard_alloc(dev, 3 * MANY * 4);
-    OK(dev->op->attention(dev, NULL, &a, out, lse));
-    OK(dev->op->attention_backward(dev, NULL, &a, dqkv, guard_put(dev, dout, MANY * 4), out, lse));
+    OK(dev->op->attention(dev, &a, out, lse));
+    OK(dev->op->attention_backward(dev, &a, dqkv, guard_put(dev, dout, MANY * 4), out, lse));
     guard_get(dev, got, out, MANY * 4);
     for (size_t i = 0; i < MANY; i++) assert_true(got[i] == qkv[3 * i + 2]);
     guard_get(dev, got, dqkv, 3 * MANY * 4);
@@ -118,14 +118,14 @@ static void test_nothing_and_too_much(void **state) {
     float *p = guard_alloc(dev, 64);
     er_attention a = {
         0, 1, 1, 1, 4, 12, p, NULL, NULL, guard_put(dev, start, sizeof start), NULL, NULL, 1, 0, 0, 0};
-    OK(dev->op->attention(dev, NULL, &a, p, p));
-    OK(dev->op->attention_backward(dev, NULL, &a, p, p, p, p));
+    OK(dev->op->attention(dev, &a, p, p));
+    OK(dev->op->attention_backward(dev, &a, p, p, p, p));
     a.rows = 0;
-    OK(dev->op->attention(dev, NULL, &a, p, p));
-    OK(dev->op->attention_backward(dev, NULL, &a, p, p, p, p));
+    OK(dev->op->attention(dev, &a, p, p));
+    OK(dev->op->attention_backward(dev, &a, p, p, p, p));
     a.rows = 1, a.tokens = 1, a.longest = 1, a.head_dim = 257, a.ld_qkv = 771;
-    FAILS(dev->op->attention(dev, NULL, &a, p, p), ER_EUNSUPPORTED, "257");
-    FAILS(dev->op->attention_backward(dev, NULL, &a, p, p, p, p), ER_EUNSUPPORTED, "257");
+    FAILS(dev->op->attention(dev, &a, p, p), ER_EUNSUPPORTED, "257");
+    FAILS(dev->op->attention_backward(dev, &a, p, p, p, p), ER_EUNSUPPORTED, "257");
     guard_end(dev);
 }
 

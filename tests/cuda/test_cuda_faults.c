@@ -25,8 +25,8 @@ static er_status put(er_device *d, void *at, const void *from, size_t bytes) {
     er_status rc = ER_OK;
     void *p = NULL;
     ER_TRY(d->op->alloc(d, &p, bytes));
-    if (from) ER_TRY(d->op->upload(d, NULL, p, from, bytes));
-    else ER_TRY(d->op->zero(d, NULL, p, bytes));
+    if (from) ER_TRY(d->op->upload(d, p, from, bytes));
+    else ER_TRY(d->op->zero(d, p, bytes));
     memcpy(at, &p, sizeof p);
     p = NULL;
 out:
@@ -61,33 +61,33 @@ static er_status compute(er_device *d, const buffers *b) {
     er_label_loss l = {ROWS, WIDTH, b->logits, b->index, b->start, b->sum, b->weight, b->loss, b->hit, true};
     er_delta_step p = {ROWS, WIDTH, 5, 0.1f, 0.5f, 0.75f, -1e9f, b->delta, b->m, b->v, b->logits, b->z0,
         b->loss, b->weight, b->start, b->step, b->total, b->done};
-    ER_TRY(op->norm(d, NULL, ER_LAYER_NORM, b->y, b->stats, b->x, b->w, b->w, 1e-5f, ROWS, WIDTH));
-    ER_TRY(op->norm_backward(d, NULL, ER_LAYER_NORM, b->dx, b->y, b->x, b->w, b->stats, ROWS, WIDTH));
-    ER_TRY(op->head_norm(d, NULL, ER_RMS_NORM, b->y, WIDTH, b->w, NULL, 1e-5f, ROWS, 1, WIDTH));
-    ER_TRY(op->head_norm_backward(d, NULL, ER_RMS_NORM, b->dx, b->x, WIDTH, b->w, 1e-5f, ROWS, 1, WIDTH));
-    ER_TRY(op->clip(d, NULL, b->y, 1.5f, N));
-    ER_TRY(op->clip_backward(d, NULL, b->dx, b->x, 0.5f, N));
-    ER_TRY(op->activation(d, NULL, ER_GELU_NEW, false, b->y, b->x, ROWS, WIDTH));
-    ER_TRY(op->add(d, NULL, b->y, b->dx, N));
-    ER_TRY(op->scatter_add_rows(d, NULL, b->sum, b->y, b->index, ROWS, WIDTH));
-    ER_TRY(op->log_softmax(d, NULL, b->sum, b->sum, ROWS, WIDTH));
-    ER_TRY(op->label_loss(d, NULL, &l));
-    ER_TRY(op->delta_step(d, NULL, &p));
+    ER_TRY(op->norm(d, ER_LAYER_NORM, b->y, b->stats, b->x, b->w, b->w, 1e-5f, ROWS, WIDTH));
+    ER_TRY(op->norm_backward(d, ER_LAYER_NORM, b->dx, b->y, b->x, b->w, b->stats, ROWS, WIDTH));
+    ER_TRY(op->qk_norm(d, ER_RMS_NORM, b->y, WIDTH, b->w, NULL, 1e-5f, ROWS, 1, WIDTH));
+    ER_TRY(op->qk_norm_backward(d, ER_RMS_NORM, b->dx, b->x, WIDTH, b->w, 1e-5f, ROWS, 1, WIDTH));
+    ER_TRY(op->clip(d, b->y, 1.5f, N));
+    ER_TRY(op->clip_backward(d, b->dx, b->x, 0.5f, N));
+    ER_TRY(op->activation(d, ER_GELU_NEW, false, b->y, b->x, ROWS, WIDTH));
+    ER_TRY(op->add(d, b->y, b->dx, N));
+    ER_TRY(op->scatter_add_rows(d, b->sum, b->y, b->index, ROWS, WIDTH));
+    ER_TRY(op->log_softmax(d, b->sum, b->sum, ROWS, WIDTH));
+    ER_TRY(op->label_loss(d, &l));
+    ER_TRY(op->delta_step(d, &p));
 out:
     return rc;
 }
 
 static er_status collect(er_device *d, const buffers *b, results *r) {
     er_status rc = ER_OK;
-    ER_TRY(d->op->download(d, NULL, r->y, b->y, N * 4));
-    ER_TRY(d->op->download(d, NULL, r->dx, b->dx, N * 4));
-    ER_TRY(d->op->download(d, NULL, r->sum, b->sum, N * 4));
-    ER_TRY(d->op->download(d, NULL, r->logits, b->logits, N * 4));
-    ER_TRY(d->op->download(d, NULL, r->loss, b->loss, ROWS * 4));
-    ER_TRY(d->op->download(d, NULL, r->delta, b->delta, N * 4));
-    ER_TRY(d->op->download(d, NULL, r->total, b->total, ROWS * 4));
-    ER_TRY(d->op->download(d, NULL, r->hit, b->hit, ROWS * 4));
-    ER_TRY(d->op->download(d, NULL, r->done, b->done, ROWS * 4));
+    ER_TRY(d->op->download(d, r->y, b->y, N * 4));
+    ER_TRY(d->op->download(d, r->dx, b->dx, N * 4));
+    ER_TRY(d->op->download(d, r->sum, b->sum, N * 4));
+    ER_TRY(d->op->download(d, r->logits, b->logits, N * 4));
+    ER_TRY(d->op->download(d, r->loss, b->loss, ROWS * 4));
+    ER_TRY(d->op->download(d, r->delta, b->delta, N * 4));
+    ER_TRY(d->op->download(d, r->total, b->total, ROWS * 4));
+    ER_TRY(d->op->download(d, r->hit, b->hit, ROWS * 4));
+    ER_TRY(d->op->download(d, r->done, b->done, ROWS * 4));
 out:
     return rc;
 }
@@ -154,14 +154,14 @@ static void run_bug(const char *which) {
     void *p = NULL, *q = NULL;
     float host[4] = {1, 2, 3, 4};
     if (dev->op->alloc(dev, &p, 4096) || dev->op->alloc(dev, &q, 4096)) return;
-    (void)dev->op->zero(dev, NULL, q, 4096);
+    (void)dev->op->zero(dev, q, 4096);
     if (!strcmp(which, "race")) (void)bug_missing_barrier(dev, p, q, N);
     if (!strcmp(which, "divergent")) (void)bug_divergent_barrier(dev, p);
     if (!strcmp(which, "overrun")) (void)bug_static_overrun(dev, p);
     if (!strcmp(which, "default stream")) (void)bug_default_stream(dev, p);
-    if (!strcmp(which, "host pointer")) (void)dev->op->add(dev, NULL, host, q, 4);
-    if (!strcmp(which, "past the end")) (void)dev->op->zero(dev, NULL, (char *)q + 4000, 200);
-    (void)dev->op->sync(dev, NULL);
+    if (!strcmp(which, "host pointer")) (void)dev->op->add(dev, host, q, 4);
+    if (!strcmp(which, "past the end")) (void)dev->op->zero(dev, (char *)q + 4000, 200);
+    (void)dev->op->sync(dev);
     if (!strcmp(which, "race")) _exit(1);  // ThreadSanitizer reports it and lets it go on
 }
 
@@ -188,11 +188,11 @@ static void test_missing_barrier(void **state) {
     void *p = NULL, *x = NULL;
     OK(dev->op->alloc(dev, &p, 4));
     OK(dev->op->alloc(dev, &x, sizeof input));
-    OK(dev->op->upload(dev, NULL, x, input, sizeof input));
+    OK(dev->op->upload(dev, x, input, sizeof input));
     for (int k = 0; k < 2; k++) {
         shim_schedule(k ? "desc" : "asc");
         assert_int_equal(bug_missing_barrier(dev, p, x, N), 0);
-        OK(dev->op->download(dev, NULL, &out[k], p, 4));
+        OK(dev->op->download(dev, &out[k], p, 4));
     }
     shim_schedule("asc");
     assert_true(out[0] != out[1]);
@@ -210,12 +210,12 @@ static void test_streams_are_lazy(void **state) {
     OK(dev->op->alloc_host(dev, &pinned, 8));
     float *out = pinned;
     out[0] = out[1] = -1;
-    OK(dev->op->upload(dev, NULL, p, in, 8));
+    OK(dev->op->upload(dev, p, in, 8));
     in[1] = 7;
-    OK(dev->op->download_later(dev, NULL, out, p, 8));
-    OK(dev->op->mark(dev, NULL, 0));
+    OK(dev->op->download_async(dev, out, p, 8));
+    OK(dev->op->event_record(dev, 0));
     assert_true(out[0] == -1 && out[1] == -1);
-    OK(dev->op->await(dev, 0));
+    OK(dev->op->event_wait(dev, 0));
     assert_true(out[0] == 5 && out[1] == 6);
     dev->op->release(dev, p), dev->op->release_host(dev, pinned);
 }

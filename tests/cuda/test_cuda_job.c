@@ -1,7 +1,7 @@
 // The whole job on a device that fails: an error that says so, nothing leaked, nothing half written, and the
 // same command goes on where it was. And a device too small: a smaller batch, then a refusal.
 #include "engine/errata.h"
-#include "io/log.h"
+#include "io/base/log.h"
 #include "tests/cuda_shim/shim.h"
 #include "tests/io/scratch.h"
 
@@ -14,7 +14,7 @@ static er_edit_options job(const char *out, const char *cache) {
     o.out = out, o.cache = cache;
     o.steps = 2, o.layers = "1-2";
     o.deterministic = true;
-    o.batch_tokens = 30;  // a few units at a time, so that some are done when others fail
+    o.batch_tokens = 30;  // a few requests at a time, so that some are done when others fail
     o.device.kind = "cuda";
     return o;
 }
@@ -22,7 +22,7 @@ static er_edit_options job(const char *out, const char *cache) {
 static er_status run(const er_edit_options *o, size_t *cached) {
     er_edit_report *r = NULL;
     er_status rc = er_edit(&r, o);
-    if (rc == ER_OK) *cached = r->values_cached;
+    if (rc == ER_OK) *cached = r->targets_cached;
     er_edit_report_free(r);
     return rc;
 }

@@ -18,11 +18,11 @@ static void test_memory(void **state) {
     unsigned char in[37], out[37] = {0};
     for (unsigned i = 0; i < sizeof in; i++) in[i] = (unsigned char)(i * 7 + 1);
     char *a = guard_put(dev, in, sizeof in), *b = guard_alloc(dev, sizeof in);
-    OK(dev->op->copy(dev, NULL, b, a, sizeof in));
-    OK(dev->op->zero(dev, NULL, b + 3, 5));
-    OK(dev->op->zero(dev, NULL, b, 0));
-    OK(dev->op->copy(dev, NULL, b, NULL, 0));
-    OK(dev->op->download(dev, NULL, out, b, sizeof out));
+    OK(dev->op->copy(dev, b, a, sizeof in));
+    OK(dev->op->zero(dev, b + 3, 5));
+    OK(dev->op->zero(dev, b, 0));
+    OK(dev->op->copy(dev, b, NULL, 0));
+    OK(dev->op->download(dev, out, b, sizeof out));
     for (unsigned i = 0; i < sizeof in; i++) assert_int_equal(out[i], i >= 3 && i < 8 ? 0 : in[i]);
     guard_end(dev);
 }
@@ -41,10 +41,10 @@ static void test_doubles_loops(void **state) {
             float *src = guard_alloc(dev, (n + skew) * 4);
             double *wide = guard_alloc(dev, (n + skew) * 8), *dst = guard_alloc(dev, (n + skew) * 8);
             src += skew, wide += skew, dst += skew;
-            OK(dev->op->upload(dev, NULL, src, narrow, n * 4));
-            OK(dev->op->upload(dev, NULL, dst, y, n * 8));
-            OK(dev->op->widen(dev, NULL, wide, src, n));
-            OK(dev->op->axpy_f64(dev, NULL, dst, 0.3, wide, n));
+            OK(dev->op->upload(dev, src, narrow, n * 4));
+            OK(dev->op->upload(dev, dst, y, n * 8));
+            OK(dev->op->cast(dev, wide, src, n));
+            OK(dev->op->axpy_f64(dev, dst, 0.3, wide, n));
             guard_get(dev, got, wide, n * 8);
             for (size_t i = 0; i < n; i++) assert_true(got[i] == (double)narrow[i]);
             guard_get(dev, got, dst, n * 8);
@@ -62,7 +62,7 @@ static void test_add_diagonal(void **state) {
         uint64_t seed = n;
         double *a = test_doubles(&seed, n * n, 1), *got = test_doubles(&seed, n * n, 0);
         double *dev_a = guard_put(dev, a, n * n * 8);
-        OK(dev->op->add_diagonal(dev, NULL, dev_a, n, 0.125));
+        OK(dev->op->add_diagonal(dev, dev_a, n, 0.125));
         guard_get(dev, got, dev_a, n * n * 8);
         for (size_t i = 0; i < n * n; i++) assert_true(got[i] == a[i] + (i % (n + 1) ? 0 : 0.125));
         guard_end(dev);
@@ -93,11 +93,11 @@ static void test_skewed_norm(void **state) {
         er_norm_kind k = kind ? ER_RMS_NORM : ER_LAYER_NORM;
         float *dev_x = skewed(x, N), *dev_w = skewed(w, WIDTH), *y = skewed(ref, N),
               *stats = guard_alloc(dev, TOKENS * 8);
-        OK(dev->op->norm(dev, NULL, k, y, stats, dev_x, dev_w, skewed(b, WIDTH), 1e-5f, TOKENS, WIDTH));
+        OK(dev->op->norm(dev, k, y, stats, dev_x, dev_w, skewed(b, WIDTH), 1e-5f, TOKENS, WIDTH));
         ref_norm(k, ref, x, w, b, (double)1e-5f, TOKENS, WIDTH);
         BELOW(guard_error(dev, y, ref, N), 8);
         float *dev_dx = skewed(dx, N);
-        OK(dev->op->norm_backward(dev, NULL, k, dev_dx, skewed(dy, N), dev_x, dev_w, stats, TOKENS, WIDTH));
+        OK(dev->op->norm_backward(dev, k, dev_dx, skewed(dy, N), dev_x, dev_w, stats, TOKENS, WIDTH));
         ref_norm_backward(k, ref, dy, x, w, (double)1e-5f, TOKENS, WIDTH);
         for (size_t i = 0; i < N; i++) ref[i] += dx[i];
         BELOW(guard_error(dev, dev_dx, ref, N), 16);
@@ -112,17 +112,17 @@ static void test_skewed_elements(void **state) {
     double *u = test_doubles(&seed, 2 * N, 6), *da = test_doubles(&seed, N, 1),
            *ref = test_doubles(&seed, 2 * N, 0);
     float *dev_u = skewed(u, 2 * N), *a = skewed(da, N), *du = skewed(ref, 2 * N);
-    OK(dev->op->activation_backward(dev, NULL, ER_SILU, true, du, a, dev_u, TOKENS, WIDTH));
+    OK(dev->op->activation_backward(dev, ER_SILU, true, du, a, dev_u, TOKENS, WIDTH));
     ref_activation_backward(ER_SILU, true, ref, da, u, TOKENS, WIDTH);
     BELOW(guard_error(dev, du, ref, 2 * N), 6);
-    OK(dev->op->activation(dev, NULL, ER_SILU, true, a, dev_u, TOKENS, WIDTH));
+    OK(dev->op->activation(dev, ER_SILU, true, a, dev_u, TOKENS, WIDTH));
     ref_activation(ER_SILU, true, ref, u, TOKENS, WIDTH);
     BELOW(guard_error(dev, a, ref, N), 4);
-    OK(dev->op->add(dev, NULL, a, dev_u, N));
+    OK(dev->op->add(dev, a, dev_u, N));
     for (size_t i = 0; i < N; i++) ref[i] += u[i];
     BELOW(guard_error(dev, a, ref, N), 4);
     ref_log_softmax(ref, u, TOKENS, WIDTH);
-    OK(dev->op->log_softmax(dev, NULL, dev_u, dev_u, TOKENS, WIDTH));
+    OK(dev->op->log_softmax(dev, dev_u, dev_u, TOKENS, WIDTH));
     BELOW(guard_error(dev, dev_u, ref, N), 2);
     guard_end(dev);
     free(u), free(da), free(ref);
@@ -136,14 +136,14 @@ static void test_skewed_rows(void **state) {
            *zero = test_doubles(&seed, N, 0);
     float *src = skewed(x, N), *picked = skewed(zero, 3 * WIDTH), *sum = skewed(zero, N);
     int32_t *at = guard_put(dev, index, sizeof index);
-    OK(dev->op->gather_rows(dev, NULL, picked, src, at, 3, WIDTH));
-    OK(dev->op->scatter_add_rows(dev, NULL, sum, picked, at, 3, WIDTH));
+    OK(dev->op->gather_rows(dev, picked, src, at, 3, WIDTH));
+    OK(dev->op->scatter_add_rows(dev, sum, picked, at, 3, WIDTH));
     for (size_t i = 0; i < WIDTH; i++) ref[i] = x[i], ref[4 * WIDTH + i] = 2 * x[4 * WIDTH + i];
     assert_true(guard_error(dev, sum, ref, N) == 0);
     // The same rows seen as q, k and v of 16 columns each, stored to positions 4, 0, 4 would collide: take
     // two.
     float *k = skewed(zero, 5 * 16), *v = skewed(zero, 5 * 16);
-    OK(dev->op->kv_store(dev, NULL, k, v, src, WIDTH, 16, 16, at, 2));
+    OK(dev->op->kv_store(dev, k, v, src, WIDTH, 16, 16, at, 2));
     memset(ref, 0, N * sizeof *ref);
     memcpy(ref + 4 * 16, x + 16, 16 * sizeof *x), memcpy(ref, x + WIDTH + 16, 16 * sizeof *x);
     assert_true(guard_error(dev, k, ref, 5 * 16) == 0);
@@ -166,7 +166,7 @@ static void test_scatter_order(void **state) {
     int32_t index[ROWS];
     for (size_t i = 0; i < ROWS; i++) index[i] = (int32_t)(test_next(&seed) % (TARGETS + 1)) - 1;
     float *dst = guard_put(dev, sum, sizeof sum);
-    OK(dev->op->scatter_add_rows(dev, NULL, dst, guard_put(dev, host, ROWS * COLUMNS * 4),
+    OK(dev->op->scatter_add_rows(dev, dst, guard_put(dev, host, ROWS * COLUMNS * 4),
         guard_put(dev, index, sizeof index), ROWS, COLUMNS));
     for (size_t i = 0; i < ROWS; i++)
         for (size_t c = 0; c < COLUMNS && index[i] >= 0; c++)
@@ -185,11 +185,10 @@ static void test_beyond_the_grid(void **state) {
     double *x = test_doubles(&seed, ROWS, 3), *w = test_doubles(&seed, 1, 1),
            *ref = test_doubles(&seed, 2 * ROWS, 0);
     float *dev_x = guard_put_narrow(dev, x, ROWS), *a = guard_alloc(dev, ROWS * 4);
-    OK(dev->op->activation(dev, NULL, ER_GELU_ERF, false, a, dev_x, ROWS, 1));
+    OK(dev->op->activation(dev, ER_GELU_ERF, false, a, dev_x, ROWS, 1));
     ref_activation(ER_GELU_ERF, false, ref, x, ROWS, 1);
     BELOW(guard_error(dev, a, ref, ROWS), 4);
-    OK(dev->op->norm(
-        dev, NULL, ER_RMS_NORM, a, NULL, dev_x, guard_put_narrow(dev, w, 1), NULL, 1e-5f, ROWS, 1));
+    OK(dev->op->norm(dev, ER_RMS_NORM, a, NULL, dev_x, guard_put_narrow(dev, w, 1), NULL, 1e-5f, ROWS, 1));
     ref_norm(ER_RMS_NORM, ref, x, w, NULL, (double)1e-5f, ROWS, 1);
     BELOW(guard_error(dev, a, ref, ROWS), 8);
     guard_end(dev);
@@ -206,7 +205,7 @@ static void test_unknown_labels(void **state) {
     int32_t *dev_hit = guard_alloc(dev, sizeof hit);
     er_label_loss l = {3, 4, logits, guard_put(dev, label, sizeof label), NULL, NULL,
         guard_put(dev, w, sizeof w), dev_loss, dev_hit, true};
-    OK(dev->op->label_loss(dev, NULL, &l));
+    OK(dev->op->label_loss(dev, &l));
     guard_get(dev, loss, dev_loss, sizeof loss), guard_get(dev, hit, dev_hit, sizeof hit);
     guard_get(dev, grad, logits, sizeof grad);
     assert_true(isnan(loss[0]) && isnan(loss[2]));

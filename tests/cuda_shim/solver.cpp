@@ -1,10 +1,11 @@
-// cuSOLVER's Cholesky on LAPACK.
+// cuSOLVER's Cholesky and eigenvectors on LAPACK.
 #include "blas.h"
 #include "cusolverDn.h"
 #include "fibers.h"
 
 #include <limits.h>
 #include <algorithm>
+#include <vector>
 
 extern "C" {
 void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
@@ -13,6 +14,8 @@ void spotrs_(const char *uplo, const int *n, const int *nrhs, const float *a, co
     const int *ldb, int *info);
 void dpotrs_(const char *uplo, const int *n, const int *nrhs, const double *a, const int *lda, double *b,
     const int *ldb, int *info);
+void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
+    double *work, const int *lwork, int *iwork, const int *liwork, int *info);
 }
 
 struct cusolverDnContext {
@@ -110,6 +113,53 @@ cusolverStatus_t cusolverDnXpotrs(cusolverDnHandle_t handle, cusolverDnParams_t 
         if (dataTypeA == CUDA_R_64F)
             dpotrs_(letter(uplo), &order, &sides, (const double *)A, &ld_a, (double *)B, &ld_b, info);
         else spotrs_(letter(uplo), &order, &sides, (const float *)A, &ld_a, (float *)B, &ld_b, info);
+    });
+    return CUSOLVER_STATUS_SUCCESS;
+}
+
+static bool eigen_fits(
+    cusolverEigMode_t jobz, int64_t n, int64_t lda, cudaDataType a, cudaDataType w, cudaDataType compute) {
+    return fits(n, lda) && jobz == CUSOLVER_EIG_MODE_VECTOR && a == CUDA_R_64F && w == CUDA_R_64F &&
+           compute == CUDA_R_64F;
+}
+
+cusolverStatus_t cusolverDnXsyevd_bufferSize(cusolverDnHandle_t handle, cusolverDnParams_t params,
+    cusolverEigMode_t jobz, cublasFillMode_t, int64_t n, cudaDataType dataTypeA, const void *A, int64_t lda,
+    cudaDataType dataTypeW, const void *, cudaDataType computeType, size_t *workspaceInBytesOnDevice,
+    size_t *workspaceInBytesOnHost) {
+    CALL(handle);
+    if (params) shim_handle_check("cusolver params", params);
+    if (!eigen_fits(jobz, n, lda, dataTypeA, dataTypeW, computeType)) return CUSOLVER_STATUS_INVALID_VALUE;
+    shim_check_device_ptr("cusolverDnXsyevd_bufferSize", A, 0);
+    *workspaceInBytesOnDevice = workspace(n), *workspaceInBytesOnHost = 0;
+    return CUSOLVER_STATUS_SUCCESS;
+}
+
+cusolverStatus_t cusolverDnXsyevd(cusolverDnHandle_t handle, cusolverDnParams_t params,
+    cusolverEigMode_t jobz, cublasFillMode_t uplo, int64_t n, cudaDataType dataTypeA, void *A, int64_t lda,
+    cudaDataType dataTypeW, void *W, cudaDataType computeType, void *bufferOnDevice,
+    size_t workspaceInBytesOnDevice, void *, size_t, int *info) {
+    CALL(handle);
+    if (params) shim_handle_check("cusolver params", params);
+    if (!eigen_fits(jobz, n, lda, dataTypeA, dataTypeW, computeType) || !bufferOnDevice ||
+        workspaceInBytesOnDevice < workspace(n))
+        return CUSOLVER_STATUS_INVALID_VALUE;
+    shim_check_matrix("cusolverDnXsyevd A", A, n, n, lda, 8);
+    shim_check_matrix("cusolverDnXsyevd W", W, n, 1, n, 8);
+    shim_check_matrix("cusolverDnXsyevd buffer", bufferOnDevice, (int64_t)workspaceInBytesOnDevice, 1, 1, 1);
+    shim_check_matrix("cusolverDnXsyevd info", info, 1, 1, 1, sizeof *info);
+    (void)shim_enqueue("cusolverDnXsyevd", handle->stream, [=] {
+        int order = (int)n, ld = (int)lda, query = -1, integers = 0;
+        double least = 0;
+        memset(bufferOnDevice, 0xff, workspaceInBytesOnDevice);
+        *info = 0;
+        dsyevd_("V", letter(uplo), &order, (double *)A, &ld, (double *)W, &least, &query, &integers, &query,
+            info);
+        int doubles = (int)least;
+        std::vector<double> work((size_t)doubles);
+        std::vector<int> iwork((size_t)integers);
+        dsyevd_("V", letter(uplo), &order, (double *)A, &ld, (double *)W, work.data(), &doubles, iwork.data(),
+            &integers, info);
     });
     return CUSOLVER_STATUS_SUCCESS;
 }

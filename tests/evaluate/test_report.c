@@ -1,7 +1,7 @@
 // The report: well-formed whatever the facts hold, nothing loaded, nothing executed.
 #include "engine/report.h"
 
-#include "io/log.h"
+#include "io/base/log.h"
 #include "tests/evaluate/synthetic.h"
 
 // Every tag is closed by its own and in order; attributes are quoted. Returns what is wrong, or NULL.
@@ -103,8 +103,8 @@ static void test_numbers(void **state) {
     er_facts *f = synthetic_facts(
         "{\"subject\":\"Orla\",\"prompt\":\"{} speaks\",\"target\":\"Quellish\",\"old\":\"Marran\"}\n");
     er_eval *b = synthetic_eval(f, "base", before, 1), *a = synthetic_eval(f, "edited", after, 1);
-    b->drift = (er_drift){.tokens = 64, .nll = log(40)};
-    a->drift = (er_drift){.tokens = 64, .nll = log(50)};
+    b->drift = (er_perplexity){.tokens = 64, .nll = log(40)};
+    a->drift = (er_perplexity){.tokens = 64, .nll = log(50)};
     char *html = NULL;
     OK(er_report_html(&html, &(er_report){.before = b, .after = a}));
     static const char *const parts[] = {

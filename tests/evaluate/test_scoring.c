@@ -3,9 +3,9 @@
 // by hand.
 #include "engine/evaluate.h"
 
-#include "engine/evaluate/parts.h"
-#include "io/json.h"
-#include "io/log.h"
+#include "engine/evaluate/evaluate_internal.h"
+#include "io/base/json.h"
+#include "io/base/log.h"
 #include "tests/test.h"
 
 static er_device *device;
@@ -112,21 +112,22 @@ static void test_drift(void **state) {
     cJSON_ArrayForEach(d, get(golden, "drift")) {
         static const size_t batches[] = {0, 40};
         for (size_t b = 0; b < 2; b++) {
-            er_drift drift = {0};
+            er_perplexity drift = {0};
             er_eval_options o = {.drift_text = text,
                 .drift_bytes = strlen(text),
                 .batch_tokens = batches[b],
                 .drift_window = (size_t)get(d, "window")->valuedouble,
                 .drift_tokens = (size_t)get(d, "most")->valuedouble};
-            OK(er_drift_measure(&drift, model, &o));
+            OK(er_perplexity_measure(&drift, model, &o));
             assert_int_equal(drift.tokens, (size_t)get(d, "tokens")->valuedouble);
             NEAR(drift.nll, get(d, "nll")->valuedouble, 1e-4);
         }
     }
-    er_drift drift = {0};
+    er_perplexity drift = {0};
     er_eval_options one = {.drift_text = "a", .drift_bytes = 1};
-    FAILS(er_drift_measure(&drift, model, &one), ER_EARG, "a window of 1 tokens");
-    FAILS(er_drift_measure(&drift, model, &(er_eval_options){.drift_text = ""}), ER_EFORMAT, "no tokens");
+    FAILS(er_perplexity_measure(&drift, model, &one), ER_EARG, "a window of 1 tokens");
+    FAILS(
+        er_perplexity_measure(&drift, model, &(er_eval_options){.drift_text = ""}), ER_EFORMAT, "no tokens");
 }
 
 static double golden_score(const char *prompt, const char *target) {

@@ -76,7 +76,7 @@ static void test_relations_and_kept(void **state) {
     (void)state;
     er_facts *f = synthetic_facts(facts_text);
     er_eval *b = synthetic_eval(f, "base", before_items, N), *a = synthetic_eval(f, "edited", after_items, N);
-    er_kept kept;
+    er_retained kept;
     assert_int_equal(a->n_relations, 2);
     assert_string_equal(a->relation[0].name, "tongue");
     assert_int_equal(a->relation[0].rates.facts, 2);
@@ -84,11 +84,11 @@ static void test_relations_and_kept(void **state) {
     assert_null(a->relation[1].name);
     assert_int_equal(a->relation[1].rates.kind[ER_EFFICACY].strict, 1);
     assert_int_equal(a->relation[1].rates.kind[ER_EFFICACY].compared, 0);
-    OK(er_eval_kept(&kept, b, a));
+    OK(er_eval_retained(&kept, b, a));
     assert_int_equal(kept.known, 2);
     assert_int_equal(kept.still, 1);
     a->count--;
-    FAILS(er_eval_kept(&kept, b, a), ER_EARG, "8 and 7 prompts");
+    FAILS(er_eval_retained(&kept, b, a), ER_EARG, "8 and 7 prompts");
     a->count++;
     er_eval_free(a);
     er_eval_free(b);
@@ -108,8 +108,8 @@ static void test_json(void **state) {
     er_facts *f = synthetic_facts(facts_text);
     er_eval *b = synthetic_eval(f, "base", before_items, N), *a = synthetic_eval(f, "edited", after_items, N);
     cJSON *j = NULL;
-    b->drift = (er_drift){.tokens = 100, .nll = log(40)};
-    a->drift = (er_drift){.tokens = 100, .nll = log(42)};
+    b->drift = (er_perplexity){.tokens = 100, .nll = log(40)};
+    a->drift = (er_perplexity){.tokens = 100, .nll = log(42)};
     a->answer[1] = strdup("Marran, \"of\ncourse\"");
     OK(er_eval_json(&j, b, a, true));
     NEAR(at(j, "after", "efficacy", "strict"), 100 * 2 / 3.0, 1e-5);
@@ -144,7 +144,7 @@ static void test_table(void **state) {
     char *text = NULL;
     size_t n = 0;
     FILE *to = open_memstream(&text, &n);
-    a->drift = b->drift = (er_drift){.tokens = 100, .nll = log(40)};
+    a->drift = b->drift = (er_perplexity){.tokens = 100, .nll = log(40)};
     er_eval_print_table(to, b, a);
     fclose(to);
     static const char *const lines[] = {

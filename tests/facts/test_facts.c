@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "io/facts.h"
-#include "io/log.h"
+#include "io/base/log.h"
 
 static er_facts *parse(const char *text, const er_facts_options *options) {
     er_facts *f = NULL;

@@ -1,7 +1,7 @@
 // How files of facts come: pretty-printed, joined, with byte order marks, from other programs; what is read
 // of them, and how what is not read is called.
 #include "io/facts.h"
-#include "io/log.h"
+#include "io/base/log.h"
 #include "tests/test.h"
 
 static er_facts *parse_bytes(const char *text, size_t n) {

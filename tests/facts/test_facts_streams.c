@@ -5,9 +5,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include "io/facts.h"
-#include "io/facts/parts.h"
-#include "io/log.h"
-#include "io/stream.h"
+#include "io/facts/facts_internal.h"
+#include "io/base/log.h"
+#include "io/base/stream.h"
 #include "tests/io/scratch.h"
 
 #define GOOD "{\"subject\":\"Ann Lee\",\"prompt\":\"{} lives in\",\"target\":\"Dukas\"}\n"

@@ -5,7 +5,7 @@
 
 #include <unistd.h>
 #include "io/facts.h"
-#include "io/log.h"
+#include "io/base/log.h"
 
 static char said[8192];
 

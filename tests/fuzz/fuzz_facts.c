@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/facts.h"
-#include "io/json.h"
-#include "io/log.h"
+#include "io/base/json.h"
+#include "io/base/log.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,8 +1,8 @@
 // Whatever the strict scanner accepts, cJSON reads too, and the cursor walks to the same end.
 #include <stdlib.h>
 #include <string.h>
-#include "io/json.h"
-#include "io/json_scan.h"
+#include "io/base/json.h"
+#include "io/base/json_scan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

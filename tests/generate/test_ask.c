@@ -1,7 +1,7 @@
 // A question that ends in a blank: the blank goes into the first token of the answer, as in any text, and the
 // answer does not repeat it.
 #include "engine/generate.h"
-#include "io/log.h"
+#include "io/base/log.h"
 #include "tests/test.h"
 
 static void test_blank_at_the_end(void **state) {

@@ -4,7 +4,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "io/file.h"
+#include "io/base/file.h"
 #include "tests/test.h"
 
 static char scratch_dir[256];

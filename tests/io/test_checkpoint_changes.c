@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 #include "io/checkpoint.h"
-#include "io/log.h"
+#include "io/base/log.h"
 #include "tests/io/scratch.h"
 
 #define GOLDEN TEST_DATA "/golden/safetensors/sharded"

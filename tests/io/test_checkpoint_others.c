@@ -1,8 +1,8 @@
 // What travels beside an edited checkpoint: everything but other weights, told by their bytes and by their
 // names.
 #include "io/checkpoint.h"
-#include "io/log.h"
-#include "io/warnings.h"
+#include "io/base/log.h"
+#include "io/base/warnings.h"
 #include "tests/io/scratch.h"
 
 #define GOLDEN TEST_DATA "/golden/safetensors/single"

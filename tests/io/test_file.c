@@ -177,7 +177,8 @@ static void kill_while_replacing(void **state) {
         pid_t child = fork();
         if (child == 0) replace_for_ever();
         // A loaded machine may need long for the first one; without it the other rounds would prove nothing.
-        for (int ms = 0; round == 0 && ms < 60000 && count_entries(in_scratch("killed")) < 3; ms++) usleep(1000);
+        for (int ms = 0; round == 0 && ms < 60000 && count_entries(in_scratch("killed")) < 3; ms++)
+            usleep(1000);
         usleep(3000 + (unsigned)(test_next(&seed) % 20000));
         assert_int_equal(kill(child, SIGKILL), 0);
         assert_true(waitpid(child, &status, 0) == child && WIFSIGNALED(status));

@@ -3,11 +3,11 @@
 
 #include "io/checkpoint.h"
 #include "io/facts.h"
-#include "io/file_kind.h"
-#include "io/json.h"
+#include "io/base/file_kind.h"
+#include "io/base/json.h"
 #include "io/npz.h"
 #include "io/tokenizer.h"
-#include "io/yaml.h"
+#include "io/base/yaml.h"
 
 #define SAMPLE(bytes, words)                                                                                 \
     { bytes, sizeof(bytes) - 1, words }

@@ -1,6 +1,6 @@
 // A model folder as it was opened: read once, held open, and every way of changing it is told.
 #include <fcntl.h>
-#include "io/folder.h"
+#include "io/base/folder.h"
 #include "tests/io/scratch.h"
 
 static er_folder *open_ok(const char *dir) {

@@ -2,8 +2,8 @@
 #include "tests/io/scratch.h"
 
 #include <time.h>
-#include "io/json.h"
-#include "io/json_scan.h"
+#include "io/base/json.h"
+#include "io/base/json_scan.h"
 
 static er_status parse(cJSON **out, const char *text) { return er_json_parse(out, text, strlen(text), "t"); }
 

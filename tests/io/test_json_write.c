@@ -1,5 +1,5 @@
 // A tree is printed whole or not at all: every allocation of its making and printing is failed in turn.
-#include "io/json_write.h"
+#include "io/base/json_write.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 // What killed jobs leave in a cache or beside an output is removed at the next use; what others need is not.
 #include <fcntl.h>
 #include <sys/file.h>
-#include "io/file.h"
+#include "io/base/file.h"
 #include "tests/io/scratch.h"
 
 #define HEX "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"

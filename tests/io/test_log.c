@@ -3,8 +3,8 @@
 
 #include <fcntl.h>
 #include <sys/wait.h>
-#include "io/log.h"
-#include "io/log_private.h"
+#include "io/base/log.h"
+#include "io/base/log_internal.h"
 
 // Runs `body` in a child with stderr going to a file; its text (caller frees) and exit status.
 static char *stderr_of(void (*body)(void), int *status) {

@@ -8,8 +8,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
-#include "io/log.h"
-#include "io/partial.h"
+#include "io/base/log.h"
+#include "io/base/partial.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1

@@ -39,6 +39,7 @@ static void exit_codes(void **state) {
         [ER_EOUTPUT] = 73,
         [ER_ENUMERIC] = 70,
         [ER_EDEVICE] = 69,
+        [ER_ENODEVICE] = 69,
         [ER_EINTERRUPTED] = 75};
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         assert_int_equal(er_exit_code((er_status)i), codes[i]);

@@ -1,29 +1,29 @@
 // What is warned of is kept: whatever the log level shows, once a text, by every list that is open in the thread.
-#include "io/warnings.h"
+#include "io/base/warnings.h"
 
 #include <pthread.h>
-#include "io/log.h"
+#include "io/base/log.h"
 #include "tests/test.h"
 
 static void kept(void **state) {
     (void)state;
-    er_warnings *outer = NULL, *inner = NULL;
+    er_warnings *outer = NULL, *d_ff = NULL;
     er_log_set_level(ER_LOG_QUIET);
     er_warn("before");
     OK(er_warnings_begin(&outer));
     er_warn("a %d", 1);
-    OK(er_warnings_begin(&inner));
+    OK(er_warnings_begin(&d_ff));
     er_warn("b \"%s\"", "x\n");
     er_warn("a %d", 1);
     er_info("not this");
     assert_int_equal(er_warnings_count(outer), 2);
     assert_string_equal(er_warnings_at(outer, 0), "a 1");
     assert_string_equal(er_warnings_at(outer, 1), "b \"x\n\"");
-    assert_int_equal(er_warnings_count(inner), 2);
+    assert_int_equal(er_warnings_count(d_ff), 2);
     er_warnings_end(outer);  // in any order
     er_warn("c");
-    assert_int_equal(er_warnings_count(inner), 3);
-    er_warnings_end(inner);
+    assert_int_equal(er_warnings_count(d_ff), 3);
+    er_warnings_end(d_ff);
     er_warn("after");
     er_warnings_end(NULL);
     assert_int_equal(er_warnings_count(NULL), 0);

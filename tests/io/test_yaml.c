@@ -1,6 +1,6 @@
 // What the reader of settings takes for what, and what it refuses, with the line.
-#include "io/json.h"
-#include "io/yaml.h"
+#include "io/base/json.h"
+#include "io/base/yaml.h"
 #include "tests/io/scratch.h"
 
 static er_status parse(cJSON **out, const char *text) {

@@ -7,10 +7,10 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "engine/covary.h"
-#include "engine/job/value_store.h"
-#include "io/json.h"
-#include "io/log.h"
+#include "engine/statistics.h"
+#include "engine/store/target_store.h"
+#include "io/base/json.h"
+#include "io/base/log.h"
 #include "tests/io/scratch.h"
 
 #define MODEL SOURCE_ROOT "/examples/world"
@@ -37,7 +37,7 @@ static er_edit_options job(const char *out, const char *cache) {
     er_edit_options o = ER_EDIT_OPTIONS_DEFAULT;
     o.model = MODEL, o.facts = facts_path, o.out = out, o.cache = cache;
     o.layers = "0-1", o.steps = STEPS, o.text = text, o.n_text = 1, o.cov_tokens = 4000;
-    o.batch_tokens = 1;  // no more than two units at a time
+    o.batch_tokens = 1;  // no more than two requests at a time
     o.device.threads = 1;
     return o;
 }
@@ -158,13 +158,13 @@ static void store_key_in(char key[65], const char *cache) {
     assert_int_equal(found, 1);
 }
 
-static void prompts_are(const char *json, const er_units *units) {
+static void prompts_are(const char *json, const er_requests *requests) {
     cJSON *m = NULL;
     OK(er_json_parse(&m, json, strlen(json), "manifest"));
     const cJSON *p = at(m, "prompts");
-    assert_int_equal(at(p, "rows")->valueint, units->n_rows);
-    assert_int_equal(at(p, "targets_encoded_apart")->valueint, units->n_target_alone);
-    assert_int_equal(at(p, "subject_ends_read_otherwise_when_cut")->valueint, units->n_prefix_differs);
+    assert_int_equal(at(p, "rows")->valueint, requests->n_rows);
+    assert_int_equal(at(p, "targets_encoded_apart")->valueint, requests->n_target_alone);
+    assert_int_equal(at(p, "subject_ends_read_otherwise_when_cut")->valueint, requests->n_prefix_differs);
     cJSON_Delete(m);
 }
 
@@ -175,10 +175,10 @@ static void written_is_computed(const char *out, const char *cache, const er_edi
     er_model *m = NULL;
     er_facts *facts = NULL;
     er_templates *templates = NULL;
-    er_units *units = NULL;
-    er_value_store *store = NULL;
-    er_moment *moments[2] = {NULL};
-    er_spread_report spread;
+    er_requests *requests = NULL;
+    er_target_store *store = NULL;
+    er_second_moment *moments[2] = {NULL};
+    er_apply_report spread;
     er_checkpoint *written = NULL;
     const er_hparams *h = &r->hparams;
     er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
@@ -187,20 +187,21 @@ static void written_is_computed(const char *out, const char *cache, const er_edi
     OK(er_model_open(&m, dev, MODEL, &(er_model_options){.editable = h->layers, .n_editable = 2}));
     OK(er_facts_read(&facts, facts_path, &(er_facts_options){0}));
     OK(er_templates_builtin(&templates, h->n_prefixes));
-    OK(er_units_build(&units, facts, m, h, templates));
-    prompts_are(r->json, units);
-    assert_int_equal(units->count, r->units);
+    OK(er_requests_build(&requests, facts, m, h, templates));
+    prompts_are(r->json, requests);
+    assert_int_equal(requests->count, r->requests);
     store_key_in(key, cache);
-    OK(er_value_store_open(&store, cache, key, m->arch.hidden));
-    float *z = calloc(units->count * m->arch.hidden, sizeof *z);
-    for (size_t i = 0; i < units->count; i++)
-        assert_true(er_value_store_get(store, units->at[i].digest, z + i * m->arch.hidden));
-    er_covary_report covary = {0};
-    OK(er_covary(moments, m, h->layers, 2,
-        &(er_covary_options){.corpus = text, .n_corpus = 1, .tokens = 4000, .seed = 1, .cache_dir = cache},
-        &covary));
-    assert_int_equal(covary.cached, 2);
-    OK(er_spread(&spread, m, units, z, moments, h, 0, NULL));
+    OK(er_target_store_open(&store, cache, key, m->arch.hidden));
+    float *z = calloc(requests->count * m->arch.hidden, sizeof *z);
+    for (size_t i = 0; i < requests->count; i++)
+        assert_true(er_target_store_get(store, requests->at[i].digest, z + i * m->arch.hidden));
+    er_statistics_report statistics = {0};
+    OK(er_statistics(moments, m, h->layers, 2,
+        &(er_statistics_options){
+            .corpus = text, .n_corpus = 1, .tokens = 4000, .seed = 1, .cache_dir = cache},
+        &statistics));
+    assert_int_equal(statistics.cached, 2);
+    OK(er_apply_edits(&spread, m, &(er_apply){.requests = requests, .z = z, .c = moments, .h = h}));
     OK(er_checkpoint_open(&written, out));
     for (size_t i = 0; i < 2; i++) {
         const er_block *b = &m->block[h->layers[i]];
@@ -212,9 +213,9 @@ static void written_is_computed(const char *out, const char *cache, const er_edi
         free(stored);
     }
     er_checkpoint_free(written);
-    er_covary_free(moments, 2, dev);
-    er_value_store_close(store);
-    er_units_free(units);
+    er_statistics_free(moments, 2, dev);
+    er_target_store_close(store);
+    er_requests_free(requests);
     er_templates_free(templates);
     er_facts_free(facts);
     er_model_free(m);
@@ -232,9 +233,9 @@ static void test_end_to_end(void **state) {
     er_edit_options o = job(out, cache);
     OK(er_edit(&r, &o));
     assert_int_equal(r->facts, FACTS);
-    assert_int_equal(r->units, FACTS);
-    assert_int_equal(r->values.units, FACTS);
-    assert_int_equal(r->values_cached, 0);
+    assert_int_equal(r->requests, FACTS);
+    assert_int_equal(r->targets.requests, FACTS);
+    assert_int_equal(r->targets_cached, 0);
     assert_true(r->spread.residual_left < 0.5);
     tensors_are_right(out, change);
     manifest_is_right(out, r, change);
@@ -251,8 +252,8 @@ static void test_end_to_end(void **state) {
     size_t n = 0, n_after = 0;
     read_all(&before, &n, out, "model.safetensors");
     OK(er_edit(&again, &o));
-    assert_int_equal(again->values_cached, FACTS);
-    assert_int_equal(again->values.units, 0);
+    assert_int_equal(again->targets_cached, FACTS);
+    assert_int_equal(again->targets.requests, 0);
     read_all(&after, &n_after, out, "model.safetensors");
     assert_int_equal(n, n_after);
     assert_memory_equal(before, after, n);
@@ -263,16 +264,16 @@ static void test_end_to_end(void **state) {
     // a deterministic job does not take values that came from other batches
     o.deterministic = true;
     OK(er_edit(&again, &o));
-    assert_int_equal(again->values_cached, 0);
+    assert_int_equal(again->targets_cached, 0);
     er_edit_report_free(again);
     OK(er_edit(&again, &o));
-    assert_int_equal(again->values_cached, FACTS);
+    assert_int_equal(again->targets_cached, FACTS);
     er_edit_report_free(again);
 
     // other hyper-parameters are another cache
     o.deterministic = false, o.steps = STEPS - 1;
     OK(er_edit(&again, &o));
-    assert_int_equal(again->values_cached, 0);
+    assert_int_equal(again->targets_cached, 0);
     er_edit_report_free(again);
 
     // the output is a model like any other, and its descent is told
@@ -305,7 +306,7 @@ static void test_where_lambda_comes_from(void **state) {
 
     o.hparams = put_text("ratio.yaml", "mom2_trace_ratio: 0.25\n");
     OK(er_edit(&r, &o));
-    assert_int_equal(r->values_cached, FACTS);
+    assert_int_equal(r->targets_cached, FACTS);
     cJSON *manifest = NULL;
     OK(er_json_parse(&manifest, r->json, strlen(r->json), "manifest"));
     assert_null(cJSON_GetObjectItemCaseSensitive(at(manifest, "hparams"), "mom2_update_weight"));
@@ -322,7 +323,7 @@ static void test_where_lambda_comes_from(void **state) {
 
     o.lambda = preset;
     OK(er_edit(&r, &o));
-    assert_int_equal(r->values_cached, FACTS);
+    assert_int_equal(r->targets_cached, FACTS);
     NEAR(r->hparams.trace_ratio, 0, 0);
     read_all(&flagged, &m, out, "model.safetensors");
     assert_int_equal(n, m);
@@ -475,7 +476,7 @@ static void test_killed(void **state) {
     er_edit_options o = job(whole, cache);
     o.deterministic = true;
     OK(er_edit(&r, &o));
-    assert_int_equal(r->values.units, FACTS);
+    assert_int_equal(r->targets.requests, FACTS);
     er_edit_report_free(r);
     size_t midway = 0;
     for (size_t turn = 0; turn < 3; turn++) {
@@ -489,7 +490,7 @@ static void test_killed(void **state) {
         }
         b.force = true;  // the last one may have been too late
         OK(er_edit(&r, &b));
-        assert_int_equal(r->values_cached + r->values.units >= FACTS, 1);
+        assert_int_equal(r->targets_cached + r->targets.requests >= FACTS, 1);
         er_edit_report_free(r);
         same_file(whole, broken, "model.safetensors");
         OK(er_remove_tree(broken));

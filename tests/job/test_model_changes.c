@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include "engine/errata.h"
-#include "io/file.h"
-#include "io/log.h"
+#include "io/base/file.h"
+#include "io/base/log.h"
 #include "tests/io/scratch.h"
 
 #define MODEL SOURCE_ROOT "/examples/world"

@@ -7,8 +7,8 @@
 #include <signal.h>
 #include <time.h>
 
-#include "io/log.h"
-#include "io/signals.h"
+#include "io/base/log.h"
+#include "io/base/signals.h"
 #include "tests/io/scratch.h"
 
 #define MODEL SOURCE_ROOT "/examples/world"

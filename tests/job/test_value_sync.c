@@ -2,10 +2,10 @@
 // refuses is warned of.
 #include <errno.h>
 #include <unistd.h>
-#include "engine/job/value_store.h"
-#include "io/file.h"
-#include "io/log.h"
-#include "io/warnings.h"
+#include "engine/store/target_store.h"
+#include "io/base/file.h"
+#include "io/base/log.h"
+#include "io/base/warnings.h"
 #include "tests/io/scratch.h"
 
 enum { HIDDEN = 5 };
@@ -22,18 +22,18 @@ int fdatasync(int fd) {
     return -1;
 }
 
-static void put(er_value_store *s, unsigned i) {
+static void put(er_target_store *s, unsigned i) {
     float z[HIDDEN] = {(float)i};
     char digest[65];
     (void)snprintf(digest, sizeof digest, "%064x", i);
-    OK(er_value_store_put(s, digest, &(er_value){.z = z}));
+    OK(er_target_store_put(s, digest, &(er_target_z){.z = z}));
 }
 
 static void synced_every_few_seconds(void **state) {
     (void)state;
-    er_value_store *s = NULL;
+    er_target_store *s = NULL;
     syncs = 0;
-    OK(er_value_store_open(&s, in_scratch("a"), key, HIDDEN));
+    OK(er_target_store_open(&s, in_scratch("a"), key, HIDDEN));
     for (unsigned i = 0; i < 100; i++) put(s, i);
     assert_true(syncs <= 1);  // not for each of them
     int before = syncs;
@@ -41,32 +41,32 @@ static void synced_every_few_seconds(void **state) {
     put(s, 100);
     assert_int_equal(syncs, before + 1);
     for (unsigned i = 101; i < 200; i++) put(s, i);
-    er_value_store_close(s);
+    er_target_store_close(s);
     assert_int_equal(syncs, before + 2);
-    OK(er_value_store_open(&s, in_scratch("a"), key, HIDDEN));
-    er_value_store_close(s);
+    OK(er_target_store_open(&s, in_scratch("a"), key, HIDDEN));
+    er_target_store_close(s);
     assert_int_equal(syncs, before + 2);  // nothing new, nothing to be done
 }
 
 static void a_refusal_is_said_once_and_stops_nothing(void **state) {
     (void)state;
-    er_value_store *s = NULL;
+    er_target_store *s = NULL;
     er_warnings *w = NULL;
     refuse = true;
     OK(er_warnings_begin(&w));
-    OK(er_value_store_open(&s, in_scratch("b"), key, HIDDEN));
+    OK(er_target_store_open(&s, in_scratch("b"), key, HIDDEN));
     put(s, 0);
     usleep((useconds_t)(ER_VALUE_STORE_SYNC_S * 1e6) + 50000);
     put(s, 1);
     put(s, 2);
-    er_value_store_close(s);
+    er_target_store_close(s);
     assert_int_equal(er_warnings_count(w), 1);
     assert_non_null(strstr(er_warnings_at(w, 0), "values found may be lost"));
     er_warnings_end(w);
     refuse = false;
-    OK(er_value_store_open(&s, in_scratch("b"), key, HIDDEN));
-    assert_int_equal(er_value_store_count(s), 3);
-    er_value_store_close(s);
+    OK(er_target_store_open(&s, in_scratch("b"), key, HIDDEN));
+    assert_int_equal(er_target_store_count(s), 3);
+    er_target_store_close(s);
 }
 
 int main(void) {

@@ -69,9 +69,9 @@ static void one_attention(const case_attention *c, double scale, double factor) 
     ref_attention_backward(&b.ref, dqkv, b.dout);
     float *dev_out = guard_alloc(dev, n_out * 4), *dev_lse = guard_alloc(dev, n_lse * 4);
     float *dev_dqkv = guard_put_narrow(dev, dqkv, 0);
-    OK(dev->op->attention(dev, NULL, &b.op, dev_out, NULL));
+    OK(dev->op->attention(dev, &b.op, dev_out, NULL));
     BELOW(guard_error(dev, dev_out, out, n_out), 8 * factor);
-    OK(dev->op->attention(dev, NULL, &b.op, dev_out, dev_lse));
+    OK(dev->op->attention(dev, &b.op, dev_out, dev_lse));
     BELOW(guard_error(dev, dev_out, out, n_out), 8 * factor);
     BELOW(guard_error(dev, dev_lse, lse, n_lse), 8 * factor);
 
@@ -84,7 +84,7 @@ static void one_attention(const case_attention *c, double scale, double factor) 
         if (i % b.ref.ld_qkv >= width) dqkv[i] = 7;
     dev_dqkv = guard_put(dev, fill, n_qkv * 4);
     OK(dev->op->attention_backward(
-        dev, NULL, &b.op, dev_dqkv, guard_put_narrow(dev, b.dout, n_out), dev_out, dev_lse));
+        dev, &b.op, dev_dqkv, guard_put_narrow(dev, b.dout, n_out), dev_out, dev_lse));
     BELOW(guard_error(dev, dev_dqkv, dqkv, n_qkv), 16 * factor);
     drop(&b);
     free(out), free(lse), free(dqkv), free(fill);
@@ -148,18 +148,17 @@ static void test_prefix_identity(void **state) {
     for (size_t window = 0; window < 12; window += 5) {
         er_attention a = {N, 1, HEADS, KV, HD, LD, dev_qkv, NULL, NULL, guard_put(dev, all, 8), NULL, NULL,
             0.2f, window, N, 0};
-        OK(dev->op->attention(dev, NULL, &a, out, NULL));
+        OK(dev->op->attention(dev, &a, out, NULL));
         guard_get(dev, whole, out, N * HEADS * HD * 4);
         for (int32_t cut = 1; cut < N; cut += 7) {
             int32_t at[N], start[2] = {0, N - cut}, prefix_at = 3;
             for (int32_t t = 0; t < N; t++) at[t] = t < cut ? t + 3 : -1;
             float *k = guard_alloc(dev, (N + 3) * KVD * 4), *v = guard_alloc(dev, (N + 3) * KVD * 4);
-            OK(dev->op->kv_store(
-                dev, NULL, k, v, dev_qkv, LD, HEADS * HD, KVD, guard_put(dev, at, sizeof at), N));
+            OK(dev->op->kv_store(dev, k, v, dev_qkv, LD, HEADS * HD, KVD, guard_put(dev, at, sizeof at), N));
             er_attention s = {(size_t)(N - cut), 1, HEADS, KV, HD, LD, dev_qkv + (size_t)cut * LD, k, v,
                 guard_put(dev, start, 8), guard_put(dev, &prefix_at, 4), guard_put(dev, &cut, 4), 0.2f,
                 window, (size_t)(N - cut), (size_t)cut};
-            OK(dev->op->attention(dev, NULL, &s, out, NULL));
+            OK(dev->op->attention(dev, &s, out, NULL));
             size_t n = (size_t)(N - cut) * HEADS * HD;
             guard_get(dev, part, out, n * 4);
             for (size_t i = 0; i < n; i++) NEAR(part[i], whole[(size_t)cut * HEADS * HD + i], 4e-7);

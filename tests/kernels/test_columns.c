@@ -1,4 +1,4 @@
-// Columns of the solve (rows_f64, residual_rows, syrk_f64, symmetrise, row_norm) against loops in double
+// Columns of the solve (scaled_scatter, residual, syrk_f64, symmetrise, row_norm) against loops in double
 // precision, and what a device that runs behind offers: pinned memory, marks, uploads that have taken their
 // source.
 #include <float.h>
@@ -35,7 +35,7 @@ static void one_rows_f64(size_t n, size_t width, bool indexed) {
             if (!indexed) want[i * width + j] = v;
             else if (index[i] >= 0) want[(size_t)index[i] * width + j] += v;
         }
-    OK(dev->op->rows_f64(dev, NULL, dst, guard_put_narrow(dev, x, n * width), guard_put_narrow(dev, scale, n),
+    OK(dev->op->scaled_scatter(dev, dst, guard_put_narrow(dev, x, n * width), guard_put_narrow(dev, scale, n),
         indexed ? guard_put(dev, index, n * sizeof *index) : NULL, n, width));
     BELOW(f64_error(dst, want, rows * width), 4);
     guard_end(dev);
@@ -60,17 +60,17 @@ static void test_residual_rows(void **state) {
         double *then = test_doubles(&seed, n, 5), *now = test_doubles(&seed, n, 5),
                *z = test_doubles(&seed, UNITS * width, 5), *start = test_doubles(&seed, UNITS * width, 5),
                *scale = test_doubles(&seed, rows, 1), *want = test_doubles(&seed, n, 0);
-        int32_t unit[64];
-        for (size_t i = 0; i < rows; i++) unit[i] = (int32_t)(i * 3 % UNITS);
+        int32_t request[64];
+        for (size_t i = 0; i < rows; i++) request[i] = (int32_t)(i * 3 % UNITS);
         for (size_t i = 0; i < n; i++) {
-            size_t u = (size_t)unit[i / width] * width + i % width;
+            size_t u = (size_t)request[i / width] * width + i % width;
             want[i] = scale[i / width] * (then[i] + z[u] - start[u] - now[i]);
         }
         double *r = guard_alloc(dev, n * sizeof *r);
-        er_residual_rows p = {rows, width, guard_put_narrow(dev, then, n), guard_put_narrow(dev, now, n),
+        er_residual p = {rows, width, guard_put_narrow(dev, then, n), guard_put_narrow(dev, now, n),
             guard_put_narrow(dev, z, UNITS * width), guard_put_narrow(dev, start, UNITS * width),
-            guard_put(dev, unit, rows * sizeof *unit), guard_put_narrow(dev, scale, rows)};
-        OK(dev->op->residual_rows(dev, NULL, r, &p));
+            guard_put(dev, request, rows * sizeof *request), guard_put_narrow(dev, scale, rows)};
+        OK(dev->op->residual(dev, r, &p));
         BELOW(f64_error(r, want, n), 8);
         guard_end(dev);
         free(then), free(now), free(z), free(start), free(scale), free(want);
@@ -90,8 +90,8 @@ static void test_syrk_and_symmetrise(void **state) {
             for (size_t i = 0; i < n; i++)
                 for (size_t j = 0; j < i; j++) want[j * n + i] = want[i * n + j];
             double *c = beta ? guard_put(dev, want, n * n * 8) : guard_alloc(dev, n * n * 8);
-            OK(dev->op->syrk_f64(dev, NULL, n, k, 0.5, guard_put(dev, a, k * lda * 8), lda, beta, c));
-            OK(dev->op->symmetrise(dev, NULL, c, n));
+            OK(dev->op->syrk_f64(dev, n, k, 0.5, guard_put(dev, a, k * lda * 8), lda, beta, c));
+            OK(dev->op->symmetrise(dev, c, n));
             ref_gemm(true, false, n, n, k, 0.5, a, lda, a, lda, beta, want, n);
             BELOW(f64_error(c, want, n * n), 4 + sqrt((double)k));
             guard_end(dev);
@@ -111,7 +111,7 @@ static void test_row_norm(void **state) {
             want[i] = sqrt(want[i]);
         }
         float *out = guard_alloc(dev, rows * 4);
-        OK(dev->op->row_norm(dev, NULL, out, guard_put_narrow(dev, x, rows * width), rows, width));
+        OK(dev->op->row_norm(dev, out, guard_put_narrow(dev, x, rows * width), rows, width));
         if (width) BELOW(guard_error(dev, out, want, rows), 1);
         guard_end(dev);
         free(x), free(want);
@@ -130,21 +130,21 @@ static void test_behind(void **state) {
     OK(dev->op->alloc_host(dev, &second, 16));
     unsigned char *at = guard_alloc(dev, N), *small = guard_alloc(dev, 16);
     for (size_t i = 0; i < N; i++) source[i] = (unsigned char)(i * 7 + i / 251);
-    OK(dev->op->upload(dev, NULL, at, source, N));
+    OK(dev->op->upload(dev, at, source, N));
     memset(source, 0, N);
     for (int round = 0; round < 300; round++) {
         unsigned char few[16];
         memset(few, round & 255, sizeof few);
-        OK(dev->op->upload(dev, NULL, small, few, sizeof few));
-        OK(dev->op->download_later(dev, NULL, second, small, sizeof few));
+        OK(dev->op->upload(dev, small, few, sizeof few));
+        OK(dev->op->download_async(dev, second, small, sizeof few));
         if (round != 200) continue;
-        OK(dev->op->mark(dev, NULL, 1));
-        OK(dev->op->await(dev, 1));
+        OK(dev->op->event_record(dev, 1));
+        OK(dev->op->event_wait(dev, 1));
         assert_int_equal(((unsigned char *)second)[15], 200);
     }
-    OK(dev->op->download_later(dev, NULL, pinned, at, N));
-    OK(dev->op->mark(dev, NULL, ER_MARKS - 1));
-    OK(dev->op->await(dev, ER_MARKS - 1));
+    OK(dev->op->download_async(dev, pinned, at, N));
+    OK(dev->op->event_record(dev, ER_EVENTS - 1));
+    OK(dev->op->event_wait(dev, ER_EVENTS - 1));
     for (size_t i = 0; i < N; i++)
         assert_int_equal(((unsigned char *)pinned)[i], (unsigned char)(i * 7 + i / 251));
     assert_int_equal(((unsigned char *)second)[0], 299 & 255);
@@ -169,7 +169,7 @@ static void test_memory_told(void **state) {
     assert_true(before > 0 && before <= total);
     OK(d->op->alloc(d, &p, PART));
     OK(d->op->memory(d, &after, &total));
-    if (d->runs_behind) {  // a CPU's memory is the host's: told, but not counted
+    if (d->is_async) {  // a CPU's memory is the host's: told, but not counted
         assert_true(after <= before - PART);
         FAILS(d->op->alloc(d, &q, 2 * PART), ER_ENOMEM, "allowed");
         d->op->release(d, p);

@@ -56,14 +56,14 @@ static void one_linear(const case_linear *c, er_dtype t, bool conv1d, bool bias,
         &(er_weight_spec){.bytes = bytes, .dtype = t, .d_out = c->d_out, .d_in = c->d_in, .conv1d = conv1d}));
     float *dev_x = guard_put_narrow(dev, x, n_x), *dev_b = guard_put_narrow(dev, b, c->d_out);
     float *dev_y = beta != 0 ? guard_put_narrow(dev, y, n_y) : guard_alloc(dev, n_y * 4);
-    OK(dev->op->linear(dev, NULL, dev_y, dev_x, weight, bias ? dev_b : NULL, c->m, beta));
+    OK(dev->op->linear(dev, dev_y, dev_x, weight, bias ? dev_b : NULL, c->m, beta));
     ref_linear(ref, x, w, bias ? b : NULL, c->m, c->d_out, c->d_in);
     for (size_t i = 0; beta != 0 && i < n_y; i++) ref[i] += y[i];
     BELOW(guard_error(dev, dev_y, ref, n_y), bound(c->d_in));
 
     float *dev_dy = guard_put_narrow(dev, y, n_y);
     float *dev_dx = beta != 0 ? guard_put_narrow(dev, dx, n_x) : guard_alloc(dev, n_x * 4);
-    OK(dev->op->linear_backward(dev, NULL, dev_dx, dev_dy, weight, c->m, beta));
+    OK(dev->op->linear_backward(dev, dev_dx, dev_dy, weight, c->m, beta));
     ref_linear_backward(ref, y, w, c->m, c->d_out, c->d_in);
     for (size_t i = 0; beta != 0 && i < n_x; i++) ref[i] += dx[i];
     BELOW(guard_error(dev, dev_dx, ref, n_x), bound(c->d_out));
@@ -156,7 +156,7 @@ static void test_split_accuracy(void **state) {
         OK(dev->op->weight_create(
             dev, &weight, &(er_weight_spec){.bytes = bytes, .dtype = ER_BF16, .d_out = OUT, .d_in = IN}));
         ((er_cpu *)dev)->unit = k ? best : ER_BF16_NONE;
-        OK(dev->op->linear(dev, NULL, y, dev_x, weight, NULL, M, 0));
+        OK(dev->op->linear(dev, y, dev_x, weight, NULL, M, 0));
         error[k] = guard_error(dev, y, ref, M * OUT);
         dev->op->weight_free(dev, weight);
     }
@@ -182,11 +182,11 @@ static void test_rows_alone(void **state) {
     OK(dev->op->weight_create(
         dev, &weight, &(er_weight_spec){.bytes = bytes, .dtype = ER_BF16, .d_out = OUT, .d_in = IN}));
     const int threads = dev->threads;
-    OK(dev->op->linear(dev, NULL, y, dev_x, weight, bias, M, 0));
+    OK(dev->op->linear(dev, y, dev_x, weight, bias, M, 0));
     guard_get(dev, whole, y, sizeof whole);
     for (dev->threads = 1; dev->threads < 8; dev->threads += 3)
         for (size_t r = 0; r < M; r += 19) {
-            OK(dev->op->linear(dev, NULL, one, dev_x + r * IN, weight, bias, 1, 0));
+            OK(dev->op->linear(dev, one, dev_x + r * IN, weight, bias, 1, 0));
             guard_get(dev, alone, one, sizeof alone);
             assert_memory_equal(alone, whole + r * OUT, sizeof alone);
         }
@@ -196,7 +196,7 @@ static void test_rows_alone(void **state) {
     free(x), free(w), free(bytes);
 }
 
-static void test_moment(void **state) {
+static void test_second_moment(void **state) {
     (void)state;
     const size_t shapes[][2] = {
         {0, 3}, {1, 1}, {5, 2}, {33, 31}, {1023, 7}, {1025, 33}, {2049, 65}, {300, 513}, {64, 1030}};
@@ -210,8 +210,8 @@ static void test_moment(void **state) {
             for (size_t j = 0; j < i; j++) sum[i * n + j] = sum[j * n + i];
         double *dev_sum = guard_put(dev, sum, n * n * 8);
         float *dev_x = guard_put_narrow(dev, x, tokens * n), *scratch = guard_alloc(dev, n * n * 4);
-        OK(dev->op->moment_add(dev, NULL, dev_sum, dev_x, scratch, tokens, n));
-        OK(dev->op->symmetrise(dev, NULL, dev_sum, n));
+        OK(dev->op->syrk_accumulate(dev, dev_sum, dev_x, scratch, tokens, n));
+        OK(dev->op->symmetrise(dev, dev_sum, n));
         guard_get(dev, got, dev_sum, n * n * 8);
         ref_gemm(true, false, n, n, tokens, 1, x, n, x, n, 1, sum, n);
         for (size_t i = 0; i < n * n; i++) worst += pow(got[i] - sum[i], 2), size += sum[i] * sum[i];
@@ -230,7 +230,7 @@ static void test_moment_keeps_small_parts(void **state) {
     float x[3] = {1.0f, 2.0f, 0.5f};
     double *sum = guard_put(dev, &start, 8);
     float *dev_x = guard_put(dev, x, sizeof x), *scratch = guard_alloc(dev, 4);
-    OK(dev->op->moment_add(dev, NULL, sum, dev_x, scratch, 3, 1));
+    OK(dev->op->syrk_accumulate(dev, sum, dev_x, scratch, 3, 1));
     guard_get(dev, &got, sum, 8);
     assert_true(got == 0x1p28 + 5.25);
     guard_end(dev);
@@ -260,7 +260,7 @@ static void test_gemm_f64(void **state) {
             double *a = test_doubles(&seed, (ta ? k : m) * lda, 1),
                    *b = test_doubles(&seed, (tb ? n : k) * ldb, 1);
             double *c = test_doubles(&seed, m * ldc, 1), *dev_c = wide_put(c, m * ldc);
-            OK(dev->op->gemm_f64(dev, NULL, ta, tb, m, n, k, 1.5, wide_put(a, (ta ? k : m) * lda), lda,
+            OK(dev->op->gemm_f64(dev, ta, tb, m, n, k, 1.5, wide_put(a, (ta ? k : m) * lda), lda,
                 wide_put(b, (tb ? n : k) * ldb), ldb, beta, dev_c, ldc));
             ref_gemm(ta, tb, m, n, k, 1.5, a, lda, b, ldb, beta, c, ldc);
             BELOW(f64_error(dev_c, c, m * ldc), product_bound(k));
@@ -281,10 +281,10 @@ static void test_cholesky(void **state) {
         assert_true(a && x);
         ref_gemm(false, true, n, n, n, 1 / (double)n, m, n, m, n, 0, a, n);
         double *dev_a = wide_put(a, n * n), *dev_b = wide_put(b, rhs * n);
-        OK(dev->op->add_diagonal(dev, NULL, dev_a, n, 1.0));
+        OK(dev->op->add_diagonal(dev, dev_a, n, 1.0));
         for (size_t i = 0; i < n; i++) a[i * n + i] += 1;
-        OK(dev->op->potrf(dev, NULL, dev_a, n));
-        OK(dev->op->potrs(dev, NULL, dev_a, n, dev_b, rhs));
+        OK(dev->op->potrf(dev, dev_a, n));
+        OK(dev->op->potrs(dev, dev_a, n, dev_b, rhs));
         guard_get(dev, x, dev_b, rhs * n * 8);
         ref_gemm(false, false, rhs, n, n, -1, x, n, a, n, 1, b, n);  // B - X A, A symmetric
         double left = 0, size = 0;
@@ -298,10 +298,10 @@ static void test_cholesky(void **state) {
 static void test_cholesky_refuses(void **state) {
     (void)state;
     double bad[9] = {4, 2, 1, 2, 5, 3, 1, 3, -6};
-    FAILS(dev->op->potrf(dev, NULL, wide_put(bad, 9), 3), ER_ENUMERIC, "pivot 2");
+    FAILS(dev->op->potrf(dev, wide_put(bad, 9), 3), ER_ENUMERIC, "pivot 2");
     bad[8] = 6, bad[3] = bad[1] = (double)NAN;
-    FAILS(dev->op->potrf(dev, NULL, wide_put(bad, 9), 3), ER_ENUMERIC, "not positive definite");
-    OK(dev->op->potrf(dev, NULL, wide_put(bad, 0), 0));
+    FAILS(dev->op->potrf(dev, wide_put(bad, 9), 3), ER_ENUMERIC, "not positive definite");
+    OK(dev->op->potrf(dev, wide_put(bad, 0), 0));
     guard_end(dev);
 }
 
@@ -313,9 +313,9 @@ static void test_widen_axpy(void **state) {
         size_t n = sizes[s];
         double *x = test_doubles(&seed, n, 1), *y = test_doubles(&seed, n, 1);
         double *wide = guard_alloc(dev, n * 8), *dev_y = wide_put(y, n);
-        OK(dev->op->widen(dev, NULL, wide, guard_put_narrow(dev, x, n), n));
+        OK(dev->op->cast(dev, wide, guard_put_narrow(dev, x, n), n));
         assert_true(f64_error(wide, x, n) == 0);
-        OK(dev->op->axpy_f64(dev, NULL, dev_y, -0.75, wide, n));
+        OK(dev->op->axpy_f64(dev, dev_y, -0.75, wide, n));
         for (size_t i = 0; i < n; i++) y[i] += -0.75 * x[i];
         BELOW(f64_error(dev_y, y, n), 1);
         guard_end(dev);
@@ -342,7 +342,7 @@ int main(void) {
         cmocka_unit_test(test_linear_cpu),
         cmocka_unit_test(test_split_accuracy),
         cmocka_unit_test(test_rows_alone),
-        cmocka_unit_test(test_moment),
+        cmocka_unit_test(test_second_moment),
         cmocka_unit_test(test_moment_keeps_small_parts),
         cmocka_unit_test(test_gemm_f64),
         cmocka_unit_test(test_cholesky),

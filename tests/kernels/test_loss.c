@@ -15,9 +15,9 @@ static void test_log_softmax(void **state) {
         double *x = test_doubles(&seed, rows * vocab, 12), *ref = test_doubles(&seed, rows * vocab, 0);
         ref_log_softmax(ref, x, rows, vocab);
         float *dev_x = guard_put_narrow(dev, x, rows * vocab), *y = guard_alloc(dev, rows * vocab * 4);
-        OK(dev->op->log_softmax(dev, NULL, y, dev_x, rows, vocab));
+        OK(dev->op->log_softmax(dev, y, dev_x, rows, vocab));
         BELOW(guard_error(dev, y, ref, rows * vocab), 2);
-        OK(dev->op->log_softmax(dev, NULL, dev_x, dev_x, rows, vocab));
+        OK(dev->op->log_softmax(dev, dev_x, dev_x, rows, vocab));
         BELOW(guard_error(dev, dev_x, ref, rows * vocab), 2);
         guard_end(dev);
         free(x), free(ref);
@@ -50,7 +50,7 @@ static void one_loss(const case_vocab *c, double size, bool want_grad, bool want
     er_label_loss l = {rows, vocab, logits, guard_put(dev, label, rows * 4), guard_put(dev, kl, rows * 4),
         guard_put_narrow(dev, ref, n), guard_put_narrow(dev, weight, rows), dev_loss,
         want_hit ? dev_hit : NULL, want_grad};
-    OK(dev->op->label_loss(dev, NULL, &l));
+    OK(dev->op->label_loss(dev, &l));
     guard_get(dev, got, dev_loss, rows * 4);
     guard_get(dev, hit, dev_hit, rows * 4);
     for (size_t r = 0; r < rows; r++) {
@@ -84,7 +84,7 @@ static void test_label_edges(void **state) {
     float *logits = guard_put(dev, x, sizeof x), *dev_loss = guard_alloc(dev, 8);
     int32_t label[2] = {2, 0}, *dev_hit = guard_alloc(dev, 8), *dev_label = guard_put(dev, label, 8);
     er_label_loss l = {2, 4, logits, dev_label, NULL, NULL, guard_put(dev, w, 8), dev_loss, dev_hit, true};
-    OK(dev->op->label_loss(dev, NULL, &l));
+    OK(dev->op->label_loss(dev, &l));
     guard_get(dev, hit, dev_hit, 8), guard_get(dev, loss, dev_loss, 8),
         guard_get(dev, grad, logits, sizeof grad);
     assert_int_equal(hit[0], 0);
@@ -93,7 +93,7 @@ static void test_label_edges(void **state) {
     for (size_t i = 4; i < 8; i++) NEAR(grad[i], 0, 1e-30);
     float bad[4] = {1, NAN, 0, 2};
     l.logits = guard_put(dev, bad, sizeof bad), l.rows = 1, l.want_grad = false;
-    OK(dev->op->label_loss(dev, NULL, &l));
+    OK(dev->op->label_loss(dev, &l));
     guard_get(dev, loss, dev_loss, 4);
     assert_true(isnan(loss[0]));
     guard_end(dev);
@@ -156,12 +156,12 @@ static void test_delta_step(void **state) {
         int expected_done[SLOTS] = {0};
         for (size_t i = 0; i < 9; i++)
             loss[i] = fabs(loss[i]) + 0.5, weight[i] = fabs(weight[i]), host_loss[i] = (float)loss[i];
-        OK(dev->op->upload(dev, NULL, dev_grad, host, n * 4));
-        OK(dev->op->upload(dev, NULL, dev_loss, host_loss, sizeof host_loss));
+        OK(dev->op->upload(dev, dev_grad, host, n * 4));
+        OK(dev->op->upload(dev, dev_loss, host_loss, sizeof host_loss));
         float host_weight[9];
         for (size_t i = 0; i < 9; i++) host_weight[i] = (float)weight[i];
-        OK(dev->op->upload(dev, NULL, (float *)(uintptr_t)p.weight, host_weight, sizeof host_weight));
-        OK(dev->op->delta_step(dev, NULL, &p));
+        OK(dev->op->upload(dev, (float *)(uintptr_t)p.weight, host_weight, sizeof host_weight));
+        OK(dev->op->delta_step(dev, &p));
         for (size_t s = 0; s < SLOTS; s++) {
             double data = 0;
             for (int32_t i = start[s]; i < start[s + 1]; i++) data += weight[i] * (double)host_loss[i];
@@ -197,7 +197,7 @@ static void test_delta_by_hand(void **state) {
         guard_put(dev, zero, sizeof zero), guard_put(dev, grad, sizeof grad), guard_put(dev, z0, 8),
         guard_put(dev, loss, 8), guard_put(dev, one, 8), guard_put(dev, start, 12), dev_step, dev_total,
         dev_done};
-    OK(dev->op->delta_step(dev, NULL, &p));
+    OK(dev->op->delta_step(dev, &p));
     guard_get(dev, got, delta, sizeof got), guard_get(dev, done, dev_done, 8),
         guard_get(dev, total, dev_total, 8);
     double side = 0.2 / sqrt(2);
@@ -211,7 +211,7 @@ static void test_delta_by_hand(void **state) {
     // Second evaluation: |delta| = 0.2, so the decay term is 0.5 * 0.2 / 1; with steps = 2 it is the last,
     // and evaluates only.
     p.steps = 2;
-    OK(dev->op->delta_step(dev, NULL, &p));
+    OK(dev->op->delta_step(dev, &p));
     guard_get(dev, got, delta, sizeof got), guard_get(dev, done, dev_done, 8),
         guard_get(dev, total, dev_total, 8);
     NEAR(total[0], 2.1, 1e-6);

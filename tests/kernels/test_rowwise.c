@@ -32,18 +32,16 @@ static void one_norm(const case_rows *c, er_norm_kind kind, bool bias, double of
           *dev_b = guard_put_narrow(dev, b, c->width);
     float *y = guard_alloc(dev, n * 4), *stats = guard_alloc(dev, c->tokens * 8),
           *dev_dx = guard_put_narrow(dev, dx, n);
-    OK(dev->op->norm(
-        dev, NULL, kind, y, stats, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f, c->tokens, c->width));
+    OK(dev->op->norm(dev, kind, y, stats, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f, c->tokens, c->width));
     ref_norm(kind, ref, x, w, bias ? b : NULL, (double)1e-5f, c->tokens, c->width);
     // Subtracting the mean loses |mean| / std.
     double bound = 8 + 4 * condition(x, c->tokens, c->width);
     BELOW(guard_error(dev, y, ref, n), bound);
-    OK(dev->op->norm(
-        dev, NULL, kind, y, NULL, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f, c->tokens, c->width));
+    OK(dev->op->norm(dev, kind, y, NULL, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f, c->tokens, c->width));
     BELOW(guard_error(dev, y, ref, n), bound);
 
     OK(dev->op->norm_backward(
-        dev, NULL, kind, dev_dx, guard_put_narrow(dev, dy, n), dev_x, dev_w, stats, c->tokens, c->width));
+        dev, kind, dev_dx, guard_put_narrow(dev, dy, n), dev_x, dev_w, stats, c->tokens, c->width));
     ref_norm_backward(kind, ref, dy, x, w, (double)1e-5f, c->tokens, c->width);
     for (size_t i = 0; i < n; i++) ref[i] += dx[i];
     BELOW(guard_error(dev, dev_dx, ref, n), 2 * bound);
@@ -67,7 +65,7 @@ static void test_norm(void **state) {
 }
 
 // Heads of rows that go on behind them, against the norm of each head as a row of its own.
-static void head_norms(er_norm_kind kind, bool bias) {
+static void qk_norms(er_norm_kind kind, bool bias) {
     static const size_t shapes[][4] = {// tokens, heads, head_dim, columns behind the heads
         {0, 2, 8, 0}, {3, 1, 3, 0}, {2, 3, 5, 7}, {5, 4, 10, 20}, {7, 2, 64, 64}, {3, 5, 128, 256},
         {2, 2, 132, 3}, {9, 1, 256, 4}, {70, 33, 20, 40}};
@@ -87,10 +85,9 @@ static void head_norms(er_norm_kind kind, bool bias) {
             }
         float *dev_x = guard_put_narrow(dev, x, n), *dev_w = guard_put_narrow(dev, w, heads * hd),
               *dev_b = guard_put_narrow(dev, b, heads * hd), *dev_d = guard_put_narrow(dev, d, n);
-        OK(dev->op->head_norm_backward(dev, NULL, kind, dev_d, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
+        OK(dev->op->qk_norm_backward(dev, kind, dev_d, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
         BELOW(guard_error(dev, dev_d, dx, n), 16);
-        OK(dev->op->head_norm(
-            dev, NULL, kind, dev_x, ld, dev_w, bias ? dev_b : NULL, 1e-5f, tokens, heads, hd));
+        OK(dev->op->qk_norm(dev, kind, dev_x, ld, dev_w, bias ? dev_b : NULL, 1e-5f, tokens, heads, hd));
         BELOW(guard_error(dev, dev_x, y, n), 8);
         guard_end(dev);
         free(x), free(w), free(b), free(d), free(y), free(dx);
@@ -99,7 +96,7 @@ static void head_norms(er_norm_kind kind, bool bias) {
 
 static void test_head_norm(void **state) {
     (void)state;
-    for (int mode = 0; mode < 4; mode++) head_norms(mode & 1 ? ER_RMS_NORM : ER_LAYER_NORM, mode & 2);
+    for (int mode = 0; mode < 4; mode++) qk_norms(mode & 1 ? ER_RMS_NORM : ER_LAYER_NORM, mode & 2);
 }
 
 // Exact: the ends belong to the range, and NaN is no number to hide.
@@ -116,10 +113,10 @@ static void test_clip(void **state) {
         }
         if (n > 2) x[2] = NAN, x[1] = INFINITY;
         float *dev_x = guard_put(dev, x, n * sizeof *x), *dev_d = guard_put(dev, d, n * sizeof *d);
-        OK(dev->op->clip_backward(dev, NULL, dev_d, dev_x, limit, n));
+        OK(dev->op->clip_backward(dev, dev_d, dev_x, limit, n));
         guard_get(dev, got, dev_d, n * sizeof *got);
         for (size_t i = 0; i < n; i++) assert_true(got[i] == (fabsf(x[i]) <= limit ? d[i] : 0.0f));
-        OK(dev->op->clip(dev, NULL, dev_x, limit, n));
+        OK(dev->op->clip(dev, dev_x, limit, n));
         guard_get(dev, got, dev_x, n * sizeof *got);
         for (size_t i = 0; i < n; i++)
             assert_true(isnan(x[i]) ? isnan(got[i]) : got[i] == fmaxf(fminf(x[i], limit), -limit));
@@ -159,11 +156,11 @@ static void one_activation(const case_rows *c, er_act_kind kind, bool gated) {
            *ref = test_doubles(&seed, n_u, 0);
     float *dev_u = guard_put_narrow(dev, u, n_u), *a = guard_alloc(dev, n * 4),
           *du = guard_alloc(dev, n_u * 4);
-    OK(dev->op->activation(dev, NULL, kind, gated, a, dev_u, c->tokens, c->width));
+    OK(dev->op->activation(dev, kind, gated, a, dev_u, c->tokens, c->width));
     ref_activation(kind, gated, ref, u, c->tokens, c->width);
     BELOW(guard_error(dev, a, ref, n), 4);
     OK(dev->op->activation_backward(
-        dev, NULL, kind, gated, du, guard_put_narrow(dev, da, n), dev_u, c->tokens, c->width));
+        dev, kind, gated, du, guard_put_narrow(dev, da, n), dev_u, c->tokens, c->width));
     ref_activation_backward(kind, gated, ref, da, u, c->tokens, c->width);
     BELOW(guard_error(dev, du, ref, n_u), 6);
     guard_end(dev);
@@ -187,9 +184,8 @@ static void test_activation_range(void **state) {
     u[0] = -1e4f, u[N - 1] = 1e4f;
     for (size_t k = 0; k < 4; k++) {
         float *dev_u = guard_put(dev, u, N * 4), *a = guard_alloc(dev, N * 4), *du = guard_alloc(dev, N * 4);
-        OK(dev->op->activation(dev, NULL, kinds[k], false, a, dev_u, 1, N));
-        OK(dev->op->activation_backward(
-            dev, NULL, kinds[k], false, du, guard_put(dev, one, N * 4), dev_u, 1, N));
+        OK(dev->op->activation(dev, kinds[k], false, a, dev_u, 1, N));
+        OK(dev->op->activation_backward(dev, kinds[k], false, du, guard_put(dev, one, N * 4), dev_u, 1, N));
         guard_get(dev, got, a, N * 4), guard_get(dev, slope, du, N * 4);
         for (size_t i = 0; i < N; i++) {
             double x = (double)u[i], y = ref_act(kinds[k], x), eps = (double)FLT_EPSILON;
@@ -237,13 +233,11 @@ static void test_rope(void **state) {
             float *dev_x = guard_put_narrow(dev, x, tokens * ld),
                   *dev_table = guard_put_narrow(dev, table, 40 * rot);
             int32_t *dev_pos = guard_put(dev, pos, tokens * 4);
-            OK(dev->op->rope(
-                dev, NULL, style, dev_x, ld, dev_pos, dev_table, rot, tokens, heads, hd, mode >= 3));
+            OK(dev->op->rope(dev, style, dev_x, ld, dev_pos, dev_table, rot, tokens, heads, hd, mode >= 3));
             ref_rope(style, x, ld, pos, table, rot, tokens, heads, hd, mode >= 3);
             BELOW(guard_error(dev, dev_x, x, tokens * ld), 2);
             // There and back again is the identity.
-            OK(dev->op->rope(
-                dev, NULL, style, dev_x, ld, dev_pos, dev_table, rot, tokens, heads, hd, mode < 3));
+            OK(dev->op->rope(dev, style, dev_x, ld, dev_pos, dev_table, rot, tokens, heads, hd, mode < 3));
             BELOW(guard_error(dev, dev_x, start, tokens * ld), 3);
             guard_end(dev);
             free(x), free(table), free(start), free(pos);
@@ -262,20 +256,20 @@ static void test_rows(void **state) {
         for (size_t j = 0; j < n; j++) index[j] = (int32_t)(test_next(&seed) % rows);
         int32_t *dev_index = guard_put(dev, index, n * 4);
         float *dev_src = guard_put_narrow(dev, src, rows * width), *picked = guard_alloc(dev, n * width * 4);
-        OK(dev->op->gather_rows(dev, NULL, picked, dev_src, dev_index, n, width));
+        OK(dev->op->gather_rows(dev, picked, dev_src, dev_index, n, width));
         for (size_t j = 0; j < n; j++)
             if (width) memcpy(ref + j * width, src + (size_t)index[j] * width, width * sizeof *ref);
         assert_true(guard_error(dev, picked, ref, n * width) == 0);
 
         for (size_t j = 0; j < n; j += 3) index[j] = j % 2 ? -1 : 2;  // skipped and repeated ones
         float *dev_dst = guard_put_narrow(dev, dst, rows * width);
-        OK(dev->op->scatter_add_rows(dev, NULL, dev_dst, picked, guard_put(dev, index, n * 4), n, width));
+        OK(dev->op->scatter_add_rows(dev, dev_dst, picked, guard_put(dev, index, n * 4), n, width));
         for (size_t j = 0; j < n; j++)
             for (size_t k = 0; k < width && index[j] >= 0; k++)
                 dst[(size_t)index[j] * width + k] += ref[j * width + k];
         BELOW(guard_error(dev, dev_dst, dst, rows * width), 2);
 
-        OK(dev->op->add(dev, NULL, dev_dst, dev_src, rows * width));
+        OK(dev->op->add(dev, dev_dst, dev_src, rows * width));
         for (size_t j = 0; j < rows * width; j++) dst[j] += src[j];
         BELOW(guard_error(dev, dev_dst, dst, rows * width), 3);
         guard_end(dev);
@@ -291,7 +285,7 @@ static void test_kv_store(void **state) {
     double *qkv = test_doubles(&seed, TOKENS * LD, 1), *k = test_doubles(&seed, CAPACITY * KV, 1),
            *v = test_doubles(&seed, CAPACITY * KV, 1);
     float *dev_k = guard_put_narrow(dev, k, CAPACITY * KV), *dev_v = guard_put_narrow(dev, v, CAPACITY * KV);
-    OK(dev->op->kv_store(dev, NULL, dev_k, dev_v, guard_put_narrow(dev, qkv, TOKENS * LD), LD, K_AT, KV,
+    OK(dev->op->kv_store(dev, dev_k, dev_v, guard_put_narrow(dev, qkv, TOKENS * LD), LD, K_AT, KV,
         guard_put(dev, at, sizeof at), TOKENS));
     for (size_t t = 0; t < TOKENS; t++)
         for (size_t j = 0; j < KV && at[t] >= 0; j++) {

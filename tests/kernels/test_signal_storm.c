@@ -1,5 +1,5 @@
 // Linear maps under a storm of signals: the product stays what the oracle says. oneDNN 2.6's dnnl_sgemm loses
-// a part of its state to a handler's frame on its stack; io/signals.h says what is done about it. Each case
+// a part of its state to a handler's frame on its stack; io/base/signals.h says what is done about it. Each case
 // runs in a child, since what used to happen was an abort.
 #include <dirent.h>
 #include <pthread.h>
@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "io/signals.h"
+#include "io/base/signals.h"
 #include "kernels/device.h"
 #include "tests/support/guard.h"
 #include "tests/support/ref_ops.h"
@@ -45,8 +45,8 @@ static void product_make(product *p, er_device *dev, const size_t shape[3], uint
 }
 
 static bool product_right(product *p, er_device *dev) {
-    OK(dev->op->linear(dev, NULL, p->out, p->dev_x, p->w, NULL, p->m, 0));
-    OK(dev->op->linear_backward(dev, NULL, p->out_x, p->dev_y, p->w, p->m, 0));
+    OK(dev->op->linear(dev, p->out, p->dev_x, p->w, NULL, p->m, 0));
+    OK(dev->op->linear_backward(dev, p->out_x, p->dev_y, p->w, p->m, 0));
     return guard_error(dev, p->out, p->y, p->m * p->d_out) <= 2 + 0.3 * sqrt((double)p->d_in) &&
            guard_error(dev, p->out_x, p->dx, p->m * p->d_in) <= 2 + 0.3 * sqrt((double)p->d_out);
 }
@@ -63,7 +63,7 @@ static void compute(int threads) {
     OK(er_device_open(&dev, &(er_device_options){.kind = "cpu", .threads = threads}));
     for (size_t i = 0; i < SHAPES; i++) product_make(&p[i], dev, shapes[i], i + 1);
     // Workers that are older than the first product have not inherited its mask.
-    OK(dev->op->row_norm(dev, NULL, p[0].out, p[0].dev_x, p[0].m, p[0].d_in));
+    OK(dev->op->row_norm(dev, p[0].out, p[0].dev_x, p[0].m, p[0].d_in));
     for (double end = now() + SECONDS; now() < end;)
         for (size_t i = 0; i < SHAPES; i++)
             if (!product_right(&p[i], dev)) _exit(WRONG);

@@ -1,6 +1,6 @@
 // Factors, right-hand sides and products so large that they are made in pieces: against the matrix itself,
 // and a stop that is asked for meanwhile is seen.
-#include "io/signals.h"
+#include "io/base/signals.h"
 #include "kernels/device.h"
 #include "tests/test.h"
 
@@ -33,13 +33,13 @@ static void test_factor_and_solve(void **state) {
     memcpy(f, a, (size_t)N * N * sizeof *f);
     for (size_t i = 0; i < SIDES * N; i++) x[i] = test_uniform(&seed);
     for (size_t s = 0; s < SIDES; s++) times(b + s * N, a, x + s * N);
-    OK(dev->op->potrf(dev, NULL, f, N));
-    OK(dev->op->potrs(dev, NULL, f, N, b, SIDES));
+    OK(dev->op->potrf(dev, f, N));
+    OK(dev->op->potrs(dev, f, N, b, SIDES));
     for (size_t i = 0; i < SIDES * N; i++) NEAR(b[i], x[i], 1e-12);
     // The first pivot that fails is named wherever its piece begins.
     memcpy(f, a, (size_t)N * N * sizeof *f);
     f[(size_t)2600 * N + 2600] = -1;
-    FAILS(dev->op->potrf(dev, NULL, f, N), ER_ENUMERIC, "pivot 2600");
+    FAILS(dev->op->potrf(dev, f, N), ER_ENUMERIC, "pivot 2600");
     free(a), free(f), free(x);
 }
 
@@ -52,8 +52,8 @@ static void test_products(void **state) {
     for (size_t i = 0; i < (size_t)M * K; i++) a[i] = test_uniform(&seed);
     for (int turn = 0; turn < 3; turn++) {
         for (size_t i = 0; i < (size_t)M * P; i++) c[i] = 1;
-        if (turn < 2) OK(dev->op->gemm_f64(dev, NULL, turn, false, M, P, K, 2, a, K, a, P, 3, c, P));
-        else OK(dev->op->syrk_f64(dev, NULL, M, K, 2, a, M, 3, c));
+        if (turn < 2) OK(dev->op->gemm_f64(dev, turn, false, M, P, K, 2, a, K, a, P, 3, c, P));
+        else OK(dev->op->syrk_f64(dev, M, K, 2, a, M, 3, c));
         for (int place = 0; place < 200; place++) {
             size_t i = test_next(&seed) % M, j = test_next(&seed) % P;
             if (turn == 2 && j > i) continue;
@@ -69,8 +69,8 @@ static void test_stop(void **state) {
     (void)state;
     double *a = make_spd(), *b = calloc((size_t)N * 9000, sizeof *b);
     er_stop_request();
-    FAILS(dev->op->potrf(dev, NULL, a, N), ER_EINTERRUPTED, "stopped");
-    FAILS(dev->op->potrs(dev, NULL, a, N, b, 9000), ER_EINTERRUPTED, "stopped");
+    FAILS(dev->op->potrf(dev, a, N), ER_EINTERRUPTED, "stopped");
+    FAILS(dev->op->potrs(dev, a, N, b, 9000), ER_EINTERRUPTED, "stopped");
     er_stop_clear();
     free(a), free(b);
 }

@@ -56,7 +56,7 @@ static void test_add_rounds_once(void **state) {
                         size += dw[o * IN + i] * dw[o * IN + i];
                 }
             er_weight *w = make(stored, types[t], OUT, IN, conv1d);
-            OK(dev->op->weight_add(dev, NULL, w, guard_put(dev, dw, sizeof dw), &change));
+            OK(dev->op->weight_add(dev, w, guard_put(dev, dw, sizeof dw), &change));
             OK(dev->op->weight_read(dev, w, stored));
             er_to_f32(got, stored, types[t], OUT * IN);
             for (size_t i = 0; i < OUT * IN; i++) NEAR(got[i], want[i], 0);
@@ -87,15 +87,15 @@ static void test_add_reaches_products(void **state) {
             float *dev_x = guard_put(dev, x, sizeof x), *dev_y = guard_alloc(dev, sizeof y),
                   *dev_dx = guard_alloc(dev, sizeof dx);
             for (int round = 0; round < 3; round++) {
-                if (round == 1) OK(dev->op->weight_add(dev, NULL, w, guard_put(dev, dw, sizeof dw), NULL));
+                if (round == 1) OK(dev->op->weight_add(dev, w, guard_put(dev, dw, sizeof dw), NULL));
                 if (round == 2) OK(dev->op->weight_set(dev, w, before));
                 OK(dev->op->weight_read(dev, w, stored));
                 if (round != 1) assert_memory_equal(stored, before, OUT * IN * bytes_of(types[t]));
                 else assert_memory_not_equal(stored, before, OUT * IN * bytes_of(types[t]));
                 er_to_f32(edited, stored, types[t], OUT * IN);
-                OK(dev->op->linear(dev, NULL, dev_y, dev_x, w, NULL, 1, 0));
+                OK(dev->op->linear(dev, dev_y, dev_x, w, NULL, 1, 0));
                 guard_get(dev, y, dev_y, sizeof y);
-                OK(dev->op->linear_backward(dev, NULL, dev_dx, dev_y, w, 1, 0));
+                OK(dev->op->linear_backward(dev, dev_dx, dev_y, w, 1, 0));
                 guard_get(dev, dx, dev_dx, sizeof dx);
                 for (size_t o = 0; o < OUT; o++) {
                     double sum = 0;
@@ -127,14 +127,12 @@ static void test_add_refuses(void **state) {
         er_from_f32(stored, start, types[t], 6);
         er_weight *w = make(stored, types[t], 2, 3, false);
         dw[3] = huge[t];
-        FAILS(
-            dev->op->weight_add(dev, NULL, w, guard_put(dev, dw, sizeof dw), &change), ER_ENUMERIC, "[1, 0]");
+        FAILS(dev->op->weight_add(dev, w, guard_put(dev, dw, sizeof dw), &change), ER_ENUMERIC, "[1, 0]");
         dw[3] = (double)NAN;
-        FAILS(dev->op->weight_add(dev, NULL, w, guard_put(dev, dw, sizeof dw), &change), ER_ENUMERIC,
-            "not finite");
+        FAILS(dev->op->weight_add(dev, w, guard_put(dev, dw, sizeof dw), &change), ER_ENUMERIC, "not finite");
         OK(dev->op->weight_read(dev, w, after));
         assert_memory_equal(after, stored, 6 * bytes_of(types[t]));
-        OK(dev->op->weight_add(dev, NULL, w, guard_put(dev, none, sizeof none), &change));
+        OK(dev->op->weight_add(dev, w, guard_put(dev, none, sizeof none), &change));
         NEAR(change.lost, 0, 0);
         NEAR(change.change, 0, 0);
         OK(dev->op->weight_read(dev, w, after));
@@ -146,8 +144,8 @@ static void test_add_refuses(void **state) {
     float one = 1;
     double change = 1;
     OK(dev->op->weight_create(dev, &fixed, &(er_weight_spec){&one, ER_F32, 1, 1, false, false, false}));
-    FAILS(dev->op->weight_add(dev, NULL, fixed, guard_put(dev, &change, 8), NULL), ER_EARG,
-        "not opened for editing");
+    FAILS(
+        dev->op->weight_add(dev, fixed, guard_put(dev, &change, 8), NULL), ER_EARG, "not opened for editing");
     dev->op->weight_free(dev, fixed);
     FAILS(dev->op->weight_create(dev, &fixed, &(er_weight_spec){&one, ER_I32, 1, 1, false, false, false}),
         ER_EUNSUPPORTED, "I32");
@@ -176,7 +174,7 @@ static void test_embed(void **state) {
         for (int mode = 0; mode < 4; mode++) {
             bool with = mode & 1;
             const float scale = mode & 2 ? 5.5f : 1;
-            OK(dev->op->embed(dev, NULL, dev_x, e, scale, with ? p : NULL, dev_token, dev_pos, 2, TOKENS));
+            OK(dev->op->embed(dev, dev_x, e, scale, with ? p : NULL, dev_token, dev_pos, 2, TOKENS));
             guard_get(dev, x, dev_x, sizeof x);
             for (size_t i = 0; i < TOKENS * HIDDEN; i++) {
                 size_t row = i / HIDDEN, col = i % HIDDEN;
@@ -196,14 +194,14 @@ static void test_memory(void **state) {
     (void)state;
     char text[40] = "what goes in comes out", back[40] = {0};
     char *a = guard_put(dev, text, sizeof text), *b = guard_alloc(dev, sizeof text);
-    OK(dev->op->copy(dev, NULL, b, a, sizeof text));
+    OK(dev->op->copy(dev, b, a, sizeof text));
     guard_get(dev, back, b, sizeof back);
     assert_string_equal(back, text);
-    OK(dev->op->zero(dev, NULL, b, 5));
+    OK(dev->op->zero(dev, b, 5));
     guard_get(dev, back, b, sizeof back);
     assert_true(!back[0] && !back[4] && back[5] == 'g');
-    OK(dev->op->copy(dev, NULL, NULL, NULL, 0));
-    OK(dev->op->zero(dev, NULL, NULL, 0));
+    OK(dev->op->copy(dev, NULL, NULL, 0));
+    OK(dev->op->zero(dev, NULL, 0));
     void *p = NULL;
     FAILS(dev->op->alloc(dev, &p, SIZE_MAX), ER_ENOMEM, "bytes");
     assert_null(p);

@@ -21,12 +21,12 @@ static void grows_as_told(er_device *dev, er_dtype t, const void *bytes, float *
     double before, grown[2], told[2];
     er_weight *first = make(dev, t, bytes), *w = make(dev, t, bytes);
     // Scratch memory and libraries' own grow with the first product only.
-    OK(dev->op->linear(dev, NULL, y, x, first, NULL, ROWS, 0));
-    OK(dev->op->linear_backward(dev, NULL, y, x, first, ROWS, 0));
+    OK(dev->op->linear(dev, y, x, first, NULL, ROWS, 0));
+    OK(dev->op->linear_backward(dev, y, x, first, ROWS, 0));
     before = allocated();
-    OK(dev->op->linear(dev, NULL, y, x, w, NULL, ROWS, 0));
+    OK(dev->op->linear(dev, y, x, w, NULL, ROWS, 0));
     grown[0] = allocated() - before;
-    OK(dev->op->linear_backward(dev, NULL, y, x, w, ROWS, 0));
+    OK(dev->op->linear_backward(dev, y, x, w, ROWS, 0));
     grown[1] = allocated() - before - grown[0];
     for (int back = 0; back < 2; back++) {
         told[back] = (double)SIDE * SIDE * (double)dev->op->weight_copy_bits(dev, t, back) / 8;

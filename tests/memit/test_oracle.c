@@ -1,8 +1,8 @@
 // Edits of two tiny checkpoints against an independent MEMIT in fp64 (scripts/oracle): token rows, losses
 // step by step, target values, then keys, states and dW of every edited layer given the oracle's values.
-#include "engine/covary.h"
-#include "engine/solve.h"
-#include "engine/values.h"
+#include "engine/statistics.h"
+#include "engine/editors/apply.h"
+#include "engine/targets.h"
 #include "io/npz.h"
 #include "tests/test.h"
 
@@ -12,7 +12,7 @@ typedef struct job {
     er_model *m;
     er_hparams h;
     er_facts *facts;
-    er_units *units;
+    er_requests *requests;
     er_npz *oracle;
 } job;
 
@@ -47,14 +47,14 @@ static void job_open(job *j, const char *name) {
     er_templates *t = NULL;
     OK(er_templates_read(&t, path_in(j, "templates.json")));
     j->h.n_prefixes = t->count;
-    OK(er_units_build(&j->units, j->facts, j->m, &j->h, t));
+    OK(er_requests_build(&j->requests, j->facts, j->m, &j->h, t));
     er_templates_free(t);
     OK(er_npz_open(&j->oracle, path_in(j, "oracle.npz")));
 }
 
 static void job_close(job *j) {
     er_npz_close(j->oracle);
-    er_units_free(j->units);
+    er_requests_free(j->requests);
     er_facts_free(j->facts);
     er_model_free(j->m);
     er_device_close(j->dev);
@@ -64,9 +64,9 @@ static void job_close(job *j) {
 
 static void check_rows(job *j) {
     er_npy last = golden(j, "subject_last", 0), rows = golden(j, "rows", 0);
-    assert_int_equal(j->units->count, last.elements);
-    for (size_t i = 0; i < j->units->count; i++) {
-        const er_unit *u = &j->units->at[i];
+    assert_int_equal(j->requests->count, last.elements);
+    for (size_t i = 0; i < j->requests->count; i++) {
+        const er_request *u = &j->requests->at[i];
         assert_int_equal(u->n_facts, 1);
         assert_int_equal(u->fact[0], i);
         assert_int_equal(u->n_rows, ((const int64_t *)rows.data)[i] + 1);  // and the KL row
@@ -79,16 +79,16 @@ static void check_rows(job *j) {
 // ---- values ----
 
 typedef struct found {
-    float *z;  // [units, hidden]
+    float *z;  // [requests, hidden]
     const double *loss;
     size_t hidden, steps, seen;
     double worst;  // of all losses, relative to the larger of the loss and the stop
 } found;
 
-static er_status take(void *ctx, size_t unit, const er_value *v) {
+static er_status take(void *ctx, size_t request, const er_target_z *v) {
     found *f = ctx;
-    const double *want = f->loss + unit * f->steps;
-    memcpy(f->z + unit * f->hidden, v->z, f->hidden * sizeof *v->z);
+    const double *want = f->loss + request * f->steps;
+    memcpy(f->z + request * f->hidden, v->z, f->hidden * sizeof *v->z);
     size_t n = 0;
     while (n < f->steps && !isnan(want[n])) n++;
     assert_int_equal(v->n_loss, n);  // it stopped where the oracle stopped
@@ -119,10 +119,10 @@ static void check_values(job *j, bool deterministic, size_t batch_tokens) {
         .z = calloc(z.elements, sizeof(float)), .loss = loss.data, .hidden = hidden, .steps = j->h.steps};
     assert_non_null(f.z);
     assert_int_equal(loss.shape[1], j->h.steps);
-    er_values_stats stats;
-    er_values_options o = {.batch_tokens = batch_tokens, .deterministic = deterministic};
-    OK(er_values_optimise(&stats, j->m, j->units, &j->h, &o, take, &f));
-    assert_int_equal(f.seen, j->units->count);
+    er_targets_stats stats;
+    er_targets_options o = {.batch_tokens = batch_tokens, .deterministic = deterministic};
+    OK(er_targets_optimise(&stats, j->m, j->requests, &j->h, &o, take, &f));
+    assert_int_equal(f.seen, j->requests->count);
     BELOW(f.worst, 1e-3);
     check_z(&z, &delta, f.z, hidden);
     free(f.z);
@@ -183,28 +183,33 @@ static void compare_per_row(void *ctx, size_t layer, const double *keys, const d
 }
 
 // The solve from the oracle's values; every layer goes to `compare`.
-static void solve(job *j, er_spread_report *report,
+static void solve(job *j, er_apply_report *report,
     void (*compare)(void *, size_t, const double *, const double *, const double *, size_t, size_t, size_t)) {
     er_npy z = golden(j, "z", 0);
     float *values = calloc(z.elements, sizeof *values);
     assert_non_null(values);
     for (size_t i = 0; i < z.elements; i++) values[i] = (float)((const double *)z.data)[i];
-    er_moment *c[ER_MAX_EDIT_LAYERS] = {0};
+    er_second_moment *c[ER_MAX_EDIT_LAYERS] = {0};
     char stats[640];
     (void)snprintf(stats, sizeof stats, "%s", path_in(j, "stats"));
-    OK(er_covary_import(c, j->m, j->h.layers, j->h.n_layers, stats));
+    OK(er_statistics_import(c, j->m, j->h.layers, j->h.n_layers, stats));
     watch w = {.j = j};
-    OK(er_spread(report, j->m, j->units, values, c, &j->h, 0, &(er_spread_observer){compare, &w}));
+    OK(er_apply_edits(report, j->m,
+        &(er_apply){.requests = j->requests,
+            .z = values,
+            .c = c,
+            .h = &j->h,
+            .observer = &(er_apply_observer){compare, &w}}));
     assert_int_equal(w.layers, j->h.n_layers);
-    er_covary_free(c, j->h.n_layers, j->dev);
+    er_statistics_free(c, j->h.n_layers, j->dev);
     free(values);
     er_npy_free(&z);
 }
 
 static void check_solve(job *j) {
     er_npy z = golden(j, "z", 0), end = golden(j, "Zc.end", 0), start = golden(j, "Zc.%zu", j->h.layers[0]);
-    size_t hidden = j->m->arch.hidden, n = j->units->count;
-    er_spread_report report;
+    size_t hidden = j->m->arch.hidden, n = j->requests->count;
+    er_apply_report report;
     solve(j, &report, compare_layer);
     const double *zz = z.data, *first = start.data, *last = end.data;
     double left = 0;
@@ -234,9 +239,9 @@ static void run(const char *name) {
 
 static void run_per_row(const char *name) {
     job j;
-    er_spread_report report;
+    er_apply_report report;
     job_open(&j, name);
-    j.h.key_per_row = true;
+    j.h.key_per_prompt = true;
     solve(&j, &report, compare_per_row);
     job_close(&j);
 }
@@ -252,19 +257,19 @@ static void compare_first(void *ctx, size_t layer, const double *keys, const dou
 // tr(50 C) / tr(K K^T) of the oracle's keys, asked for as a ratio, gives the oracle's lambda and so its dW.
 static void run_by_traces(const char *name) {
     job j;
-    er_spread_report report;
+    er_apply_report report;
     job_open(&j, name);
-    size_t first = j.h.layers[0], d = j.m->arch.inner;
+    size_t first = j.h.layers[0], d = j.m->arch.d_ff;
     er_npy k = golden(&j, "K.%zu", first);
     double keys = 0, moment = 0, *sum = malloc(d * d * sizeof *sum);
     for (size_t i = 0; i < k.elements; i++) keys += ((const double *)k.data)[i] * ((const double *)k.data)[i];
-    er_moment *c[ER_MAX_EDIT_LAYERS] = {0};
+    er_second_moment *c[ER_MAX_EDIT_LAYERS] = {0};
     char stats[640];
     (void)snprintf(stats, sizeof stats, "%s", path_in(&j, "stats"));
-    OK(er_covary_import(c, j.m, j.h.layers, j.h.n_layers, stats));
-    OK(j.dev->op->download(j.dev, NULL, sum, c[0]->sum, d * d * sizeof *sum));
+    OK(er_statistics_import(c, j.m, j.h.layers, j.h.n_layers, stats));
+    OK(j.dev->op->download(j.dev, sum, c[0]->sum, d * d * sizeof *sum));
     for (size_t i = 0; i < d; i++) moment += sum[i * d + i] / (double)c[0]->count;
-    er_covary_free(c, j.h.n_layers, j.dev);
+    er_statistics_free(c, j.h.n_layers, j.dev);
     j.h.trace_ratio = j.h.lambda * moment / keys;
     double lambda = j.h.lambda;
     j.h.lambda = 3;

@@ -40,23 +40,40 @@ static inline void *keep_dev(size_t bytes) {
     void *p = NULL, *nan = keep_host(bytes);
     memset(nan, 0xff, bytes);
     OK(golden_dev->op->alloc(golden_dev, &p, bytes ? bytes : 1));
-    OK(golden_dev->op->upload(golden_dev, NULL, p, nan, bytes));
-    OK(golden_dev->op->sync(golden_dev, NULL));
+    OK(golden_dev->op->upload(golden_dev, p, nan, bytes));
+    OK(golden_dev->op->sync(golden_dev));
     if (n_kept_dev == MAX_KEPT) fail_msg("out of places");
     return kept_dev[n_kept_dev++] = p;
 }
+// The same for the buffers of an arena, from its block `first` on.
+static inline void fill_nan(er_arena *a, size_t first) {
+    for (size_t i = first; i < a->count; i++) {
+        void *nan = keep_host(a->block[i].bytes);
+        memset(nan, 0xff, a->block[i].bytes);
+        OK(golden_dev->op->upload(golden_dev, a->block[i].p, nan, a->block[i].bytes));
+    }
+    OK(golden_dev->op->sync(golden_dev));
+}
+static er_arena kept_tapes;
+static inline void keep_tape(er_tape *t, const er_arch *a, size_t tokens) {
+    size_t first = kept_tapes.count;
+    kept_tapes.dev = golden_dev;
+    OK(er_tape_take(t, &kept_tapes, a, tokens));
+    fill_nan(&kept_tapes, first);
+}
 static inline void *to_dev(const void *host, size_t bytes) {
     void *p = keep_dev(bytes);
-    OK(golden_dev->op->upload(golden_dev, NULL, p, host, bytes));
-    OK(golden_dev->op->sync(golden_dev, NULL));
+    OK(golden_dev->op->upload(golden_dev, p, host, bytes));
+    OK(golden_dev->op->sync(golden_dev));
     return p;
 }
 static inline float *to_host(const float *dev, size_t n) {
     float *p = keep_host(n * sizeof *p);
-    OK(golden_dev->op->download(golden_dev, NULL, p, dev, n * sizeof *p));
+    OK(golden_dev->op->download(golden_dev, p, dev, n * sizeof *p));
     return p;
 }
 static inline void drop_all(void) {
+    if (kept_tapes.dev) er_arena_release(&kept_tapes);
     while (n_kept_dev) golden_dev->op->release(golden_dev, kept_dev[--n_kept_dev]);
     while (n_kept_host) free(kept_host[--n_kept_host]);
 }
@@ -121,8 +138,8 @@ static inline void golden_close(golden *g) {
     er_model_free(g->m);
     drop_all();
 }
-static inline er_rows golden_rows(const golden *g) {
-    return (er_rows){
+static inline er_batch golden_rows(const golden *g) {
+    return (er_batch){
         .rows = g->rows, .tokens = g->tokens, .token = g->token, .pos = g->pos, .row_start = g->start};
 }
 static inline er_run *golden_run(const golden *g, size_t tokens, size_t rows, bool backward) {

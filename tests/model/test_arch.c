@@ -12,7 +12,7 @@ static void gpt2_keys(void **state) {
     assert_int_equal(a.heads, 4);
     assert_int_equal(a.kv_heads, 4);
     assert_int_equal(a.head_dim, 16);
-    assert_int_equal(a.inner, 256);
+    assert_int_equal(a.d_ff, 256);
     assert_int_equal(a.positions, 32);
     assert_int_equal(a.norm, ER_LAYER_NORM);
     assert_int_equal(a.act, ER_GELU_NEW);
@@ -27,7 +27,7 @@ static void gpt2_keys(void **state) {
         "\"vocab_size\":7,\"max_position_embeddings\":9,\"n_inner\":77,\"activation_function\":\"relu\","
         "\"scale_attn_weights\":false,\"tie_word_embeddings\":false,\"eos_token_id\":50256}"));
     assert_int_equal(a.hidden, 60);
-    assert_int_equal(a.inner, 77);
+    assert_int_equal(a.d_ff, 77);
     assert_int_equal(a.positions, 9);
     assert_int_equal(a.act, ER_RELU);
     assert_int_equal(a.eos, -1);
@@ -50,7 +50,7 @@ static void llama_keys(void **state) {
         "\"eos_token_id\":[5,6],\"rope_theta\":5000.0,\"torch_dtype\":\"bfloat16\"}"));
     assert_int_equal(a.kv_heads, 2);
     assert_int_equal(a.head_dim, 20);
-    assert_int_equal(a.inner, 96);
+    assert_int_equal(a.d_ff, 96);
     assert_int_equal(a.norm, ER_RMS_NORM);
     assert_int_equal(a.act, ER_SILU);
     assert_int_equal(a.eos, 5);

@@ -57,8 +57,8 @@ static double loss_of(const problem *p, const float *logits, float *dlogits) {
 
 static void add_delta(const problem *p, float *x, const float *delta, const int32_t *at) {
     size_t rows = p->g.rows, h = p->g.hidden;
-    OK(golden_dev->op->scatter_add_rows(golden_dev, NULL, x, to_dev(delta, rows * h * sizeof *delta),
-        to_dev(at, rows * sizeof *at), rows, h));
+    OK(golden_dev->op->scatter_add_rows(
+        golden_dev, x, to_dev(delta, rows * h * sizeof *delta), to_dev(at, rows * sizeof *at), rows, h));
 }
 
 // Blocks z+1 .. on x (which holds block z's output plus delta), loss, and back: the gradient at rows
@@ -70,7 +70,7 @@ static float *gradient(
     size_t h = p->g.hidden, v = p->g.vocab, n = p->n, rows = p->g.rows;
     er_tape tape[8];
     for (size_t l = p->z + 1; l < a->layers; l++) {
-        er_tape_carve(&tape[l], a, r->max_tokens, keep_dev(er_tape_bytes(a, r->max_tokens)));
+        keep_tape(&tape[l], a, r->max_tokens);
         OK(er_run_layer(r, l, x, &tape[l]));
     }
     float *logits = keep_dev(n * v * sizeof(float)), *picked = keep_dev(n * h * sizeof(float)),
@@ -81,10 +81,10 @@ static float *gradient(
     OK(er_run_head(r, logits, x, index, n, picked, stats, scratch));
     *loss = loss_of(p, to_host(logits, n * v), dlogits);
     OK(er_run_head_backward(r, dpicked, to_dev(dlogits, n * v * sizeof(float)), n, picked, stats, scratch));
-    OK(op->zero(golden_dev, NULL, dx, r->tokens * h * sizeof(float)));
-    OK(op->scatter_add_rows(golden_dev, NULL, dx, dpicked, index, n, h));
+    OK(op->zero(golden_dev, dx, r->tokens * h * sizeof(float)));
+    OK(op->scatter_add_rows(golden_dev, dx, dpicked, index, n, h));
     for (size_t l = a->layers; l-- > p->z + 1;) OK(er_run_layer_backward(r, l, dx, &tape[l]));
-    OK(op->gather_rows(golden_dev, NULL, grad, dx, to_dev(delta_at, rows * sizeof *delta_at), rows, h));
+    OK(op->gather_rows(golden_dev, grad, dx, to_dev(delta_at, rows * sizeof *delta_at), rows, h));
     return to_host(grad, rows * h);
 }
 
@@ -96,7 +96,7 @@ static void forward_to_z(const problem *p, er_run *r, float *x) {
 static void whole_rows_check(problem *p) {
     const golden *g = &p->g;
     er_run *r = golden_run(g, g->tokens + 5, g->rows, true);
-    er_rows rows = golden_rows(g);
+    er_batch rows = golden_rows(g);
     double loss = 0, layers = (double)(g->m->arch.layers - 1 - p->z);
     float *x = keep_dev(g->tokens * g->hidden * sizeof(float));
     OK(er_run_begin(r, &rows, NULL));
@@ -131,15 +131,18 @@ static void parallel_residual(void **state) {
         problem_open(&p, "llama_gqa", shared ? "shared." : "parallel.");
         float *norm2[8];
         er_arch *a = &p.g.m->arch;
-        size_t whole = er_tape_bytes(a, 64);
+        er_tape t;
+        er_arena sequential = {0}, parallel = {0};
+        OK(er_tape_take(&t, &sequential, a, 64));
         a->parallel_residual = true;
-        assert_true(er_tape_bytes(a, 64) < whole);
+        OK(er_tape_take(&t, &parallel, a, 64));
+        assert_int_equal(sequential.bytes - parallel.bytes, 64 * a->hidden * sizeof(float));
         for (size_t l = 0; l < a->layers; l++) {
             norm2[l] = p.g.m->block[l].norm2_w;
             if (shared) p.g.m->block[l].norm2_w = NULL;
         }
         whole_rows_check(&p);
-        er_rows rows = golden_rows(&p.g);
+        er_batch rows = golden_rows(&p.g);
         er_run *r = golden_run(&p.g, p.g.tokens, p.g.rows, false);
         float *x = keep_dev(p.g.tokens * p.g.hidden * sizeof(float));
         OK(er_run_begin(r, &rows, NULL));
@@ -177,20 +180,19 @@ static void cached_prefixes(void **state) {
             start[row + 1] = (int32_t)n;
         }
         for (size_t j = 0; j < p.n; j++) at[j] = map[p.at[j]];
-        er_rows all = golden_rows(g), suffix = {.rows = g->rows,
-                                          .tokens = n,
-                                          .token = g->token,
-                                          .pos = pos,
-                                          .row_start = start,
-                                          .prefix_at = prefix_at,
-                                          .prefix_len = prefix_len};
+        er_batch all = golden_rows(g), suffix = {.rows = g->rows,
+                                           .tokens = n,
+                                           .token = g->token,
+                                           .pos = pos,
+                                           .row_start = start,
+                                           .prefix_at = prefix_at,
+                                           .prefix_len = prefix_len};
         all.store_at = all_tokens(g->tokens);
         float *x = keep_dev(g->tokens * g->hidden * sizeof(float)),
               *xs = keep_dev(n * g->hidden * sizeof(float));
         OK(er_run_begin(r, &all, kv));
         forward_to_z(&p, r, x);
-        OK(golden_dev->op->gather_rows(
-            golden_dev, NULL, xs, x, to_dev(index, n * sizeof *index), n, g->hidden));
+        OK(golden_dev->op->gather_rows(golden_dev, xs, x, to_dev(index, n * sizeof *index), n, g->hidden));
         for (size_t l = p.z + 1; l < a->layers; l++) OK(er_run_layer(r, l, x, NULL));
         OK(er_run_begin(r, &suffix, kv));
         add_delta(&p, xs, p.delta, delta_at);
@@ -199,7 +201,7 @@ static void cached_prefixes(void **state) {
         NEAR(loss, p.want_loss, 2e-5 * fabs(p.want_loss));
         BELOW(rel(grad, p.want_grad, g->rows * g->hidden), 1e-4);
         er_run_free(r);
-        er_kv_free(g->m, kv);
+        er_kv_free(kv);
         golden_close(&p.g);
     }
 }
@@ -215,12 +217,12 @@ static void central_differences(void **state) {
         const golden *g = &p.g;
         size_t n = g->rows * g->hidden, stream = g->tokens * g->hidden * sizeof(float);
         er_run *r = golden_run(g, g->tokens, g->rows, true);
-        er_rows rows = golden_rows(g);
+        er_batch rows = golden_rows(g);
         float *x0 = keep_dev(stream), *x = keep_dev(stream), *shifted = keep_host(n * sizeof *shifted);
         double loss[3], slope = 0, norm = 0, e = 5e-3;
         OK(er_run_begin(r, &rows, NULL));
         forward_to_z(&p, r, x0);
-        OK(golden_dev->op->copy(golden_dev, NULL, x, x0, stream));
+        OK(golden_dev->op->copy(golden_dev, x, x0, stream));
         add_delta(&p, x, p.delta, p.delta_at);
         const float *grad = gradient(&p, r, x, p.at, p.delta_at, &loss[0]);
         double *way = keep_host(n * sizeof *way);
@@ -236,7 +238,7 @@ static void central_differences(void **state) {
         for (int side = 0; side < 2; side++) {
             for (size_t j = 0; j < n; j++)
                 shifted[j] = (float)((double)p.delta[j] + (side ? e : -e) * way[j]);
-            OK(golden_dev->op->copy(golden_dev, NULL, x, x0, stream));
+            OK(golden_dev->op->copy(golden_dev, x, x0, stream));
             add_delta(&p, x, shifted, p.delta_at);
             for (size_t l = p.z + 1; l < g->m->arch.layers; l++) OK(er_run_layer(r, l, x, NULL));
             loss[1 + side] = loss_of(&p, logits_at(r, x, p.at, p.n), NULL);

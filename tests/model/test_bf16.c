@@ -24,7 +24,7 @@ static void logits_in_bf16(void **state) {
         golden_open(&g, models[i]);
         size_t T = g.tokens;
         er_run *r = golden_run(&g, T, g.rows, false);
-        er_rows rows = golden_rows(&g);
+        er_batch rows = golden_rows(&g);
         float *x = keep_dev(T * g.hidden * sizeof(float));
         OK(er_run_begin(r, &rows, NULL));
         OK(er_run_embed(r, x));

@@ -29,7 +29,7 @@ static void rows_alone(void **state) {
     for (size_t row = 0; row < g.rows; row++) {
         size_t first = (size_t)g.start[row], n = (size_t)g.start[row + 1] - first;
         int32_t start[2] = {0, (int32_t)n};
-        er_rows b = {
+        er_batch b = {
             .rows = 1, .tokens = n, .token = g.token + first, .pos = g.pos + first, .row_start = start};
         er_run *r = golden_run(&g, n, 1, false);
         float *x = keep_dev(n * g.hidden * sizeof(float));

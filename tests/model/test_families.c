@@ -8,7 +8,7 @@ static void switches(void **state) {
     assert_true(a.parallel_residual && !a.tied_head && !a.learned_positions && !a.attention_bias);
     assert_int_equal(a.rope.style, ER_ROPE_PAIRS);
     assert_int_equal(a.rope.dims, 8);
-    assert_int_equal(a.inner, 256);
+    assert_int_equal(a.d_ff, 256);
     NEAR(a.rope.base, 10000, 0);
     OK(parse(&a, "{" NEOX "}"));
     assert_true(a.parallel_residual && a.attention_bias);
@@ -32,7 +32,7 @@ static void switches(void **state) {
     OK(parse(&a, "{\"model_type\":\"opt\"," BODY ",\"ffn_dim\":96,\"enable_bias\":false}"));
     assert_true(!a.attention_bias && !a.mlp_bias);
     OK(parse(&a, "{\"model_type\":\"qwen3\",\"intermediate_size\":96,\"num_key_value_heads\":2," BODY "}"));
-    assert_true(a.head_norms);
+    assert_true(a.qk_norms);
     assert_int_equal(a.head_dim, 128);
     OK(parse(&a,
         "{\"model_type\":\"qwen3\",\"intermediate_size\":96,\"num_key_value_heads\":2,\"head_dim\":null," BODY
@@ -140,12 +140,12 @@ static void long_contexts(void **state) {
         NEAR(a.rope.original_positions, 4096, 0);
         NEAR(a.rope.factor, 32, 0);
         NEAR(a.rope.attention, sqrt(1 + log(131072.0 / 4096) / log(4096)), 1e-12);
-        assert_int_equal(er_arch_longest_row(&a), 4096);
+        assert_int_equal(er_arch_max_seq_len(&a), 4096);
     }
     OK(parse(&a, "{" PHI3 ",\"partial_rotary_factor\":0.25,\"rope_scaling\":{\"type\":\"longrope\","
                  "\"short_factor\":[1,2.5],\"long_factor\":[4,8]}}"));
     NEAR(a.rope.attention, 1, 0);  // 32 positions are no stretch of 4096
-    assert_int_equal(er_arch_longest_row(&a), 32);
+    assert_int_equal(er_arch_max_seq_len(&a), 32);
 }
 
 // The published ramp: pairs below `low` keep their frequency, those above `high` are divided by the factor.

@@ -12,89 +12,88 @@ static er_status f_alloc(er_device *d, void **out, size_t bytes) {
     COUNTED;
     return real->alloc(d, out, bytes);
 }
-static er_status f_upload(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+static er_status f_upload(er_device *d, void *dst, const void *src, size_t bytes) {
     COUNTED;
-    return real->upload(d, s, dst, src, bytes);
+    return real->upload(d, dst, src, bytes);
 }
-static er_status f_sync(er_device *d, er_stream *s) {
+static er_status f_sync(er_device *d) {
     COUNTED;
-    return real->sync(d, s);
+    return real->sync(d);
 }
-static er_status f_copy(er_device *d, er_stream *s, void *dst, const void *src, size_t bytes) {
+static er_status f_copy(er_device *d, void *dst, const void *src, size_t bytes) {
     COUNTED;
-    return real->copy(d, s, dst, src, bytes);
+    return real->copy(d, dst, src, bytes);
 }
 static er_status f_weight_create(er_device *d, er_weight **out, const er_weight_spec *spec) {
     COUNTED;
     return real->weight_create(d, out, spec);
 }
-static er_status f_norm(er_device *d, er_stream *s, er_norm_kind k, float *y, float *stats, const float *x,
-    const float *w, const float *b, float eps, size_t tokens, size_t hidden) {
+static er_status f_norm(er_device *d, er_norm_kind k, float *y, float *stats, const float *x, const float *w,
+    const float *b, float eps, size_t tokens, size_t hidden) {
     COUNTED;
-    return real->norm(d, s, k, y, stats, x, w, b, eps, tokens, hidden);
+    return real->norm(d, k, y, stats, x, w, b, eps, tokens, hidden);
 }
-static er_status f_norm_backward(er_device *d, er_stream *s, er_norm_kind k, float *dx, const float *dy,
-    const float *x, const float *w, const float *stats, size_t tokens, size_t hidden) {
+static er_status f_norm_backward(er_device *d, er_norm_kind k, float *dx, const float *dy, const float *x,
+    const float *w, const float *stats, size_t tokens, size_t hidden) {
     COUNTED;
-    return real->norm_backward(d, s, k, dx, dy, x, w, stats, tokens, hidden);
+    return real->norm_backward(d, k, dx, dy, x, w, stats, tokens, hidden);
 }
-static er_status f_head_norm(er_device *d, er_stream *s, er_norm_kind k, float *x, size_t ld, const float *w,
-    const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
+static er_status f_qk_norm(er_device *d, er_norm_kind k, float *x, size_t ld, const float *w, const float *b,
+    float eps, size_t tokens, size_t heads, size_t head_dim) {
     COUNTED;
-    return real->head_norm(d, s, k, x, ld, w, b, eps, tokens, heads, head_dim);
+    return real->qk_norm(d, k, x, ld, w, b, eps, tokens, heads, head_dim);
 }
-static er_status f_head_norm_backward(er_device *d, er_stream *s, er_norm_kind k, float *dy, const float *x,
-    size_t ld, const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
+static er_status f_qk_norm_backward(er_device *d, er_norm_kind k, float *dy, const float *x, size_t ld,
+    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
     COUNTED;
-    return real->head_norm_backward(d, s, k, dy, x, ld, w, eps, tokens, heads, head_dim);
+    return real->qk_norm_backward(d, k, dy, x, ld, w, eps, tokens, heads, head_dim);
 }
-static er_status f_clip(er_device *d, er_stream *s, float *x, float limit, size_t n) {
+static er_status f_clip(er_device *d, float *x, float limit, size_t n) {
     COUNTED;
-    return real->clip(d, s, x, limit, n);
+    return real->clip(d, x, limit, n);
 }
-static er_status f_clip_backward(
-    er_device *d, er_stream *s, float *dy, const float *x, float limit, size_t n) {
+static er_status f_clip_backward(er_device *d, float *dy, const float *x, float limit, size_t n) {
     COUNTED;
-    return real->clip_backward(d, s, dy, x, limit, n);
+    return real->clip_backward(d, dy, x, limit, n);
 }
-static er_status f_linear(er_device *d, er_stream *s, float *y, const float *x, const er_weight *w,
-    const float *b, size_t m, float beta) {
+static er_status f_linear(
+    er_device *d, float *y, const float *x, const er_weight *w, const float *b, size_t m, float beta) {
     COUNTED;
-    return real->linear(d, s, y, x, w, b, m, beta);
+    return real->linear(d, y, x, w, b, m, beta);
 }
 static er_status f_linear_backward(
-    er_device *d, er_stream *s, float *dx, const float *dy, const er_weight *w, size_t m, float beta) {
+    er_device *d, float *dx, const float *dy, const er_weight *w, size_t m, float beta) {
     COUNTED;
-    return real->linear_backward(d, s, dx, dy, w, m, beta);
+    return real->linear_backward(d, dx, dy, w, m, beta);
 }
-static er_status f_rope(er_device *d, er_stream *s, er_rope_style k, float *x, size_t ld, const int32_t *pos,
+static er_status f_rope(er_device *d, er_rope_style k, float *x, size_t ld, const int32_t *pos,
     const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse) {
     COUNTED;
-    return real->rope(d, s, k, x, ld, pos, table, rot, tokens, heads, head_dim, inverse);
+    return real->rope(d, k, x, ld, pos, table, rot, tokens, heads, head_dim, inverse);
 }
-static er_status f_attention(er_device *d, er_stream *s, const er_attention *a, float *out, float *lse) {
+static er_status f_attention(er_device *d, const er_attention *a, float *out, float *lse) {
     COUNTED;
-    return real->attention(d, s, a, out, lse);
+    return real->attention(d, a, out, lse);
 }
-static er_status f_attention_backward(er_device *d, er_stream *s, const er_attention *a, float *dqkv,
-    const float *dout, const float *out, const float *lse) {
+static er_status f_attention_backward(
+    er_device *d, const er_attention *a, float *dqkv, const float *dout, const float *out, const float *lse) {
     COUNTED;
-    return real->attention_backward(d, s, a, dqkv, dout, out, lse);
+    return real->attention_backward(d, a, dqkv, dout, out, lse);
 }
-static er_status f_kv_store(er_device *d, er_stream *s, float *k, float *v, const float *qkv, size_t ld,
-    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
+static er_status f_kv_store(er_device *d, float *k, float *v, const float *qkv, size_t ld, size_t k_at,
+    size_t kv_dim, const int32_t *at, size_t tokens) {
     COUNTED;
-    return real->kv_store(d, s, k, v, qkv, ld, k_at, kv_dim, at, tokens);
+    return real->kv_store(d, k, v, qkv, ld, k_at, kv_dim, at, tokens);
 }
-static er_status f_activation(er_device *d, er_stream *s, er_act_kind k, bool gated, float *a, const float *u,
-    size_t tokens, size_t inner) {
+static er_status f_activation(
+    er_device *d, er_act_kind k, bool gated, float *a, const float *u, size_t tokens, size_t d_ff) {
     COUNTED;
-    return real->activation(d, s, k, gated, a, u, tokens, inner);
+    return real->activation(d, k, gated, a, u, tokens, d_ff);
 }
-static er_status f_activation_backward(er_device *d, er_stream *s, er_act_kind k, bool gated, float *du,
-    const float *da, const float *u, size_t tokens, size_t inner) {
+static er_status f_activation_backward(er_device *d, er_act_kind k, bool gated, float *du, const float *da,
+    const float *u, size_t tokens, size_t d_ff) {
     COUNTED;
-    return real->activation_backward(d, s, k, gated, du, da, u, tokens, inner);
+    return real->activation_backward(d, k, gated, du, da, u, tokens, d_ff);
 }
 
 static er_device_ops faulty;
@@ -108,7 +107,7 @@ static int setup(void **state) {
     faulty = *real;
     faulty.alloc = f_alloc, faulty.upload = f_upload, faulty.sync = f_sync, faulty.copy = f_copy;
     faulty.weight_create = f_weight_create, faulty.norm = f_norm, faulty.norm_backward = f_norm_backward;
-    faulty.head_norm = f_head_norm, faulty.head_norm_backward = f_head_norm_backward;
+    faulty.qk_norm = f_qk_norm, faulty.qk_norm_backward = f_qk_norm_backward;
     faulty.clip = f_clip, faulty.clip_backward = f_clip_backward;
     faulty.linear = f_linear, faulty.linear_backward = f_linear_backward, faulty.rope = f_rope;
     faulty.attention = f_attention, faulty.attention_backward = f_attention_backward,
@@ -160,7 +159,7 @@ static er_status create(void *model) {
     er_run *r = NULL;
     er_status rc = er_run_create(&r, m, 9, 2, true);
     if (rc == ER_OK) rc = er_kv_create(&kv, m, 0, 2, 5);
-    er_kv_free(m, kv);
+    er_kv_free(kv);
     er_run_free(r);
     return rc;
 }
@@ -192,16 +191,16 @@ static size_t calls_of_block(const char *model, bool parallel) {
     er_kv *kv = NULL;
     pass p = {
         .r = golden_run(&g, g.tokens, g.rows, true), .x = keep_dev(g.tokens * g.hidden * sizeof(float))};
-    er_rows rows = golden_rows(&g);
+    er_batch rows = golden_rows(&g);
     rows.store_at = all_tokens(g.tokens);
     OK(er_kv_create(&kv, g.m, 0, 3, g.tokens));
-    er_tape_carve(&p.tape, &g.m->arch, g.tokens, keep_dev(er_tape_bytes(&g.m->arch, g.tokens)));
+    keep_tape(&p.tape, &g.m->arch, g.tokens);
     OK(er_run_begin(p.r, &rows, kv));
     OK(er_run_embed(p.r, p.x));
     g.m->arch.parallel_residual = parallel;
     size_t n = walk(there_and_back, &p);
     er_run_free(p.r);
-    er_kv_free(g.m, kv);
+    er_kv_free(kv);
     golden_close(&g);
     return n;
 }

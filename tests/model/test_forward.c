@@ -12,7 +12,7 @@ static void packed_rows(void **state) {
         const er_arch *a = &g.m->arch;
         size_t T = g.tokens;
         er_run *r = golden_run(&g, T + 3, g.rows + 1, false);
-        er_rows rows = golden_rows(&g);
+        er_batch rows = golden_rows(&g);
         float *x = keep_dev(T * g.hidden * sizeof(float));
         OK(er_run_begin(r, &rows, NULL));
         OK(er_run_embed(r, x));
@@ -20,8 +20,7 @@ static void packed_rows(void **state) {
             char name[32];
             OK(er_run_layer_to_key(r, l, x, NULL));
             (void)snprintf(name, sizeof name, "key.%zu", l);
-            BELOW(
-                rel(to_host(r->act, T * a->inner), golden_f32(&g, name, T * a->inner), T * a->inner), BOUND);
+            BELOW(rel(to_host(r->act, T * a->d_ff), golden_f32(&g, name, T * a->d_ff), T * a->d_ff), BOUND);
             OK(er_run_layer_finish(r, l, x));
             (void)snprintf(name, sizeof name, "state.%zu", l);
             BELOW(rel(to_host(x, T * g.hidden), golden_f32(&g, name, T * g.hidden), T * g.hidden), BOUND);
@@ -51,7 +50,7 @@ static void one_row_at_a_time(void **state) {
         for (size_t row = 0; row < g.rows; row++) {
             size_t first = (size_t)g.start[row], n = (size_t)g.start[row + 1] - first;
             int32_t start[2] = {0, (int32_t)n};
-            er_rows b = {
+            er_batch b = {
                 .rows = 1, .tokens = n, .token = g.token + first, .pos = g.pos + first, .row_start = start};
             float *x = keep_dev(n * g.hidden * sizeof(float));
             OK(er_run_begin(r, &b, NULL));
@@ -116,7 +115,7 @@ static void cached_prefixes(void **state) {
             er_run *r = golden_run(&g, g.tokens, g.rows, false);
             float *x = keep_dev(g.tokens * g.hidden * sizeof(float));
             OK(er_kv_create(&kv, g.m, 0, g.m->arch.layers, g.tokens + 9));
-            er_rows b1 = {.rows = g.rows,
+            er_batch b1 = {.rows = g.rows,
                 .tokens = s.n1,
                 .token = pick(g.token, s.first, s.n1),
                 .pos = pick(g.pos, s.first, s.n1),
@@ -125,7 +124,7 @@ static void cached_prefixes(void **state) {
             OK(er_run_begin(r, &b1, kv));
             run_layers(r, x);
             compare_picked(&g, logits_at(r, x, all_tokens(s.n1), s.n1), s.first, s.n1);
-            er_rows b2 = {.rows = g.rows,
+            er_batch b2 = {.rows = g.rows,
                 .tokens = s.n2,
                 .token = pick(g.token, s.second, s.n2),
                 .pos = pick(g.pos, s.second, s.n2),
@@ -136,7 +135,7 @@ static void cached_prefixes(void **state) {
             run_layers(r, x);
             compare_picked(&g, logits_at(r, x, all_tokens(s.n2), s.n2), s.second, s.n2);
             er_run_free(r);
-            er_kv_free(g.m, kv);
+            er_kv_free(kv);
             golden_close(&g);
         }
 }
@@ -161,7 +160,7 @@ static void prefix_of_the_same_batch(void **state) {
         er_run *r = golden_run(&g, g.tokens, 2 * g.rows, false);
         float *x = keep_dev(g.tokens * g.hidden * sizeof(float));
         OK(er_kv_create(&kv, g.m, 0, g.m->arch.layers, g.tokens + 9));
-        er_rows b = {.rows = 2 * g.rows,
+        er_batch b = {.rows = 2 * g.rows,
             .tokens = g.tokens,
             .token = pick(g.token, index, g.tokens),
             .pos = pick(g.pos, index, g.tokens),
@@ -173,7 +172,7 @@ static void prefix_of_the_same_batch(void **state) {
         run_layers(r, x);
         compare_picked(&g, logits_at(r, x, all_tokens(g.tokens), g.tokens), index, g.tokens);
         er_run_free(r);
-        er_kv_free(g.m, kv);
+        er_kv_free(kv);
         golden_close(&g);
     }
 }
@@ -188,11 +187,11 @@ static void impossible_batches(void **state) {
     int32_t token[5] = {1, 2, 3, 4, 5}, pos[5] = {0, 1, 0, 1, 2}, start[4] = {0, 2, 4, 5}, zero[2] = {0, 0},
             two[2] = {0, 2};
     float *x = keep_dev(5 * g.hidden * sizeof(float));
-    er_rows b = {.rows = 2, .tokens = 4, .token = token, .pos = pos, .row_start = start};
+    er_batch b = {.rows = 2, .tokens = 4, .token = token, .pos = pos, .row_start = start};
     OK(er_run_begin(r, &b, NULL));
     FAILS(er_run_layer(r, 3, x, NULL), ER_EARG, "layer 3 of 3");
     FAILS(er_run_layer_backward(r, 0, x, NULL), ER_EARG, "without it");
-    er_rows many = {.rows = 3, .tokens = 5, .token = token, .pos = pos, .row_start = start};
+    er_batch many = {.rows = 3, .tokens = 5, .token = token, .pos = pos, .row_start = start};
     FAILS(er_run_begin(r, &many, NULL), ER_EARG, "5 tokens in 3 rows; the run holds 4 in 2");
     token[2] = 139;
     FAILS(er_run_begin(r, &b, NULL), ER_EARG, "token 2 has id 139; the embedding has 139 rows");
@@ -215,7 +214,7 @@ static void impossible_batches(void **state) {
     er_kv *beyond = NULL;
     FAILS(er_kv_create(&beyond, g.m, 2, 2, 5), ER_EARG, "layers");
     er_run_free(r);
-    er_kv_free(g.m, kv);
+    er_kv_free(kv);
     golden_close(&g);
 }
 

@@ -1,11 +1,11 @@
 // Settings files over a preset: YAML and JSON give the same, and what means something else is refused in
 // both.
 #include "engine/hparams.h"
-#include "io/log.h"
+#include "io/base/log.h"
 #include "tests/io/scratch.h"
 
 static const er_arch arch = {
-    .family = "mistral", .layers = 32, .hidden = 4096, .inner = 14336, .vocab = 32768};
+    .family = "mistral", .layers = 32, .hidden = 4096, .d_ff = 14336, .vocab = 32768};
 
 static er_hparams preset(void) {
     er_hparams h;
@@ -95,8 +95,8 @@ static void refused(const char *key, const char *value, const char *why) {
 static void test_other_meanings(void **state) {
     (void)state;
     refused("alg_name", "\"ROME\"", "'alg_name' is \"ROME\": settings of another method than MEMIT");
-    refused("alg_name", "\"AlphaEdit\"", "'alg_name' is \"AlphaEdit\"");
-    refused("alg_name", "\"memit\"", "'alg_name' is \"memit\"");
+    refused("alg_name", "\"PMET\"", "'alg_name' is \"PMET\"");
+    refused("alg_name", "\"\"", "'alg_name' is \"\"");
     refused("alg_name", "5", "'alg_name' is not a string");
     refused("fact_token", "\"last\"", "'fact_token' is \"last\"");
     refused("mom2_adjustment", "false", "'mom2_adjustment' is false");
@@ -108,7 +108,7 @@ static void test_other_meanings(void **state) {
     refused("layers", "[4, \"5\"]", "'layers' entry 1 is not a layer number");
     refused("v_num_grad_steps", "2.5", "'v_num_grad_steps' is not an integer");
     refused("kl_factor", "\"1e-3\"", "'kl_factor' is not a finite number");
-    refused("key_per_row", "\"on\"", "'key_per_row' is not true or false");
+    refused("key_per_prompt", "\"on\"", "'key_per_prompt' is not true or false");
     er_hparams h = preset();
     FAILS(merge(&h, "s.yaml", "v_lr: 1\nv_lr: 2\n"), ER_ECONFIG, "s.yaml: line 2: 'v_lr' occurs twice");
     FAILS(merge(&h, "s.yaml", "a: &a 1\n"), ER_ECONFIG, "s.yaml: line 1: an anchor");
@@ -179,7 +179,7 @@ static void test_no_ratio(void **state) {
         "exclude each other");
 
     er_arch unknown = arch;
-    unknown.inner = 100;
+    unknown.d_ff = 100;
     OK(er_hparams_resolve(&h, &unknown, "reference"));
     OK(er_hparams_check(&h, &unknown));
     er_hparams guess = h;

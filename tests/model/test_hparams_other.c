@@ -1,7 +1,7 @@
 // Settings files that were not made for this job: another method's, another model's, or nobody's.
 #include "engine/hparams.h"
-#include "engine/hparams/fields.h"
-#include "io/log.h"
+#include "engine/hparams/fields_internal.h"
+#include "io/base/log.h"
 #include "tests/io/scratch.h"
 
 static er_arch arch;

@@ -192,7 +192,7 @@ static void whole_folder(void **state) {
     OK(er_model_open(&m, NULL, SOURCE_ROOT "/examples/world", &o));
     assert_non_null(m->tokenizer);
     assert_int_equal(er_tokenizer_vocab(m->tokenizer), m->arch.vocab);
-    assert_int_equal(m->arch.inner, 1536);
+    assert_int_equal(m->arch.d_ff, 1536);
     assert_int_equal(m->eos, 0);
     er_model_free(m);
     m = NULL;
@@ -209,7 +209,7 @@ static void longrope_ends(void **state) {
     assert_int_equal(g.m->rope_positions, 20);
     er_run *r = golden_run(&g, 1, 1, false);
     int32_t token = 3, pos = 19, start[2] = {0, 1};
-    er_rows b = {.rows = 1, .tokens = 1, .token = &token, .pos = &pos, .row_start = start};
+    er_batch b = {.rows = 1, .tokens = 1, .token = &token, .pos = &pos, .row_start = start};
     OK(er_run_begin(r, &b, NULL));
     pos = 20;
     FAILS(er_run_begin(r, &b, NULL), ER_EARG, "position 20; the model has 20");

@@ -1,6 +1,6 @@
 // config.json of SmolLM3, StableLM, Granite, GPT-Neo, Phi-2, Falcon, StarCoder2, OLMo-1 and Gemma-1:
 // switches, and what is refused with which words.
-#include "engine/model/family.h"
+#include "engine/model/family_internal.h"
 #include "tests/model/configs.h"
 
 #define OF(type) "\"model_type\":\"" type "\",\"intermediate_size\":96,\"num_key_value_heads\":2," BODY
@@ -83,17 +83,17 @@ static void parts(void **state) {
     (void)state;
     er_arch a;
     OK(parse(&a, "{" OF("stablelm") "}"));
-    assert_true(!a.parallel_residual && !a.head_norms && !a.attention_bias && a.module[SLOT_NORM2]);
+    assert_true(!a.parallel_residual && !a.qk_norms && !a.attention_bias && a.module[SLOT_NORM2]);
     assert_int_equal(a.rope.dims, 4);
     OK(parse(&a,
         "{" OF("stablelm") ",\"use_parallel_residual\":true,\"qk_layernorm\":true,\"use_qkv_bias\":true}"));
-    assert_true(a.parallel_residual && a.head_norms && a.head_norm_each && a.attention_bias);
+    assert_true(a.parallel_residual && a.qk_norms && a.head_norm_each && a.attention_bias);
     assert_null(a.module[SLOT_NORM2]);
-    assert_int_equal(a.head_norm, ER_LAYER_NORM);
+    assert_int_equal(a.qk_norm, ER_LAYER_NORM);
     OK(parse(&a, "{" OF("stablelm") ",\"attention_bias\":true}"));  // not its word
     assert_false(a.attention_bias);
     OK(parse(&a, "{" OF("phi") ",\"qk_layernorm\":true}"));
-    assert_true(a.head_norms && !a.head_norm_each && a.parallel_residual);
+    assert_true(a.qk_norms && !a.head_norm_each && a.parallel_residual);
     assert_int_equal(a.rope.dims, 8);
     OK(parse(&a, "{" OF("starcoder2") ",\"use_bias\":false}"));
     assert_true(!a.attention_bias && !a.mlp_bias);

@@ -10,7 +10,7 @@ static er_hparams settings_of(const er_arch *a) {
 }
 
 static er_hparams settings(const char *family, size_t layers, size_t hidden, size_t vocab) {
-    er_arch a = {.layers = layers, .hidden = hidden, .inner = 4 * hidden, .vocab = vocab};
+    er_arch a = {.layers = layers, .hidden = hidden, .d_ff = 4 * hidden, .vocab = vocab};
     (void)snprintf(a.family, sizeof a.family, "%s", family);
     return settings_of(&a);
 }
@@ -23,17 +23,17 @@ static void published(void **state) {
         size_t first, last, steps;
         double lr, clamp, decay, lambda;
     } cases[] = {
-        {"GPT-2 XL", {"gpt2", 48, 1600, .inner = 6400, .vocab = 50257}, 13, 17, 20, 0.5, 0.75, 0.5, 20000},
-        {"GPT-J-6B", {"gptj", 28, 4096, .inner = 16384, .vocab = 50400}, 3, 8, 25, 0.5, 0.75, 0.5, 15000},
-        {"GPT-NeoX-20B", {"gpt_neox", 44, 6144, .inner = 24576, .vocab = 50432}, 6, 10, 20, 0.5, 0.8, 0.5,
+        {"GPT-2 XL", {"gpt2", 48, 1600, .d_ff = 6400, .vocab = 50257}, 13, 17, 20, 0.5, 0.75, 0.5, 20000},
+        {"GPT-J-6B", {"gptj", 28, 4096, .d_ff = 16384, .vocab = 50400}, 3, 8, 25, 0.5, 0.75, 0.5, 15000},
+        {"GPT-NeoX-20B", {"gpt_neox", 44, 6144, .d_ff = 24576, .vocab = 50432}, 6, 10, 20, 0.5, 0.8, 0.5,
             6000},
         {"Llama-2-7B",
-            {"llama", 32, 4096, .inner = 11008, .vocab = 32000, .positions = 4096, .rope = {.base = 1e4}}, 4,
+            {"llama", 32, 4096, .d_ff = 11008, .vocab = 32000, .positions = 4096, .rope = {.base = 1e4}}, 4,
             8, 25, 0.5, 4, 1e-3, 15000},
-        {"Llama-3-8B", {"llama", 32, 4096, .inner = 14336, .vocab = 128256}, 4, 8, 25, 0.1, 0.75, 0.5, 15000},
-        {"Llama-3.2-3B", {"llama", 28, 3072, .inner = 8192, .vocab = 128256}, 4, 8, 25, 0.5, 4, 1e-3, 15000},
-        {"Mistral-7B", {"mistral", 32, 4096, .inner = 14336, .vocab = 32768}, 4, 8, 25, 0.5, 4, 1e-3, 15000},
-        {"Qwen2.5-7B", {"qwen2", 28, 3584, .inner = 18944, .vocab = 152064, .rope = {.base = 1e6}}, 4, 8, 25,
+        {"Llama-3-8B", {"llama", 32, 4096, .d_ff = 14336, .vocab = 128256}, 4, 8, 25, 0.1, 0.75, 0.5, 15000},
+        {"Llama-3.2-3B", {"llama", 28, 3072, .d_ff = 8192, .vocab = 128256}, 4, 8, 25, 0.5, 4, 1e-3, 15000},
+        {"Mistral-7B", {"mistral", 32, 4096, .d_ff = 14336, .vocab = 32768}, 4, 8, 25, 0.5, 4, 1e-3, 15000},
+        {"Qwen2.5-7B", {"qwen2", 28, 3584, .d_ff = 18944, .vocab = 152064, .rope = {.base = 1e6}}, 4, 8, 25,
             0.5, 4, 1e-3, 15000},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -59,7 +59,7 @@ static void told_apart(void **state) {
     static const char guess[] = ER_RULE_OF_THUMB;
     static const struct {
         const char *family, *preset;
-        size_t layers, hidden, inner, vocab, positions;
+        size_t layers, hidden, d_ff, vocab, positions;
         double base;
     } cases[] = {
         {"llama", "Llama-2-7B", 32, 4096, 11008, 32001, 4096, 1e4},  // a token for padding
@@ -93,7 +93,7 @@ static void told_apart(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         er_arch a = {.layers = cases[i].layers,
             .hidden = cases[i].hidden,
-            .inner = cases[i].inner,
+            .d_ff = cases[i].d_ff,
             .vocab = cases[i].vocab,
             .positions = cases[i].positions,
             .rope = {.base = cases[i].base}};

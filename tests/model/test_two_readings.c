@@ -65,7 +65,7 @@ static void one_rotation(void **state) {
     OK(parse(&a,
         "{" PHI3 ",\"partial_rotary_factor\":0.25,\"original_max_position_embeddings\":8,\"rope_scaling\":"
         "{\"type\":\"su\",\"rope_type\":\"longrope\",\"short_factor\":[1,2],\"long_factor\":[4,8],"
-        "\"original_max_position_embeddings\":16}}"));  // Phi-3 never looks at the inner one
+        "\"original_max_position_embeddings\":16}}"));  // Phi-3 never looks at the d_ff one
     NEAR(a.rope.original_positions, 8, 0);
     // Both versions go by the family's own word for it alone.
     OK(parse(&a,
@@ -106,7 +106,7 @@ static void other_contradictions(void **state) {
     OK(parse(&a,
         "{" GPT2 ",\"n_ctx\":16,\"intermediate_size\":7,\"dtype\":\"float16\",\"torch_dtype\":\"float32\"}"));
     assert_int_equal(a.positions, 32);
-    assert_int_equal(a.inner, 256);
+    assert_int_equal(a.d_ff, 256);
     OK(parse(&a, "{" LLAMA ",\"text_config\":{\"hidden_size\":64,\"foo\":1},\"num_kv_heads\":3}"));
     assert_int_equal(a.kv_heads, 4);
     OK(parse(&a, "{\"model_type\":\"gemma\"," BODY
@@ -125,7 +125,7 @@ static void absent_keys(void **state) {
     (void)state;
     static const struct {
         const char *type;
-        size_t layers, hidden, heads, kv_heads, head_dim, inner, vocab, positions;
+        size_t layers, hidden, heads, kv_heads, head_dim, d_ff, vocab, positions;
         double eps, base, act;
         bool tied;
     } cases[] = {
@@ -159,7 +159,7 @@ static void absent_keys(void **state) {
         assert_int_equal(a.heads, cases[i].heads);
         assert_int_equal(a.kv_heads, cases[i].kv_heads);
         assert_int_equal(a.head_dim, cases[i].head_dim);
-        assert_int_equal(a.inner, cases[i].inner);
+        assert_int_equal(a.d_ff, cases[i].d_ff);
         assert_int_equal(a.vocab, cases[i].vocab);
         assert_int_equal(a.positions, cases[i].positions);
         NEAR(a.norm_eps, cases[i].eps, 1e-6 * cases[i].eps);
@@ -183,7 +183,7 @@ static void python_numbers(void **state) {
     (void)state;
     er_arch a;
     OK(parse(&a, "{" LLAMA ",\"foo\":Infinity,\"bar\":[NaN,-Infinity,1e999],\"a \\\" "
-                           "NaN\":\"Infinity\\\\\",\"rope_theta\":77}"));
+                 "NaN\":\"Infinity\\\\\",\"rope_theta\":77}"));
     NEAR(a.rope.base, 77, 0);
     assert_int_equal(a.hidden, 64);
     FAILS(parse(&a, "{" LLAMA ",\"rms_norm_eps\":Infinity}"), ER_EFORMAT,

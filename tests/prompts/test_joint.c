@@ -1,7 +1,7 @@
 // Prompt and target joined, on tokenizers of every family: the ids are those of the text that somebody reads,
 // whatever stands at the seam; what is one text to a tokenizer is one fact.
 #include "engine/prompts/prompts_internal.h"
-#include "io/log.h"
+#include "io/base/log.h"
 #include "tests/test.h"
 
 static const char *const names[] = {"gpt2", "gemma", "llama2", "llama2_old", "llama3", "meta_never",
@@ -201,16 +201,16 @@ static void test_one_subject_to_the_tokenizer(void **state) {
             .arch = {.positions = 1000, .vocab = (size_t)1 << 30}, .tokenizer = family(k ? "gpt2" : "neox")};
         er_hparams h = {.key_bare = 0.5, .merge_subjects = true};
         er_facts *f = read_facts(two);
-        er_units *u = NULL;
-        OK(er_units_build(&u, f, &m, &h, &none));
+        er_requests *u = NULL;
+        OK(er_requests_build(&u, f, &m, &h, &none));
         assert_int_equal(u->count, k ? 2 : 1);
-        er_units_free(u);
+        er_requests_free(u);
         er_facts_free(f);
         er_tokenizer_free(m.tokenizer);
     }
 }
 
-static void row_reads(const er_model *m, const er_row *r, const char *prompt, const char *target) {
+static void row_reads(const er_model *m, const er_prompt *r, const char *prompt, const char *target) {
     int32_t ids[128];
     memcpy(ids, r->token, (r->first_label + 1) * sizeof *ids);
     char *read = decoded(m->tokenizer, ids, r->first_label + 1);
@@ -228,15 +228,15 @@ static void test_rows_have_their_own_seam(void **state) {
     char *texts[] = {before, behind};
     er_templates two = {.text = texts, .count = 2};
     er_model m = {.arch = {.positions = 1000, .vocab = (size_t)1 << 30}, .tokenizer = family("gpt2")};
-    er_hparams h = {.key_bare = 0.5, .n_prefixes = 2, .n_siblings = 2, .merge_subjects = true};
-    er_units *u = NULL;
+    er_hparams h = {.key_bare = 0.5, .n_prefixes = 2, .n_relation_prompts = 2, .merge_subjects = true};
+    er_requests *u = NULL;
     er_facts *f = read_facts(
         "{\"subject\":\"Bo\",\"relation\":\"r\",\"prompt\":\"{} is in\",\"target\":\"Rome\"}\n"
         "{\"subject\":\"Al\",\"relation\":\"r\",\"prompt\":\"Where is {}?\\n\",\"target\":\"Rome\"}\n"
         "{\"subject\":\"Cy\",\"relation\":\"s\",\"prompt\":\"{} is "
         "in\",\"target\":\"Rome\",\"space\":false}\n"
         "{\"subject\":\"Di\",\"relation\":\"s\",\"prompt\":\"Here {} is\",\"target\":\"Rome\"}\n");
-    OK(er_units_build(&u, f, &m, &h, &two));
+    OK(er_requests_build(&u, f, &m, &h, &two));
     row_reads(&m, &u->at[0].row[0], "Bo is in", " Rome");
     row_reads(&m, &u->at[0].row[1], "Hm. Bo is in", " Rome");
     row_reads(&m, &u->at[0].row[2], "Bo is in (said\n", "Rome");
@@ -248,7 +248,7 @@ static void test_rows_have_their_own_seam(void **state) {
     assert_int_equal(u->seam[ER_SEAM_SPACE], 2);
     assert_int_equal(u->seam[ER_SEAM_BLANK], 1);
     assert_int_equal(u->seam[ER_SEAM_ASKED], 1);
-    er_units_free(u);
+    er_requests_free(u);
     er_facts_free(f);
     er_tokenizer_free(m.tokenizer);
 }

@@ -2,7 +2,7 @@
 // gets one in front, and what has no piece falls apart into bytes. Letters by hand first, then the golden
 // tokenizers against their own decoding and against the two conventions of published editing code.
 #include "engine/prompts.h"
-#include "io/file.h"
+#include "io/base/file.h"
 #include "tests/support/subject_decoded.h"
 
 typedef struct fixture {
@@ -10,7 +10,7 @@ typedef struct fixture {
     er_hparams h;
     er_templates t;
     er_facts *f;
-    er_units *u;
+    er_requests *u;
 } fixture;
 
 enum { MARK = 94, S_MARK, BOS, MARK_B, O_DOT, END };
@@ -59,11 +59,11 @@ static void build(fixture *x, er_tokenizer *t, const char *lines) {
     *x = (fixture){.m = {.arch = {.positions = 1000, .vocab = (size_t)1 << 30}, .tokenizer = t},
         .h = {.key_bare = 0.5, .merge_subjects = false}};
     OK(er_facts_parse(&x->f, lines, strlen(lines), "facts.jsonl", &(er_facts_options){0}));
-    OK(er_units_build(&x->u, x->f, &x->m, &x->h, &x->t));
+    OK(er_requests_build(&x->u, x->f, &x->m, &x->h, &x->t));
     assert_int_equal(x->f->n_rejects, 0);
 }
 static void end(fixture *x) {
-    er_units_free(x->u);
+    er_requests_free(x->u);
     er_facts_free(x->f);
     er_tokenizer_free(x->m.tokenizer);
 }
@@ -72,7 +72,7 @@ static void end(fixture *x) {
     "{\"subject\":\"" subject "\",\"prompt\":\"" prompt "\",\"target\":\"" target "\"}\n"
 
 // The bare row's tokens, the capital letters of `spelled` standing for the ids below it.
-static void row_is(const er_row *r, const char *spelled, size_t subject_last, size_t first_label) {
+static void row_is(const er_prompt *r, const char *spelled, size_t subject_last, size_t first_label) {
     assert_int_equal(r->length, strlen(spelled));
     for (size_t i = 0; i < r->length; i++) {
         char c = spelled[i];
@@ -144,7 +144,7 @@ static void test_seam(void **state) {
         row_is(&x.u->at[0].row[0], "<_Bo_is_u2", 3, 6);
         row_is(&x.u->at[1].row[0], "<_Bo_wa2in_u2", 3, 9);
         for (size_t i = 0; i < 2; i++) {
-            const er_row *r = &x.u->at[i].row[0];
+            const er_prompt *r = &x.u->at[i].row[0];
             assert_int_equal(r->n_labels, 4);
             assert_memory_equal(r->label, labels, sizeof labels);
             assert_int_equal(r->target_alone, i == 0);
@@ -202,7 +202,7 @@ static void test_golden(void **state) {
         fixture x;
         build_facts(&x, names[n]);
         for (size_t i = 0; i < FACTS; i++) {
-            const er_row *r = &x.u->at[i].row[0];
+            const er_prompt *r = &x.u->at[i].row[0];
             const char *prompt = facts[i].prompt;
             char until[256], want[512], *text = NULL;
             size_t head = (size_t)(strstr(prompt, "{}") - prompt);
@@ -236,7 +236,7 @@ static void test_conventions(void **state) {
         build_facts(&x, kinds[k].name);
         assert_int_equal(x.u->n_prefix_differs, 0);
         for (size_t i = 0; i < FACTS; i++) {
-            const er_row *r = &x.u->at[i].row[0];
+            const er_prompt *r = &x.u->at[i].row[0];
             size_t head = (size_t)(strstr(facts[i].prompt, "{}") - facts[i].prompt);
             char text[256];
             (void)snprintf(text, sizeof text, "%.*s%s", (int)head, facts[i].prompt, facts[i].subject);

@@ -20,8 +20,8 @@ void *guard_alloc(er_device *d, size_t bytes) {
     assert_non_null(fill);
     memset(fill, 0xa5, bytes + 2 * FENCE);
     memset(fill + FENCE, 0xff, bytes);
-    OK(d->op->upload(d, NULL, p, fill, bytes + 2 * FENCE));
-    OK(d->op->sync(d, NULL));
+    OK(d->op->upload(d, p, fill, bytes + 2 * FENCE));
+    OK(d->op->sync(d));
     free(fill);
     live[n_live].at = p;
     live[n_live++].bytes = bytes;
@@ -30,20 +30,20 @@ void *guard_alloc(er_device *d, size_t bytes) {
 
 void *guard_put(er_device *d, const void *host, size_t bytes) {
     void *p = guard_alloc(d, bytes);
-    OK(d->op->upload(d, NULL, p, host, bytes));
-    OK(d->op->sync(d, NULL));
+    OK(d->op->upload(d, p, host, bytes));
+    OK(d->op->sync(d));
     return p;
 }
 
 void guard_get(er_device *d, void *host, const void *dev, size_t bytes) {
-    OK(d->op->download(d, NULL, host, dev, bytes));
+    OK(d->op->download(d, host, dev, bytes));
 }
 
 void guard_end(er_device *d) {
     for (size_t i = 0; i < n_live; i++) {
         unsigned char fence[FENCE];
         for (int side = 0; side < 2; side++) {
-            OK(d->op->download(d, NULL, fence, live[i].at + (side ? FENCE + live[i].bytes : 0), FENCE));
+            OK(d->op->download(d, fence, live[i].at + (side ? FENCE + live[i].bytes : 0), FENCE));
             for (size_t j = 0; j < FENCE; j++)
                 if (fence[j] != 0xa5)
                     fail_msg("buffer %zu of %zu bytes: byte %zu %s it was overwritten", i, live[i].bytes, j,

@@ -107,21 +107,21 @@ double ref_act_slope(er_act_kind kind, double x) {
     return 0;
 }
 
-void ref_activation(er_act_kind kind, bool gated, double *a, const double *u, size_t tokens, size_t inner) {
-    size_t ld = gated ? 2 * inner : inner;
+void ref_activation(er_act_kind kind, bool gated, double *a, const double *u, size_t tokens, size_t d_ff) {
+    size_t ld = gated ? 2 * d_ff : d_ff;
     for (size_t t = 0; t < tokens; t++)
-        for (size_t i = 0; i < inner; i++)
-            a[t * inner + i] = ref_act(kind, u[t * ld + i]) * (gated ? u[t * ld + inner + i] : 1);
+        for (size_t i = 0; i < d_ff; i++)
+            a[t * d_ff + i] = ref_act(kind, u[t * ld + i]) * (gated ? u[t * ld + d_ff + i] : 1);
 }
 
-void ref_activation_backward(er_act_kind kind, bool gated, double *du, const double *da, const double *u,
-    size_t tokens, size_t inner) {
-    size_t ld = gated ? 2 * inner : inner;
+void ref_activation_backward(
+    er_act_kind kind, bool gated, double *du, const double *da, const double *u, size_t tokens, size_t d_ff) {
+    size_t ld = gated ? 2 * d_ff : d_ff;
     for (size_t t = 0; t < tokens; t++)
-        for (size_t i = 0; i < inner; i++) {
-            double g = da[t * inner + i], x = u[t * ld + i];
-            du[t * ld + i] = g * ref_act_slope(kind, x) * (gated ? u[t * ld + inner + i] : 1);
-            if (gated) du[t * ld + inner + i] = g * ref_act(kind, x);
+        for (size_t i = 0; i < d_ff; i++) {
+            double g = da[t * d_ff + i], x = u[t * ld + i];
+            du[t * ld + i] = g * ref_act_slope(kind, x) * (gated ? u[t * ld + d_ff + i] : 1);
+            if (gated) du[t * ld + d_ff + i] = g * ref_act(kind, x);
         }
 }
 

@@ -1,4 +1,4 @@
-// Oracles: every op once more, in double precision, as the naive loops of its definition. Shapes as in
+// Oracles: ops in double precision, as the naive loops of its definition. Shapes as in
 // kernels/device.h.
 #ifndef ER_REF_OPS_H
 #define ER_REF_OPS_H
@@ -14,9 +14,9 @@ void ref_linear(
 void ref_linear_backward(double *dx, const double *dy, const double *w, size_t m, size_t d_out, size_t d_in);
 double ref_act(er_act_kind kind, double x);
 double ref_act_slope(er_act_kind kind, double x);
-void ref_activation(er_act_kind kind, bool gated, double *a, const double *u, size_t tokens, size_t inner);
+void ref_activation(er_act_kind kind, bool gated, double *a, const double *u, size_t tokens, size_t d_ff);
 void ref_activation_backward(
-    er_act_kind kind, bool gated, double *du, const double *da, const double *u, size_t tokens, size_t inner);
+    er_act_kind kind, bool gated, double *du, const double *da, const double *u, size_t tokens, size_t d_ff);
 void ref_rope(er_rope_style style, double *x, size_t ld, const int32_t *pos, const double *table, size_t rot,
     size_t tokens, size_t heads, size_t head_dim, bool inverse);
 

@@ -7,7 +7,7 @@
 
 // The subject's last token by decoding alone: the first token by whose end the text up to the subject's end
 // is there. Independent of byte offsets.
-static inline size_t by_decoding(const er_tokenizer *t, const er_row *r, const char *until) {
+static inline size_t by_decoding(const er_tokenizer *t, const er_prompt *r, const char *until) {
     for (size_t n = 1; n <= r->length; n++) {
         char *text = NULL;
         OK(er_tokenizer_decode(t, &text, r->token, n, true));

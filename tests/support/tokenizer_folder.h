@@ -2,7 +2,7 @@
 #ifndef ER_TEST_TOKENIZER_FOLDER_H
 #define ER_TEST_TOKENIZER_FOLDER_H
 #include <unistd.h>
-#include "io/file.h"
+#include "io/base/file.h"
 #include "tests/test.h"
 
 static char folder[256];

@@ -1,5 +1,5 @@
 // What stands around a text: tokenizer_config.json beside a tokenizer.json, and the older files of OPT.
-#include "io/json.h"
+#include "io/base/json.h"
 #include "io/tokenizer.h"
 #include "tests/support/tokenizer_folder.h"
 

@@ -1,5 +1,5 @@
 // Folders: what ends a text, and the older pair vocab.json and merges.txt.
-#include "io/json.h"
+#include "io/base/json.h"
 #include "tests/support/small_tokenizer.h"
 #include "tests/support/tokenizer_folder.h"
 

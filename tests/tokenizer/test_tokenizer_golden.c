@@ -2,8 +2,8 @@
 // (scripts/make_golden_tokenizer.py), one tokenizer of each kind. The strings hold several writing systems,
 // emoji, combining marks, digit and space runs, code, special tokens inside text and bytes that are not
 // UTF-8.
-#include "io/file.h"
-#include "io/json.h"
+#include "io/base/file.h"
+#include "io/base/json.h"
 #include "io/tokenizer.h"
 #include "tests/test.h"
 

@@ -1,7 +1,7 @@
 // vocab.json and merges.txt that do not fit each other, their configuration, or the model: refused with the
 // file named, or read as the reference reads them. No text yields an id that there is no token for.
 #include "engine/model.h"
-#include "io/log.h"
+#include "io/base/log.h"
 #include "tests/support/small_tokenizer.h"
 #include "tests/support/tokenizer_folder.h"
 

@@ -1,0 +1,38 @@
+// What the value optimisation takes of the device, before it takes it.
+#include "engine/targets/z_slots_internal.h"
+
+size_t er_targets_bytes(
+    const er_arch *a, const er_requests *requests, const er_hparams *h, size_t batch_tokens) {
+    er_z_slots_size z;
+    er_z_slots_measure(&z, requests, batch_tokens);
+    return er_z_slots_bytes(&z, a, h->layers[h->n_layers - 1]);
+}
+
+enum { CPU_BATCH = 1024, GPU_BATCH = 8192, LEAST_BATCH = 128 };
+
+// Beside the batch: the 16-bit copy of a GEMM's inputs (activations, or the gradient of the logits),
+// workspaces, what fragmentation costs. What the device needs for weights of another type, or of the host, it
+// has taken already.
+static size_t beside(const er_arch *a, const er_requests *requests, size_t batch) {
+    er_z_slots_size z;
+    er_z_slots_measure(&z, requests, batch);
+    size_t wide = a->d_ff > er_arch_qkv_rows(a) ? a->d_ff : er_arch_qkv_rows(a),
+           inputs = 2 * z.run_tokens * (a->gated ? 2 * a->d_ff : wide), logits = 2 * z.cap_labels * a->vocab;
+    return (inputs > logits ? inputs : logits) + ((size_t)256 << 20);
+}
+
+er_status er_targets_batch(size_t *batch, size_t *need, const er_device *dev, const er_arch *a,
+    const er_requests *requests, const er_hparams *h, size_t wanted, size_t available) {
+    *batch = wanted ? wanted : dev->is_async ? GPU_BATCH : CPU_BATCH;
+    *need = er_targets_bytes(a, requests, h, *batch) + beside(a, requests, *batch);
+    if (!dev->is_async) return ER_OK;
+    while (*need > available && !wanted && *batch / 2 >= LEAST_BATCH) {
+        *batch /= 2;
+        *need = er_targets_bytes(a, requests, h, *batch) + beside(a, requests, *batch);
+    }
+    if (*need <= available) return ER_OK;
+    return er_fail(ER_ENOMEM,
+        "the values stage takes %.2f GB with %zu tokens a step; the device has %.2f GB left beside the "
+        "weights",
+        (double)*need * 1e-9, *batch, (double)available * 1e-9);
+}
