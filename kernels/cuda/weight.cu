@@ -42,7 +42,7 @@ out:
     return rc;
 }
 
-// On the device while there is room within weight_limit, in pinned host memory after that (ring.cu). Edited
+// On the device while there is room within weight_limit, in pinned host memory after that (weight_offload.cu). Edited
 // weights are always on the device.
 static er_status place(er_device *d, er_weight *w, const void *bytes) {
     er_status rc = ER_OK;

@@ -1,7 +1,7 @@
 // Target values the slow way: every row of a request by itself, from its first token through all layers, in
 // every step, delta added to the z layer's output at the subject's last token; losses, Adam, decay, clamp and
 // stop rule from the equations, in double. Of the engine it uses the forward and backward pass of one whole
-// row (which tests/model holds to Hugging Face) and nothing of engine/values: no packing, no cached prefix,
+// row (which tests/model holds to Hugging Face) and nothing of engine/targets: no packing, no cached prefix,
 // no slots.
 #ifndef ER_TEST_NAIVE_H
 #define ER_TEST_NAIVE_H
