@@ -63,43 +63,55 @@ static void ended_as(er_notice *n, const wire_comm *w, size_t rank) {
     else w->wire.op->look(w->wire.self, rank, n);
 }
 
+// Seconds since rank r was heard of, counted from `since` at the earliest.
+static double silent_for(wire_comm *w, size_t r, const er_notice *n, double since) {
+    double now = er_clock();
+    if (n->beat != w->beat[r] || w->heard[r] < since) w->heard[r] = now;
+    w->beat[r] = n->beat;
+    return w->wire.op->beat ? now - w->heard[r] : 0;
+}
+
 // Everybody who can still hear learns of the failure, and all choose the same of several.
+static void hear_of_all(wire_comm *w) {
+    er_notice n;
+    bool all = false;
+    double since = er_clock();
+    while (!all && er_clock() < since + FAREWELL_SECONDS) {
+        all = true;
+        for (size_t r = 0; r < w->comm.size; r++) {
+            ended_as(&n, w, r);
+            double silence = w->waits.silence < 3 ? w->waits.silence : 3;
+            all = all && (r == w->comm.rank || n.state != ER_RANK_RUNS || silent_for(w, r, &n, 0) > silence);
+        }
+        if (!all) (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+    }
+}
+
 static er_status farewell(wire_comm *w, uint32_t state, er_status status, const char *message) {
-    er_status *each = calloc(w->comm.size, sizeof *each), rc = status;
+    er_status *each = calloc(w->comm.size, sizeof *each);
     er_notice n;
     w->mine.state = state, w->mine.status = (uint32_t)status;
     (void)snprintf(w->mine.message, sizeof w->mine.message, "%s", message);
     w->wire.op->give_up(w->wire.self);
     w->wire.op->post(w->wire.self, &w->mine);
-    bool all = false;
-    for (double until = er_clock() + FAREWELL_SECONDS; !all && er_clock() < until;) {
-        all = true;
-        for (size_t r = 0; r < w->comm.size; r++) {
-            ended_as(&n, w, r);
-            all = all && n.state != ER_RANK_RUNS;
-        }
-        if (!all) (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
-    }
+    hear_of_all(w);
     size_t worst = w->comm.rank;
     bool everywhere = false;
-    if (each) {
-        for (size_t r = 0; r < w->comm.size; r++) {
-            ended_as(&n, w, r);
-            each[r] = n.state == ER_RANK_FAILED ? (er_status)n.status
-                      : n.state == ER_RANK_GONE ? ER_EDEVICE
-                                                : ER_OK;
-        }
-        worst = er_comm_gravest(each, w->comm.size, &everywhere);
-        if (each[worst] != ER_OK) {
-            ended_as(&n, w, worst);
-            status = each[worst], message = n.message;
-        }
+    for (size_t r = 0; each && r < w->comm.size; r++) {
+        ended_as(&n, w, r);
+        each[r] = n.state == ER_RANK_FAILED ? (er_status)n.status
+                  : n.state == ER_RANK_GONE ? ER_EDEVICE
+                                            : ER_OK;
     }
-    rc = er_comm_verdict(status, message, worst, everywhere);
-    w->ended = rc;
+    if (each) worst = er_comm_gravest(each, w->comm.size, &everywhere);
+    if (each && each[worst] != ER_OK) {
+        ended_as(&n, w, worst);
+        status = each[worst], message = n.message;
+    }
+    w->ended = er_comm_verdict(status, message, worst, everywhere);
     (void)snprintf(w->message, sizeof w->message, "%s", er_last_error());
     free(each);
-    return rc;
+    return w->ended;
 }
 
 static er_status left(wire_comm *w) { return farewell(w, ER_RANK_LEFT, ER_EDEVICE, "another rank failed"); }
@@ -110,17 +122,16 @@ static er_status fail_here(wire_comm *w, er_status rc) {
     return farewell(w, ER_RANK_FAILED, rc, words);
 }
 
-static er_status waited_for(wire_comm *w, const char *what, double seconds, const char *why) {
+static er_status waited_for(wire_comm *w, const char *what, double seconds) {
     char who[128] = "";
     for (size_t r = 0, at = 0; r < w->comm.size && at < sizeof who - 16; r++)
         if (r != w->comm.rank && w->wire.op->waits_for(w->wire.self, r))
             at += (size_t)snprintf(who + at, sizeof who - at, " %zu", r);
-    return er_fail(ER_EDEVICE, "waited %.0f s in %s for rank%s%s", seconds, what, who, why);
+    return er_fail(ER_EDEVICE, "waited %.0f s in %s for rank%s, which lives", seconds, what, who);
 }
 
 // A rank that hangs gives no sign of life; one that has failed or gone says so.
 static er_status watch(wire_comm *w, const char *what, double since) {
-    double now = er_clock();
     er_notice n;
     for (size_t r = 0; r < w->comm.size; r++) {
         if (r == w->comm.rank) continue;
@@ -128,15 +139,14 @@ static er_status watch(wire_comm *w, const char *what, double since) {
         if (n.state == ER_RANK_DONE)
             continue;  // what it sent lies there; what it did not, a closed wire tells
         if (n.state != ER_RANK_RUNS) return left(w);
-        if (n.beat != w->beat[r] || w->heard[r] < since - 1) w->heard[r] = now;
-        w->beat[r] = n.beat;
-        if (w->wire.op->beat && now - w->heard[r] > w->waits.silence)
+        double silent = silent_for(w, r, &n, since);
+        if (silent > w->waits.silence)
             return fail_here(
                 w, er_fail(ER_EDEVICE, "rank %zu has given no sign of life for %.0f s, waited for in %s", r,
-                       now - w->heard[r], what));
+                       silent, what));
     }
-    if (w->waits.longest > 0 && now - since > w->waits.longest)
-        return fail_here(w, waited_for(w, what, now - since, ", which live"));
+    double waited = er_clock() - since;
+    if (w->waits.longest > 0 && waited > w->waits.longest) return fail_here(w, waited_for(w, what, waited));
     return ER_OK;
 }
 

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "io/base/clock.h"
-#include "io/base/signals.h"
 #include "kernels/comm/local.h"
+#include "tests/support/rank_bodies.h"
 
 enum { MOST = 8 };
 typedef struct seen {  // by one rank, for the parent to look at
@@ -46,74 +46,15 @@ static int among(size_t size, er_comm_waits waits, double grace, er_status (*bod
     _exit(code);
 }
 
-static double number(size_t rank, size_t i) {
-    uint64_t seed = rank * 7919 + i;
-    return test_uniform(&seed) * pow(2, (double)(i % 40) - 20);
-}
-
-#define MUST(condition)                                                                                      \
-    do {                                                                                                     \
-        if (!(condition)) return er_fail(ER_EFORMAT, "%d: %s", __LINE__, #condition);                        \
-    } while (0)
-
-static er_status sums_of(const er_comm *c, size_t n) {
-    double *x = malloc((n + 1) * sizeof *x);
-    MUST(x != NULL);
-    for (size_t i = 0; i < n; i++) x[i] = number(c->rank, i);
-    er_status rc = er_comm_sum_host(c, x, n);
-    for (size_t i = 0; rc == ER_OK && i < n; i++) {
-        double s = 0;
-        for (size_t r = 0; r < c->size; r++) s += number(r, i);
-        if (memcmp(&s, &x[i], sizeof s) != 0)
-            rc = er_fail(ER_EFORMAT, "sum %zu of %zu: %g, %g", i, n, x[i], s);
-    }
-    free(x);
-    return rc;
-}
-
-static er_status every_collective(const er_comm *c) {
-    static const size_t lengths[] = {0, 1, 2, 7, 511, 4096, 4097, 100003, (1 << 20) + 5};
-    er_status rc = ER_OK;
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) ER_TRY(sums_of(c, lengths[i]));
-    for (size_t from = 0; from < c->size; from++) {
-        char words[300000];
-        memset(words, c->rank == from ? 'a' + (int)from : 0, sizeof words);
-        ER_TRY(er_comm_broadcast(c, words, sizeof words, from));
-        for (size_t i = 0; i < sizeof words; i++) MUST(words[i] == 'a' + (int)from);
-    }
-    size_t bytes[MOST], own = c->rank == 1 ? 0 : 1000 * c->rank + 3;
-    char mine[MOST * 1000 + 3];
-    memset(mine, 'A' + (int)c->rank, sizeof mine);
-    char *parts = NULL;
-    ER_TRY(er_comm_collect(c, (void **)&parts, bytes, mine, own));
-    for (size_t r = 0, at = 0; r < c->size; at += bytes[r++]) {
-        MUST(bytes[r] == (r == 1 ? 0 : 1000 * r + 3));
-        for (size_t i = 0; i < bytes[r]; i++) MUST(parts[at + i] == 'A' + (int)r);
-    }
-    free(parts);
-    MUST(!er_comm_is_raised(c));
-    ER_TRY(er_comm_agree(c, ER_OK, "stopped"));
-    ER_TRY(er_comm_barrier(c));
-out:
-    return rc;
-}
-
 static void test_collectives(void **state) {
     (void)state;
     static const size_t sizes[] = {1, 2, 3, 5, 8};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        int code = among(sizes[i], (er_comm_waits){0}, 20, every_collective);
+        int code = among(sizes[i], (er_comm_waits){0}, 20, rank_every_collective);
         for (size_t r = 0; r < sizes[i]; r++)
             if (all[r].status != ER_OK) fail_msg("%zu ranks, rank %zu: %s", sizes[i], r, all[r].message);
         assert_int_equal(code, 0);
     }
-}
-
-static er_status fails_while_others_sum(const er_comm *c) {
-    double x[20000] = {0};
-    if (c->rank != 1) return er_comm_sum_host(c, x, 20000);
-    (void)usleep(200000);
-    return er_comm_agree(c, er_fail(ER_EFORMAT, "line 3: no subject"), "stopped");
 }
 
 static void all_end_with(size_t size, er_status status, const char *words, double within) {
@@ -126,50 +67,22 @@ static void all_end_with(size_t size, er_status status, const char *words, doubl
 
 static void test_failure_of_one(void **state) {
     (void)state;
-    assert_int_equal(among(4, (er_comm_waits){0}, 20, fails_while_others_sum), er_exit_code(ER_EFORMAT));
+    assert_int_equal(among(4, (er_comm_waits){0}, 20, rank_fails_while_others_sum), er_exit_code(ER_EFORMAT));
     all_end_with(4, ER_EFORMAT, "rank 1: line 3: no subject", 5);
     assert_true(all[0].speaks && !all[1].speaks);
 }
 
-static er_status all_fail(const er_comm *c) {
-    er_status rc = er_comm_agree(c, er_fail(ER_ENOENT, "facts.jsonl: no such file"), "stopped");
-    char again[200];
-    (void)snprintf(again, sizeof again, "%s", er_last_error());
-    MUST(er_comm_barrier(c) == rc && !strcmp(again, er_last_error()));  // at once, and the same
-    return rc;
-}
-
 static void test_failure_of_all(void **state) {
     (void)state;
-    assert_int_equal(among(3, (er_comm_waits){0}, 20, all_fail), er_exit_code(ER_ENOENT));
+    assert_int_equal(among(3, (er_comm_waits){0}, 20, rank_all_fail), er_exit_code(ER_ENOENT));
     all_end_with(3, ER_ENOENT, "facts.jsonl: no such file", 5);
     assert_null(strstr(all[0].message, "rank"));  // nobody is singled out
-}
-
-static er_status sums_for_ever(const er_comm *c) {
-    double x[5000] = {0};
-    er_status rc = ER_OK;
-    while (rc == ER_OK) rc = er_comm_sum_host(c, x, 5000);
-    return rc;
-}
-
-static er_status dies(const er_comm *c) {
-    if (c->rank == 2) {
-        struct timespec t = {.tv_nsec = (long)(getpid() * 7919L % 40) * 1000000};
-        pid_t me = getpid();
-        if (fork() == 0) {
-            (void)nanosleep(&t, NULL);
-            (void)kill(me, SIGKILL);
-            _exit(0);
-        }
-    }
-    return sums_for_ever(c);
 }
 
 static void test_killed(void **state) {
     (void)state;
     for (int i = 0; i < 20; i++) {
-        assert_int_equal(among(4, (er_comm_waits){0}, 20, dies), 69);
+        assert_int_equal(among(4, (er_comm_waits){0}, 20, rank_dies), 69);
         for (size_t r = 0; r < 4; r++)
             if (r != 2) {
                 if (all[r].status != ER_EDEVICE || !strstr(all[r].message, "rank 2: was killed by signal 9"))
@@ -179,60 +92,33 @@ static void test_killed(void **state) {
     }
 }
 
-static er_status hangs(const er_comm *c) {
-    if (c->rank == 1) (void)raise(SIGSTOP);
-    return sums_for_ever(c);
-}
-
 static void test_hung(void **state) {
     (void)state;
     double start = er_clock();
-    assert_int_equal(among(3, (er_comm_waits){.silence = 2.5}, 3, hangs), 69);
+    assert_int_equal(among(3, (er_comm_waits){.silence = 2.5}, 3, rank_hangs), 69);
     BELOW(er_clock() - start, 30);
     assert_int_equal(all[0].status, ER_EDEVICE);
     assert_non_null(strstr(all[0].message, "rank 1 has given no sign of life"));
     assert_non_null(strstr(all[0].message, "in sum"));
 }
 
-static er_status comes_late(const er_comm *c) {
-    if (c->rank == 1) (void)sleep(3);
-    er_status rc = er_comm_barrier(c);  // which rank 0 has left, though its part of it lies there
-    return rc == ER_OK ? er_comm_barrier(c) : rc;
-}
-
 static void test_waits_have_an_end(void **state) {
     (void)state;
-    assert_int_equal(among(2, (er_comm_waits){.longest = 1}, 20, comes_late), 69);
+    assert_int_equal(among(2, (er_comm_waits){.longest = 1}, 20, rank_comes_late), 69);
     all_end_with(2, ER_EDEVICE, "rank 0: waited 1 s in agree for rank 1", 5);
-    assert_int_equal(among(2, (er_comm_waits){.longest = 20}, 20, comes_late), 0);
-}
-
-static er_status disagrees(const er_comm *c) {
-    double x[9] = {0};
-    return er_comm_sum_host(c, x, c->rank == 1 ? 9 : 8);
+    assert_int_equal(among(2, (er_comm_waits){.longest = 20}, 20, rank_comes_late), 0);
 }
 
 static void test_lengths_that_differ(void **state) {
     (void)state;
-    assert_int_equal(among(2, (er_comm_waits){0}, 20, disagrees), 69);
+    assert_int_equal(among(2, (er_comm_waits){0}, 20, rank_disagrees), 69);
     assert_true(strstr(all[0].message, "sends 72 bytes") || strstr(all[0].message, "sends 64 bytes"));
-}
-
-static er_status stops_with_all(const er_comm *c) {
-    er_signals_block();
-    er_signals_install();
-    er_status rc = ER_OK;
-    for (int i = 0; i < 1000 && rc == ER_OK; i++) {
-        (void)usleep(10000);
-        rc = er_comm_agree(c, ER_OK, "after a layer");
-    }
-    return rc;
 }
 
 static void test_signals_are_handed_on(void **state) {
     (void)state;
     pid_t child = fork();
-    if (child == 0) _exit(among(3, (er_comm_waits){0}, 20, stops_with_all));
+    if (child == 0) _exit(among(3, (er_comm_waits){0}, 20, rank_stops_with_all));
     (void)usleep(700000);
     assert_int_equal(kill(child, SIGUSR1), 0);
     int how;
@@ -242,29 +128,15 @@ static void test_signals_are_handed_on(void **state) {
     all_end_with(3, ER_EINTERRUPTED, "after a layer", 5);
 }
 
-static er_status works_until_raised(const er_comm *c) {
-    if (c->rank == 0) {
-        (void)usleep(100000);
-        return er_comm_agree(c, er_fail(ER_EIO, "disk full"), "stopped");
-    }
-    for (int i = 0; i < 1000; i++) {  // work without a collective
-        (void)usleep(10000);
-        if (er_comm_is_raised(c)) return er_comm_agree(c, ER_OK, "stopped");
-    }
-    return ER_OK;
-}
-
 static void test_alarm(void **state) {
     (void)state;
-    assert_int_equal(among(3, (er_comm_waits){0}, 20, works_until_raised), er_exit_code(ER_EIO));
+    assert_int_equal(among(3, (er_comm_waits){0}, 20, rank_works_until_raised), er_exit_code(ER_EIO));
     all_end_with(3, ER_EIO, "rank 0: disk full", 5);
 }
 
-static er_status leaves_early(const er_comm *c) { return c->rank == 1 ? ER_OK : er_comm_barrier(c); }
-
 static void test_an_end_out_of_turn(void **state) {
     (void)state;
-    assert_int_equal(among(2, (er_comm_waits){0}, 20, leaves_early), 69);
+    assert_int_equal(among(2, (er_comm_waits){0}, 20, rank_leaves_early), 69);
     assert_non_null(strstr(all[0].message, "rank 1: has closed its end"));
 }
 
