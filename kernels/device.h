@@ -102,6 +102,7 @@ typedef struct er_delta_step {
     int32_t *done;  // [slots] out: 0 or 1
 } er_delta_step;
 
+struct er_device_sums;
 typedef struct er_device er_device;
 typedef struct er_device_ops {
     void (*close)(er_device *);
@@ -228,6 +229,8 @@ struct er_device {
     bool memory_bound;    // CPU: it was asked for, so alloc and weights keep to it. A GPU always does
     bool
         is_async;  // ops return before they are done: a caller that needs no answer at once gains by not waiting
+    // How the devices of several ranks add up (kernels/comm/device_sum.h); NULL: through host memory.
+    const struct er_device_sums *sums;
 };
 enum { ER_EVENTS = 8 };
 

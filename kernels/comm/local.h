@@ -3,6 +3,10 @@
 #define ER_LOCAL_RANKS_H
 #include "kernels/comm/wire.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { ER_LOCAL_RANKS = 16 };
 
 // Forks `size` ranks, at most ER_LOCAL_RANKS. In a rank: *out is its end of the wires, *code -1. In the parent, which comes back when
@@ -11,4 +15,7 @@ enum { ER_LOCAL_RANKS = 16 };
 // kills those that are still there `grace` seconds after the first has failed. Comes before the first thread, and before
 // er_signals_install(). EARG, ENOMEM, EIO: nothing was forked.
 er_status er_local_ranks(er_wire *out, int *code, size_t size, double grace);
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -8,6 +8,7 @@
 
 #include "io/base/clock.h"
 #include "io/base/signals.h"
+#include "kernels/comm/device_sum.h"
 
 enum {
     TAG_SUM = 1,
@@ -27,10 +28,12 @@ typedef struct wire_comm {
     er_status ended;  // what every collective returns from now on, or OK
     char message[ER_WIRE_MESSAGE];
     er_notice mine;
-    uint32_t *beat;       // [size] as last seen
-    double *heard;        // [size] when it last changed
-    er_parcel *out, *in;  // [size]
-    double *room;         // of sums
+    uint32_t *beat;                   // [size] as last seen
+    double *heard;                    // [size] when it last changed
+    er_parcel *out, *in;              // [size]
+    const er_device_sum *device_sum;  // NULL: through host memory
+    void *device_state;
+    double *room;  // of sums
     size_t room_size;
     pthread_t beater;
     bool beating, stop_beating;
@@ -38,6 +41,7 @@ typedef struct wire_comm {
     pthread_cond_t changed;
 } wire_comm;
 
+static const er_comm_ops wire_ops;
 static wire_comm *of(const er_comm *c) { return (wire_comm *)c; }
 
 static void *beat(void *p) {
@@ -283,6 +287,41 @@ static er_status wire_sum(const er_comm *c, double *x, size_t n) {
     return rc;
 }
 
+static er_status wire_sum_dev(const er_comm *c, er_device *d, double *x, size_t n) {
+    wire_comm *w = of(c);
+    if (w->ended != ER_OK) return as_it_ended(w);
+    if (w->device_sum) return n ? w->device_sum->sum(w->device_state, c, d, x, n) : ER_OK;
+    return er_comm_sum_by_host(c, d, x, n);
+}
+
+er_status er_comm_watch(const er_comm *c, const char *what, double since) {
+    return of(c)->ended != ER_OK ? as_it_ended(of(c)) : watch(of(c), what, since);
+}
+
+er_status er_comm_failed(const er_comm *c, er_status rc) {
+    return of(c)->ended != ER_OK ? as_it_ended(of(c)) : fail_here(of(c), rc);
+}
+
+er_status er_comm_join(er_comm *c, er_device *d, const char **how) {
+    wire_comm *w = of(c);
+    er_status rc = ER_OK;
+    size_t bytes[256];
+    char has[256];
+    const er_device_sum *ops = NULL;
+    *how = "host memory";
+    if (c->op != &wire_ops || c->size > sizeof has || w->device_sum) return ER_OK;
+    char mine = d->sums && d->sums->there(d);
+    for (size_t r = 0; r < c->size; r++) bytes[r] = 1;
+    ER_TRY(er_comm_gather(c, has, &mine, bytes));
+    for (size_t r = 0; r < c->size; r++)
+        if (!has[r]) return ER_OK;
+    ER_TRY(d->sums->open(d, c, &ops, &w->device_state));
+    w->device_sum = ops;
+    *how = "NCCL";
+out:
+    return rc;
+}
+
 // Round k tells the rank 2^k further what this one knows of 2^k ranks; after the last, everybody knows of all.
 static er_status wire_agree(const er_comm *c, er_status mine, bool *stop) {
     wire_comm *w = of(c);
@@ -320,6 +359,7 @@ static bool wire_alarm(const er_comm *c, bool raise) {
 // ---- opening and closing ----
 
 static const er_comm_ops wire_ops = {.sum = wire_sum,
+    .sum_dev = wire_sum_dev,
     .gather = wire_gather,
     .broadcast = wire_broadcast,
     .agree = wire_agree,
@@ -367,6 +407,7 @@ void er_comm_close(er_comm *c) {
         pthread_mutex_unlock(&w->lock);
         (void)pthread_join(w->beater, NULL);
     }
+    if (w->device_sum) w->device_sum->close(w->device_state, w->ended != ER_OK);
     w->wire.op->close(w->wire.self, er_exit_code(w->ended));
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->changed);

@@ -10,6 +10,10 @@
 // This header and wire_ops.h are all that a carrier needs to know.
 #include "kernels/comm/wire_ops.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct er_comm_waits {
     double silence;  // seconds without a sign of life after which a rank counts as hung; 0: 30
     double longest;  // seconds that a rank waits in one collective while all others live; 0: no limit
@@ -23,4 +27,7 @@ void er_comm_close(er_comm *c);
 bool er_comm_speaks(const er_comm *c);
 // Ranks on this rank's machine, and its number among them: the device that it takes.
 void er_comm_local(const er_comm *c, size_t *rank, size_t *size);
+#ifdef __cplusplus
+}
+#endif
 #endif

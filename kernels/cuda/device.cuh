@@ -77,6 +77,8 @@ er_status er_cuda_upload(er_device *d, void *dst, const void *src, size_t bytes)
 er_status er_cuda_stage_open(er_cuda *c);
 void er_cuda_stage_close(er_cuda *c);
 
+const struct er_device_sums *er_cuda_sums(void);  // by NCCL; NULL when built without
+
 // ---- number types ----
 
 // What a GEMM of this device reads: 4- or 2-byte numbers.
