@@ -123,9 +123,7 @@ void close(void *state, bool ranks_failed) {
     if (r->comm) {
         ncclResult_t e = r->l->finalize(r->comm);
         for (double since = er_clock(); e == ncclInProgress && er_clock() - since < 10;)
-            if (done)
-                passed = cudaEventQuery(done);  // first: what has passed may have passed because of an error
-        if (r->l->async_error(r->comm, &e) != ncclSuccess) break;
+            if (r->l->async_error(r->comm, &e) != ncclSuccess) break;
         if (e == ncclSuccess) (void)r->l->destroy(r->comm);
         else give_up(r);
     }
