@@ -334,6 +334,17 @@ static double *orthonormal(size_t rank, size_t d, uint64_t seed) {
     return u;
 }
 
+// dW = R K^T (K K^T + l2 I)^-1.
+static void check_is_ridge(const double *dw, const problem *p, double l2) {
+    problem ridge = *p;
+    ridge.c = zeros(p->d * p->d), ridge.count = 1, ridge.lambda = l2;
+    for (size_t i = 0; i < p->d; i++) ridge.c[i * p->d + i] = 1;
+    double *expected = by_definition(&ridge);
+    BELOW(distance(dw, expected, p->o * p->d), 1e-11);
+    free(ridge.c);
+    free(expected);
+}
+
 // AlphaEdit as its authors write it: R K^T P (P (K K^T + H) + L2 I)^-1, P = U U^T, in full size; and with P = I the ridge form.
 static void test_restricted_is_alphaedit(void **state) {
     (void)state;
@@ -362,6 +373,7 @@ static void test_restricted_is_alphaedit(void **state) {
             w.summed = summed;
             solve_as(dw, NULL, &p, &w, ER_OK);
             BELOW(distance(dw, expected, p.o * d), 1e-11);
+            if (rank == d && !with_history) check_is_ridge(dw, &p, l2);
         }
         double *all[] = {u, ut, proj, kt, kk, ht, hh, a, at, rk, rkp, expected, dw};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
