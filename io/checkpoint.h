@@ -9,6 +9,7 @@
 #include "io/base/file.h"
 #include "io/base/folder.h"
 #include "io/base/status.h"
+#include "io/output.h"
 
 #define ER_MAX_RANK 64
 

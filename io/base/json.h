@@ -21,6 +21,4 @@ er_status er_json_get_f64(double *out, const cJSON *obj, const char *key, const 
 er_status er_json_get_bool(bool *out, const cJSON *obj, const char *key, const char *name);
 er_status er_json_get_str(
     const char **out, const cJSON *obj, const char *key, const char *name);  // borrowed from obj
-bool er_utf8_valid(
-    const char *s, size_t len, size_t *bad_at);  // strict: no overlong, no surrogate, <= U+10FFFF
 #endif

@@ -6,6 +6,7 @@
 #include "io/base/file.h"
 #include "io/base/file_kind.h"
 #include "io/base/json.h"
+#include "io/base/utf8.h"
 #include "io/base/yaml_internal.h"
 
 typedef struct reader {

@@ -1,6 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
-#include "io/base/json.h"
+#include "io/base/utf8.h"
 #include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
