@@ -10,7 +10,6 @@
 #define MAX_CONFIG_BYTES ((size_t)16 << 20)
 #define MAX_WIDTH ((uint64_t)1 << 20)  // keeps every product of two sizes far below 2^63
 #define MAX_VOCAB ((uint64_t)1 << 28)
-#define MAX_ROPE_POSITIONS 32768u
 
 // One size under any of its names. Absent everywhere: *out stays, *found is false.
 static er_status get_size(
@@ -282,21 +281,3 @@ out:
     free(path);
     return rc;
 }
-
-size_t er_arch_max_seq_len(const er_arch *a) {
-    const er_rope_config *r = &a->rope;
-    size_t n = a->positions < MAX_ROPE_POSITIONS ? a->positions : MAX_ROPE_POSITIONS;
-    if (r->style == ER_ROPE_NONE) return a->positions;
-    return r->scaling == ER_ROPE_LONG && r->original_positions < (double)n ? (size_t)r->original_positions
-                                                                           : n;
-}
-
-size_t er_arch_qkv_rows(const er_arch *a) { return (a->heads + 2 * a->kv_heads) * a->head_dim; }
-size_t er_arch_up_rows(const er_arch *a) { return a->gated ? 2 * a->d_ff : a->d_ff; }
-
-double er_arch_layer_flops(const er_arch *a) {
-    double h = (double)a->hidden, q = (double)(a->heads * a->head_dim);
-    return 2.0 * h * ((double)er_arch_qkv_rows(a) + q + (double)er_arch_up_rows(a) + (double)a->d_ff);
-}
-
-double er_arch_head_flops(const er_arch *a) { return 2.0 * (double)a->hidden * (double)a->vocab; }

@@ -339,7 +339,6 @@ er_status er_add_done(er_tokenizer *t, const char *name);
 er_status er_load_legacy(er_tokenizer *t, er_folder *folder);
 er_status er_load_legacy_texts(er_tokenizer *t, const char *vocab, size_t vocab_len, const char *merges,
     size_t merges_len, const char *config, size_t config_len);
-er_status er_config_template(er_tokenizer *t, const cJSON *config, const char *name);
 er_status er_config_read(er_tokenizer *t, const char *json, size_t len, bool overrides, const char *name);
 er_status er_config_string(const char **out, const cJSON *config, const char *key, const char *name);
 #endif
