@@ -115,7 +115,7 @@ er_status er_facts_reject(er_facts *f, size_t i, const char *reason);
 typedef struct er_fact_class {
     size_t prompt, target;  // prompt SIZE_MAX: equal to no other
 } er_fact_class;
-er_status er_facts_settle(er_facts *f, const er_fact_class *at);
+er_status er_facts_merge_classes(er_facts *f, const er_fact_class *at);
 char *er_fact_filled(
     const er_fact *f);  // the prompt with the subject in place, malloc'd; NULL when memory is out
 #endif

@@ -26,21 +26,21 @@ static bool is_accent(uint32_t c) {
     return (c >= 0x300 && c <= 0x36f) || (c >= 0x1ab0 && c <= 0x1aff) || (c >= 0x1dc0 && c <= 0x1dff);
 }
 
-static er_place rank(const char *text, size_t len, size_t begin, size_t end) {
+static er_match_kind rank(const char *text, size_t len, size_t begin, size_t end) {
     size_t from = begin, first = begin, to = end, behind = end;
     uint32_t left = er_char_before(text, &from), right = er_char_next(text, len, &behind);
     bool starts = is_border(left, er_char_next(text, len, &first));
     bool ends = is_border(er_char_before(text, &to), right);
-    return starts ? ends ? ER_PLACE_WORD : ER_PLACE_BEGINS : ER_PLACE_INSIDE;
+    return starts ? ends ? ER_MATCH_WORD : ER_MATCH_BEGINS : ER_MATCH_INSIDE;
 }
 
 static void offer(er_found *best, const char *text, size_t len, size_t begin, size_t end) {
     size_t behind = end;
     if (is_accent(er_char_next(text, len, &behind))) return;
-    er_place r = rank(text, len, begin, end);
-    if (best->count && r == best->place) best->count++;
-    if (best->count && r >= best->place) return;
-    *best = (er_found){.begin = begin, .end = end, .place = r, .count = 1};
+    er_match_kind r = rank(text, len, begin, end);
+    if (best->count && r == best->kind) best->count++;
+    if (best->count && r >= best->kind) return;
+    *best = (er_found){.begin = begin, .end = end, .kind = r, .count = 1};
 }
 
 // ---- folded texts: characters compared by their look, each with the bytes it came from ----
