@@ -77,10 +77,7 @@ er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *p
     er_status rc = er_json_parse(&all, text, strlen(text), "presets.json");
     if (rc != ER_OK) return rc;
     er_hparams h = {.seed = 1,
-        .editor = "memit",
-        .l2 = 10,
-        .nullspace_threshold = 2e-2,
-        .emmet_lambda = 0.1,
+        .editor = {.name = "memit", .alg_name = "MEMIT"},  // all of whose keys are those of er_hparams
         .space = strcmp(profile, "reference") ? ER_SPACE_AUTO : ER_SPACE_ALWAYS};
     (void)snprintf(h.profile, sizeof h.profile, "%s", profile);
     rc = resolve(&h, all, arch, profile);
