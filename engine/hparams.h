@@ -30,8 +30,8 @@ typedef struct er_editor_settings {
     const er_field *fields;  // [n_fields], at most ER_OWN_FIELDS
     size_t n_fields;
 } er_editor_settings;
-// The i-th of the editors there are, false behind the last: whoever reads a name or a file says which there are
-// (er_editor_settings_at of engine/editors).
+// The i-th of the editors there are, false behind the last: whoever reads a name or a file says which there
+// are (er_editor_settings_at of engine/editors).
 typedef bool (*er_editor_list)(er_editor_settings *out, size_t i);
 
 typedef struct er_hparams {
@@ -51,7 +51,8 @@ typedef struct er_hparams {
 
     // The weight of the statistics.
     double lambda;  // mom2_update_weight
-    // mom2_trace_ratio: each layer's lambda is such that tr(lambda C) = trace_ratio tr(K K^T); 0: `lambda` as it stands.
+    // mom2_trace_ratio: each layer's lambda is such that tr(lambda C) = trace_ratio tr(K K^T); 0: `lambda` as
+    // it stands.
     double trace_ratio;
     size_t cov_tokens;    // 0: 10 d_in
     bool layers_guessed;  // no preset, and nobody said which layers
@@ -60,7 +61,8 @@ typedef struct er_hparams {
     // Prompts.
     size_t n_prefixes;          // context templates besides the bare prompt
     size_t n_relation_prompts;  // phrasings of other facts of the same relation, at most
-    // Share of the bare prompt in a request's averaged key; the other prompts share the rest. 0.5 in the reference.
+    // Share of the bare prompt in a request's averaged key; the other prompts share the rest. 0.5 in the
+    // reference.
     double key_bare;
     // Each prompt is a column of the solve with its own residual, instead of one averaged key a request.
     bool key_per_prompt;
@@ -77,14 +79,16 @@ typedef struct er_hparams {
     char model_name[128], rewrite_module[128], layer_module[128];
 } er_hparams;
 
-// The preset of the model's family and size under `profile`; a rule of thumb, marked as a guess, when there is none. The editor
-// is MEMIT. EARG for another profile.
+// The preset of the model's family and size under `profile`; a rule of thumb, marked as a guess, when there
+// is none. The editor is MEMIT. EARG for another profile.
 er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *profile);
-// A settings file over `h`: YAML by the ending .yaml or .yml, else JSON. A mom2_update_weight switches the trace ratio off, and
-// the other way round. ECONFIG names file, key and reason: also for settings of another method than the editor's, of what is
-// not computed here, and for a file in which nothing applies. A key that is not known is warned of. `h` stays as it was then.
+// A settings file over `h`: YAML by the ending .yaml or .yml, else JSON. A mom2_update_weight switches the
+// trace ratio off, and the other way round. ECONFIG names file, key and reason: also for settings of another
+// method than the editor's, of what is not computed here, and for a file in which nothing applies. A key that
+// is not known is warned of. `h` stays as it was then.
 er_status er_hparams_merge_file(er_hparams *h, const char *path, er_editor_list editors);
-// By its own name or as the peers spell it ("AlphaEdit"); its own numbers are as it has them at first. EARG names the known ones.
+// By its own name or as the peers spell it ("AlphaEdit"); its own numbers are as it has them at first. EARG
+// names the known ones.
 er_status er_hparams_set_editor(er_hparams *h, const char *name, er_editor_list editors);
 er_status er_hparams_set_layers(er_hparams *h, const char *text);           // "3-8" or "3,4,5"; EARG
 bool er_hparams_is_given(const er_hparams *h, const char *key);             // by a file or a flag

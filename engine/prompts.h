@@ -1,8 +1,8 @@
 // Facts as token rows. Each row is encoded once, as text, with byte offsets; the subject's last token is the
 // last token that overlaps the subject's bytes. Row kinds of a fact: the bare prompt (row 0), context
-// templates ("prefix sentence. {}"), relation prompt phrasings, and one KL row "{subject} is a". Two conventions in
-// use elsewhere are kept in sight: rows whose target had to be encoded apart from its prompt, and rows where
-// encoding the text up to the subject's end counts another last token, are marked and counted.
+// templates ("prefix sentence. {}"), relation prompt phrasings, and one KL row "{subject} is a". Two
+// conventions in use elsewhere are kept in sight: rows whose target had to be encoded apart from its prompt,
+// and rows where encoding the text up to the subject's end counts another last token, are marked and counted.
 #ifndef ER_PROMPTS_H
 #define ER_PROMPTS_H
 #include "engine/hparams.h"
@@ -52,16 +52,17 @@ typedef struct er_templates {  // context templates, each with one "{}", the bar
     size_t count;
 } er_templates;
 
-// Builds all requests. Facts that are one text to the tokenizer are merged, or rejected where they contradict each other. Facts whose subject is not found, or that do not fit the model's positions, are rejected
-// in `facts` with the reason. Templates: the built-in ones (engine/presets/templates.json) unless given.
+// Builds all requests. Facts that are one text to the tokenizer are merged, or rejected where they contradict
+// each other. Facts whose subject is not found, or that do not fit the model's positions, are rejected in
+// `facts` with the reason. Templates: the built-in ones (engine/presets/templates.json) unless given.
 er_status er_requests_build(er_requests **out, er_facts *facts, const er_model *m, const er_hparams *h,
     const er_templates *templates);
 void er_requests_free(er_requests *u);
-// Takes out of `facts` what is a duplicate or a contradiction to the tokenizer: equal tokens in front of the target are one text,
-// whatever their bytes (composed and decomposed letters, a blank that joins the target).
+// Takes out of `facts` what is a duplicate or a contradiction to the tokenizer: equal tokens in front of the
+// target are one text, whatever their bytes (composed and decomposed letters, a blank that joins the target).
 er_status er_prompts_agree(er_facts *facts, const er_tokenizer *t, er_space job);
-er_status er_templates_read(
-    er_templates **out, const char *path);  // JSON array of strings with one "{}" each
+// JSON array of strings with one "{}" each
+er_status er_templates_read(er_templates **out, const char *path);
 er_status er_templates_builtin(er_templates **out, size_t count);
 void er_templates_free(er_templates *t);
 #endif

@@ -12,11 +12,12 @@ struct er_output {
     bool force, committed;
 };
 
-// `path` without trailing slashes, and the folder it lies in; the caller frees both. EOUTPUT when it names no new folder.
+// `path` without trailing slashes, and the folder it lies in; the caller frees both. EOUTPUT when it names no
+// new folder.
 er_status er_output_split(char **dir, char **parent, const char *path);
 // What stands at `dir` may be replaced, or nothing stands there. EOUTPUT.
 er_status er_output_check_existing(const char *dir, bool force);
-// Once a folder stands at `dir` again: removes those that killed jobs moved aside for it (DIR.replaced-<pid>). Until then
-// they are the only ones there are.
+// Once a folder stands at `dir` again: removes those that killed jobs moved aside for it
+// (DIR.replaced-<pid>). Until then they are the only ones there are.
 void er_output_sweep_replaced(const char *dir);
 #endif

@@ -1,10 +1,11 @@
-// AlphaEdit (Fang et al. 2025): dW lies in the null space of the statistics, so that it changes nothing for the keys seen there.
-// With U the eigenvectors of C whose eigenvalues are below nullspace_threshold, and the keys K_p of earlier edits:
+// AlphaEdit (Fang et al. 2025): dW lies in the null space of the statistics, so that it changes nothing for
+// the keys seen there. With U the eigenvectors of C whose eigenvalues are below nullspace_threshold, and the
+// keys K_p of earlier edits:
 //
 //     dW = R K^T U (U^T (K K^T + K_p K_p^T) U + L2 I)^-1 U^T
 //
-// For the projector P = U U^T this is the authors' R K^T P (P (K K^T + K_p K_p^T) + L2 I)^-1, as a symmetric system of the null
-// space's size.
+// For the projector P = U U^T this is the authors' R K^T P (P (K K^T + K_p K_p^T) + L2 I)^-1, as a symmetric
+// system of the null space's size.
 #include <math.h>
 #include <stdlib.h>
 

@@ -110,7 +110,8 @@ out:
     return rc;
 }
 
-// A numerical refusal names its layer, what the statistics rest on, and what may help. What is said of the null space says enough.
+// A numerical refusal names its layer, what the statistics rest on, and what may help. What is said of the
+// null space says enough.
 static er_status at_layer(
     er_status rc, const er_layer_report *r, const er_second_moment *c, bool restricted) {
     char why[512];

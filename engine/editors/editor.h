@@ -1,4 +1,5 @@
-// Editors: what a job does at each site. An editor is a struct of functions over one pipeline; NULL means MEMIT's own:
+// Editors: what a job does at each site. An editor is a struct of functions over one pipeline; NULL means
+// MEMIT's own:
 //
 //     targets    z per request by gradient descent (engine/targets)
 //     run        the walk over the sites (engine/editors/apply.h), of which these are the steps:
@@ -35,8 +36,8 @@ typedef struct er_editor {
     bool averaged;    // prompts of a request are averaged into one column, whatever key_per_prompt says
     bool hard;        // system may ask for the hard constraint dW K = R (ridge 0)
     bool restricted;  // project is set
-    bool
-        keeps_history;  // the keys of earlier edits of this model join A; this edit's are kept beside the output
+    // The keys of earlier edits of this model join A; this edit's are kept beside the output
+    bool keeps_history;
     er_status (*check)(const er_hparams *h);  // before any work. ECONFIG (er_hparams_refuse): its own numbers
     er_status (*targets)(er_targets_stats *stats, er_model *m, const er_requests *requests,
         const er_hparams *h, const er_targets_options *options, er_target_sink sink, void *ctx);

@@ -2,8 +2,9 @@
 //
 //     dW = R (K^T C'^-1 K + emmet_lambda I)^-1 K^T C'^-1
 //
-// For emmet_lambda > 0 that is MEMIT's form with the prior emmet_lambda C'. For one request, or with emmet_lambda 0, it is the hard
-// constraint dW K = R; of one request, ROME's rank-one update r (C'^-1 k)^T / (k^T C'^-1 k).
+// For emmet_lambda > 0 that is MEMIT's form with the prior emmet_lambda C'. For one request, or with
+// emmet_lambda 0, it is the hard constraint dW K = R; of one request, ROME's rank-one update r (C'^-1 k)^T /
+// (k^T C'^-1 k).
 #include <math.h>
 
 #include "engine/editors/editors_internal.h"

@@ -1,4 +1,5 @@
-// The editor that the settings are for, and the numbers that it alone has. What an editor does is in engine/editors.
+// The editor that the settings are for, and the numbers that it alone has. What an editor does is in
+// engine/editors.
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>

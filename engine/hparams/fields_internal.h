@@ -19,7 +19,8 @@ size_t er_hparams_own_index(const er_editor_settings *e, const char *key);
 // Is it a key of another editor than h's, and of none of h's? *whose: of that one.
 bool er_hparams_is_idle(
     er_editor_settings *whose, const er_hparams *h, const char *key, er_editor_list editors);
-// The known key, of the fields, of the editors' own, or of `others` (NULL behind the last), that `key` is a slip of; or NULL.
+// The known key, of the fields, of the editors' own, or of `others` (NULL behind the last), that `key` is a
+// slip of; or NULL.
 const char *er_hparams_nearest(const char *key, const char *const *others, er_editor_list editors);
 // Warns when the settings' model_name seems to mean another model than this one.
 void er_hparams_compare_model(const er_hparams *h, const er_arch *a);

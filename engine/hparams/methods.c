@@ -1,6 +1,6 @@
-// Settings files of other methods than the editor's, told by the keys that only they have: many name no method (AlphaEdit's own,
-// MEMIT's too), and numbers tuned for one method are not another's. The editors' own keys are known from the editors; these
-// are of methods that are none here, or are shared with one.
+// Settings files of other methods than the editor's, told by the keys that only they have: many name no
+// method (AlphaEdit's own, MEMIT's too), and numbers tuned for one method are not another's. The editors' own
+// keys are known from the editors; these are of methods that are none here, or are shared with one.
 #include <string.h>
 
 #include "engine/hparams/fields_internal.h"

@@ -1,6 +1,6 @@
 // The table of model families: what config.json calls things, what the tensors are called, which switches the
-// block takes. Rows are data (families_*.c); the code that reads them is arch.c (config.json) and places.c
-// (tensors).
+// block takes. Rows are data (families_*.c); the code that reads them is arch.c (config.json) and
+// tensor_map.c (tensors).
 #ifndef ER_FAMILY_H
 #define ER_FAMILY_H
 #include "engine/model.h"
@@ -31,9 +31,9 @@ _Static_assert(SLOT_COUNT == ER_MAX_SLOTS, "er_arch.module has a place for every
 typedef enum er_bias {
     BIAS_NEVER,
     BIAS_ALWAYS,
-    BIAS_ATTENTION,
-    BIAS_MLP
-} er_bias;  // the last two: as config.json says
+    BIAS_ATTENTION,  // as attention_bias of config.json says
+    BIAS_MLP         // as mlp_bias says
+} er_bias;
 
 typedef struct er_slot_name {
     const char *module;  // under the layer, without ".weight"; NULL: the family has no such part
@@ -52,17 +52,16 @@ typedef struct er_family {
     const char *type;        // model_type
     const char *classes[3];  // accepted architectures[0]
     const char *prefix[3];   // of every tensor but the head, tried in turn; "" is allowed
-    er_config_key layers, hidden, heads, kv_heads, head_dim, d_ff, positions, act,
-        eps;  // an empty key: derived
+    er_config_key layers, hidden, heads, kv_heads, head_dim, d_ff, positions, act, eps;  // empty: derived
     // What the family's configuration class takes where a key is absent (not where it is null).
     size_t default_layers, default_hidden, default_heads, default_vocab, default_positions, default_inner;
     const char *default_act;
     double default_eps;
     size_t default_kv_heads, default_head_dim;  // 0: as many as heads; hidden / heads
     er_norm_kind norm;
-    bool norm_bias, conv1d, gated, parallel_residual, default_tied,
-        inner_is_4h,  // inner_is_4h: unless config.json says
-        default_attention_bias, default_mlp_bias;
+    bool norm_bias, conv1d, gated, parallel_residual, default_tied;
+    bool inner_is_4h;  // d_ff is 4 hidden unless config.json says
+    bool default_attention_bias, default_mlp_bias;
     bool fused_by_head;  // SLOT_QKV's rows are [kv_heads, the q heads of each | k | v, head_dim]
     bool norm_bare;      // norms have neither weight nor bias
     bool norm_plus_one;  // what is stored of a norm's weight is what it is above 1
@@ -82,8 +81,8 @@ typedef struct er_family {
     bool head_bias;
     const char *layer;  // "h" or "layers": layer i is "<prefix><layer>.<i>."
     er_slot_name slot[SLOT_COUNT];
-    er_status (*check)(
-        const cJSON *config, const char *name, er_arch *a);  // what only this family has; may be NULL
+    // What only this family has, read from its config.json, which messages call `name`; may be NULL.
+    er_status (*check)(const cJSON *config, const char *name, er_arch *a);
 } er_family;
 
 // Layers, hidden size, heads, vocabulary, positions and d_ff width where config.json says nothing of them.

@@ -7,8 +7,8 @@
 #include "engine/prompts/relation_prompts_internal.h"
 #include "io/base/log.h"
 
-// All rows of a request are in one batch. Facts that share their subject with many others get fewer rows beside
-// the bare one: 16 facts of eight rows are the most that get all.
+// All rows of a request are in one batch. Facts that share their subject with many others get fewer rows
+// beside the bare one: 16 facts of eight rows are the most that get all.
 #define MERGED_ROWS 128
 
 typedef struct builder {
@@ -115,8 +115,8 @@ static er_status add_relation_prompts(builder *b, er_request *u, size_t fact_ind
     if (most > b->h->n_relation_prompts) most = b->h->n_relation_prompts;
     er_status rc = er_relation_prompts_of(&other, &n, b->relation_prompts, b->facts, fact_index, most);
     for (size_t i = 0; rc == ER_OK && i < n; i++) {
-        // every second relation prompt stands behind a context template, so that the value also learns to answer in
-        // the middle of a text
+        // every second relation prompt stands behind a context template, so that the value also learns to
+        // answer in the middle of a text
         int32_t ti = i % 2 && b->templates->count ? (int32_t)(i / 2 % b->templates->count) : -1;
         rc = add_row(b, u, &b->facts->at[fact_index], &other[i], ti, NULL);
         if (rc == ER_EFORMAT) rc = ER_OK;

@@ -1,5 +1,6 @@
-// SHA-256. The one-shot contexts of libcrypto allocate when they are copied and may fail; the plain SHA-256 state
-// cannot, so a digest is never silently wrong. libcrypto still picks the SHA instructions of the processor.
+// SHA-256. The one-shot contexts of libcrypto allocate when they are copied and may fail; the plain SHA-256
+// state cannot, so a digest is never silently wrong. libcrypto still picks the SHA instructions of the
+// processor.
 #include "io/base/digest.h"
 
 #define OPENSSL_API_COMPAT 0x10100000L

@@ -1,5 +1,5 @@
-// Facts of one prompt: the same target twice is a duplicate, two targets are a conflict. Sorting finds them, so that no input
-// can make it quadratic.
+// Facts of one prompt: the same target twice is a duplicate, two targets are a conflict. Sorting finds them,
+// so that no input can make it quadratic.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,16 +1,17 @@
-// Private to io/facts: the scanner that cuts a file into records, the map from a record to a fact, and the passes over all facts.
-#ifndef ER_FACTS_PARTS_H
-#define ER_FACTS_PARTS_H
+// Private to io/facts: the scanner that cuts a file into records, the map from a record to a fact, and the
+// passes over all facts.
+#ifndef ER_FACTS_INTERNAL_H
+#define ER_FACTS_INTERNAL_H
 #include <cjson/cJSON.h>
 #include "io/facts.h"
 #include "io/facts/notes.h"
 
 #define ER_FACTS_RECORD_MAX ((size_t)16 << 20)  // bytes of one record; more is a damaged file, not a fact
-#define ER_FACTS_BYTES_MAX                                                                                   \
-    ((uint64_t)4 << 30)  // bytes of a file or pipe; more is no file of facts, or has no end
+// Bytes of a file or pipe; more is no file of facts, or has no end.
+#define ER_FACTS_BYTES_MAX ((uint64_t)4 << 30)
 #define ER_FACTS_COUNT_MAX ((size_t)8 << 20)  // records
-#define ER_FACTS_BAD_FIRST                                                                                   \
-    ((size_t)100000)         // records without a fact among them, after which no more are read
+// Records without a fact among them, after which no more are read.
+#define ER_FACTS_BAD_FIRST ((size_t)100000)
 #define ER_FACTS_REASON 480  // bytes of a reason
 
 // ---- scan.c: a stream of bytes -> the text of one record after the other, holding one record in memory ----
@@ -38,8 +39,8 @@ typedef struct er_found {
     size_t begin, end;  // bytes of the text
     er_match_kind kind;
     size_t count;  // matches of this kind, of which this is the first; 0: the subject is nowhere
-    bool
-        respelled;  // found by its look only: other quotes, dashes, white space, composed or decomposed letters
+    // Found by its look only: other quotes, dashes, white space, composed or decomposed letters
+    bool respelled;
 } er_found;
 bool er_facts_find(er_found *out, const char *text, const char *subject);  // false when memory is out
 // Also across capitals, accents and compatibility forms: too far to edit, near enough to say so.
@@ -58,12 +59,15 @@ typedef enum er_facts_format {
 } er_facts_format;
 er_facts_format er_facts_detect(const cJSON *record);
 const char *er_facts_format_name(er_facts_format format);
-// Why a record is of no known format: whose shape it has, where that is known; its keys, and the formats there are.
+// Why a record is of no known format: whose shape it has, where that is known; its keys, and the formats
+// there are.
 void er_facts_unknown(char reason[ER_FACTS_REASON], const cJSON *record);
 
 // ---- record.c: one parsed record -> one fact ----
-// An empty reason: *out is the fact, owned by the caller. Otherwise *out is untouched. `id` gets a copy of the record's id or NULL, and
-// `notes` what is to be said of the record, either way. The status is ENOMEM only.
+
+// `reason` is empty: *out is the fact, owned by the caller. Otherwise it says why there is none. Either way
+// *id is a copy of the record's id or NULL, and `notes` has what is to be said of the record. ENOMEM alone is
+// a failure.
 er_status er_facts_map(er_fact *out, char **id, er_notes *notes, char reason[ER_FACTS_REASON],
     er_facts_format format, const cJSON *record, const er_facts_options *options);
 

@@ -1,5 +1,5 @@
-// Facts as somebody reads them, subject in place: those of one text are merged, and a fact that asks for what another one edits
-// is warned of.
+// Facts as somebody reads them, subject in place: those of one text are merged, and a fact that asks for what
+// another one edits is warned of.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
-// tokenizer_config.json beside a tokenizer.json: the end of a text, and what stands around one. Some tokenizer classes do not
-// trust the file's post_processor: they put the beginning and end of a text themselves, as add_bos_token and add_eos_token
-// say. For every other class the file stands, whatever the configuration says.
+// tokenizer_config.json beside a tokenizer.json: the end of a text, and what stands around one. Some
+// tokenizer classes do not trust the file's post_processor: they put the beginning and end of a text
+// themselves, as add_bos_token and add_eos_token say. For every other class the file stands, whatever the
+// configuration says.
 #include <stdlib.h>
 #include <string.h>
 #include "io/base/file.h"

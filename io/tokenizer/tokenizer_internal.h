@@ -145,8 +145,8 @@ typedef struct er_scratch {
     size_t change_room;
     OnigRegion *region;
 } er_scratch;
-er_status er_scratch_get(
-    er_scratch **out, const er_tokenizer *t);  // this thread's; freed when the thread ends
+// This thread's; freed when the thread ends
+er_status er_scratch_get(er_scratch **out, const er_tokenizer *t);
 
 // ---- added.c ----
 typedef struct er_added {

@@ -108,8 +108,8 @@ static void slow_update(double *dw, const double *keys, const double *current, c
 }
 
 // The default profile's form: every row a column of weight w, whose target is its own state before any edit
-// plus its request's delta = z - (the bare row's state before any edit). states, before [rows, o], keys [rows,
-// d].
+// plus its request's delta = z - (the bare row's state before any edit). states, before [rows, o], keys
+// [rows, d].
 static void slow_rows(slow *s, size_t layer, double *keys, double *states) {
     size_t d = s->m->arch.d_ff, o = s->m->arch.hidden, at = 0;
     for (size_t u = 0; u < s->requests->count; u++)
@@ -296,7 +296,8 @@ static void close_case(fixture *f) {
 }
 
 // fp32 passes in different shapes: keys and states agree to 1e-6 or so. dW inherits that through the
-// residual, and from the second layer on through stored weights that a rounding may have moved by one request.
+// residual, and from the second layer on through stored weights that a rounding may have moved by one
+// request.
 #define SAME 2e-5
 
 static double trace_of_keys(const fixture *f, const double *keys, bool per_row) {
@@ -493,7 +494,8 @@ static void carried(
     free(host);
 }
 
-// What a layout promises: every row in one micro-batch, behind a shared one where it continues it, none too long.
+// What a layout promises: every row in one micro-batch, behind a shared one where it continues it, none too
+// long.
 static void check_layout(const fixture *f, const er_microbatches *l, size_t max_tokens) {
     size_t at = 0, first = 0;
     assert_int_equal(l->requests, f->n);

@@ -31,7 +31,8 @@ static void test_names(void **state) {
     FAILS(er_hparams_set_editor(&h, "rome", er_editor_settings_at), ER_EARG, "memit, memit_seq");
 }
 
-// Each own number comes from the file under its key, is told under it, and is an idle key for the next editor.
+// Each own number comes from the file under its key, is told under it, and is an idle key for the next
+// editor.
 static void test_fields(void **state) {
     (void)state;
     size_t seen = 0;

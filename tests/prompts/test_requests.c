@@ -1,6 +1,6 @@
-// Facts as token rows: subject positions, targets at the seam, weights, relation_prompts, refusals, digests. Most
-// cases use a tokenizer of single letters, on which every index can be counted by hand; the real tokenizers
-// are held to what their own decoding says.
+// Facts as token rows: subject positions, targets at the seam, weights, relation_prompts, refusals, digests.
+// Most cases use a tokenizer of single letters, on which every index can be counted by hand; the real
+// tokenizers are held to what their own decoding says.
 #include "engine/prompts.h"
 #include "io/base/file.h"
 #include "tests/support/subject_decoded.h"
