@@ -58,9 +58,9 @@ struct er_apply {
 // Edits m's weights in place. All ranks return the same status. EINTERRUPTED between layers: the model in
 // memory is then half edited and must not be written.
 er_status er_apply_edits(er_apply_report *out, er_model *m, const er_apply *a);
-size_t er_apply_tokens(const er_device *dev);
+size_t er_apply_tokens(const er_device *dev);  // max_tokens where memory is no question
 // *bytes: what it takes on the device when all of it fits there. The model, the statistics and what the
-// device's own solvers take are not counted. max_tokens as above.
+// device's own solvers take are not counted. a->max_tokens is not 0.
 er_status er_apply_bytes(size_t *bytes, const er_arch *arch, const er_apply *a);
 // The largest max_tokens that the device has room for; statistics leave the device where they must. On a CPU
 // er_apply_tokens.
