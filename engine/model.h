@@ -10,7 +10,8 @@
 
 #define ER_MAX_ROPE_PAIRS 256
 #define ER_MAX_LAYERS 4096
-#define ER_MAX_SLOTS 13  // linear maps and norms of a block: er_slot of engine/model/family_internal.h
+#define ER_PARAM_ROLES                                                                                       \
+    13  // linear maps and norms of a block: er_param_role of engine/model/family_internal.h
 
 // Layers, by number.
 typedef struct er_layer_set {
@@ -38,17 +39,17 @@ typedef struct er_rope_config {
 
 typedef struct er_arch {
     char family[32];  // model_type of config.json
-    size_t layers, hidden, heads, kv_heads, head_dim, d_ff, vocab, positions;
+    size_t layers, hidden, heads, kv_heads, head_dim, d_ff, vocab, max_position_embeddings;
     er_norm_kind norm;
     float norm_eps;
     er_act_kind act;
     bool gated, parallel_residual, learned_positions, tied_head;
     // Names of the block's parts under the layer, NULL for those that this model lacks.
-    const char *module[ER_MAX_SLOTS];
+    const char *module[ER_PARAM_ROLES];
     bool qk_norms;  // norm of every q and k head, before rotation
     er_norm_kind qk_norm;
-    bool head_norm_each;  // every head has weights of its own; else all share one vector
-    float clip_qkv;       // q, k and v are clipped to -clip_qkv .. clip_qkv; 0: not
+    bool qk_norm_per_head;  // every head has weights of its own; else all share one vector
+    float clip_qkv;         // q, k and v are clipped to -clip_qkv .. clip_qkv; 0: not
     int32_t position_offset;
     float attention_scale;
     bool scale_by_layer;  // layer l divides it by l + 1

@@ -23,7 +23,8 @@ static bool matches(const cJSON *p, const er_arch *a) {
     (void)er_json_get_u64(&positions, p, "positions_from", "preset");
     (void)er_json_get_f64(&base, p, "rope_theta", "preset");
     return !strcmp(family, a->family) && layers == a->layers && hidden == a->hidden && d_ff == a->d_ff &&
-           from <= a->vocab && a->vocab <= to && positions <= a->positions && fabs(base - a->rope.base) < 0.5;
+           from <= a->vocab && a->vocab <= to && positions <= a->max_position_embeddings &&
+           fabs(base - a->rope.base) < 0.5;
 }
 
 // Up to five layers that end a quarter of the way up, as the published settings of larger models do; never

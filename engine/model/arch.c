@@ -63,7 +63,8 @@ static er_status read_sizes(er_arch *a, const cJSON *config, const char *name) {
     ER_TRY(need_size(&a->hidden, config, &f->hidden, f->default_hidden, MAX_WIDTH, name));
     ER_TRY(need_size(&a->heads, config, &f->heads, f->default_heads, MAX_WIDTH, name));
     ER_TRY(need_size(&a->vocab, config, &vocab, f->default_vocab, MAX_VOCAB, name));
-    ER_TRY(need_size(&a->positions, config, &f->positions, f->default_positions, (uint64_t)1 << 30, name));
+    ER_TRY(need_size(&a->max_position_embeddings, config, &f->max_position_embeddings,
+        f->default_max_position_embeddings, (uint64_t)1 << 30, name));
     // Absent is not null here either.
     a->kv_heads = f->default_kv_heads && is_absent(config, &f->kv_heads) ? f->default_kv_heads : a->heads;
     ER_TRY(get_size(&a->kv_heads, &found, config, &f->kv_heads, MAX_WIDTH, name));
@@ -80,9 +81,9 @@ static er_status read_sizes(er_arch *a, const cJSON *config, const char *name) {
     }
     if (a->heads * a->head_dim > MAX_WIDTH)
         ER_FAIL(ER_EFORMAT, "%s: %zu heads of %zu dimensions is too wide", name, a->heads, a->head_dim);
-    if (f->inner_is_4h) a->d_ff = 4 * a->hidden;
-    if (f->inner_is_4h) ER_TRY(get_size(&a->d_ff, &found, config, &f->d_ff, 4 * MAX_WIDTH, name));
-    else ER_TRY(need_size(&a->d_ff, config, &f->d_ff, f->default_inner, 4 * MAX_WIDTH, name));
+    if (f->d_ff_is_4h) a->d_ff = 4 * a->hidden;
+    if (f->d_ff_is_4h) ER_TRY(get_size(&a->d_ff, &found, config, &f->d_ff, 4 * MAX_WIDTH, name));
+    else ER_TRY(need_size(&a->d_ff, config, &f->d_ff, f->default_d_ff, 4 * MAX_WIDTH, name));
 out:
     return rc;
 }
@@ -116,8 +117,8 @@ static er_status read_switches(er_arch *a, const cJSON *config, const char *name
     a->learned_positions = f->rope == ER_ROPE_NONE;
     a->position_offset = f->position_offset;
     a->tied_head = f->default_tied;
-    for (int i = 0; i < SLOT_COUNT; i++) a->module[i] = f->slot[i].module;
-    a->qk_norms = f->slot[SLOT_Q_NORM].module != NULL;
+    for (int i = 0; i < ROLE_COUNT; i++) a->module[i] = f->param[i].module;
+    a->qk_norms = f->param[ROLE_Q_NORM].module != NULL;
     a->qk_norm = f->norm;
     a->embed_scale = a->residual_scale = a->logit_scale = 1;
     a->attention_bias = f->default_attention_bias;

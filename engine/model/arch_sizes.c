@@ -5,8 +5,9 @@
 
 size_t er_arch_max_seq_len(const er_arch *a) {
     const er_rope_config *r = &a->rope;
-    size_t n = a->positions < MAX_ROPE_POSITIONS ? a->positions : MAX_ROPE_POSITIONS;
-    if (r->style == ER_ROPE_NONE) return a->positions;
+    size_t n =
+        a->max_position_embeddings < MAX_ROPE_POSITIONS ? a->max_position_embeddings : MAX_ROPE_POSITIONS;
+    if (r->style == ER_ROPE_NONE) return a->max_position_embeddings;
     return r->scaling == ER_ROPE_LONG && r->original_positions < (double)n ? (size_t)r->original_positions
                                                                            : n;
 }

@@ -38,7 +38,7 @@ void er_requests_free(er_requests *u) {
 
 // EFORMAT when the model has no position or no embedding for some token of a row.
 static er_status check_row(const er_model *m, const int32_t *token, size_t length, size_t n_labels) {
-    size_t positions = m->arch.positions;
+    size_t positions = m->arch.max_position_embeddings;
     if (m->rope_positions && m->rope_positions < positions) positions = m->rope_positions;
     if (length > positions)
         return er_fail(
