@@ -1,3 +1,4 @@
+// The edited copy of a checkpoint: shards with byte ranges replaced, and everything read back.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

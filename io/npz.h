@@ -7,11 +7,13 @@
 #include <stdint.h>
 #include "io/base/status.h"
 
+#define ER_NPY_MAX_RANK 8
+
 typedef enum er_npy_type { ER_NPY_F4, ER_NPY_F8, ER_NPY_F2, ER_NPY_I8, ER_NPY_I4, ER_NPY_U } er_npy_type;
 typedef struct er_npy {
     er_npy_type type;
-    int rank;           // 0 .. 8
-    uint64_t shape[8];  // row-major; a Fortran-ordered matrix is transposed on reading
+    int rank;                         // 0 .. ER_NPY_MAX_RANK
+    uint64_t shape[ER_NPY_MAX_RANK];  // row-major; a Fortran-ordered matrix is transposed on reading
     uint64_t elements;
     uint64_t item_bytes;  // 4 * characters for ER_NPY_U (UTF-32LE)
     void *data;           // owned; host order

@@ -1,3 +1,4 @@
+// What a file is by its first bytes: the marks of formats, and the pages that servers send instead of a file.
 #include "io/base/file_kind.h"
 
 #include <ctype.h>

@@ -1,3 +1,4 @@
+// A flat mapping of YAML, from the events of libyaml.
 #include "io/base/yaml.h"
 
 #include <stdlib.h>

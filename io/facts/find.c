@@ -50,20 +50,22 @@ typedef struct folded {
     size_t count;
 } folded;
 
+enum { MAX_PARTS = 18 };  // of the longest decomposition of one character
+
 static bool fold(folded *out, const char *s, bool loose) {
-    size_t len = strlen(s), room = 18 * len + 18;  // the longest decomposition has 18 characters
+    size_t len = strlen(s), capacity = MAX_PARTS * (len + 1);
     utf8proc_option_t how =
         loose ? UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_STRIPMARK
               : UTF8PROC_DECOMPOSE;
-    *out = (folded){malloc(3 * room * sizeof *out->c), NULL, NULL, 0};
+    *out = (folded){malloc(3 * capacity * sizeof *out->c), NULL, NULL, 0};
     if (!out->c) return false;
-    out->begin = out->c + room, out->end = out->begin + room;
+    out->begin = out->c + capacity, out->end = out->begin + capacity;
     for (size_t at = 0, next = 0; at < len; at = next) {
-        utf8proc_int32_t part[18];
+        utf8proc_int32_t part[MAX_PARTS];
         int boundary = 0;
         uint32_t c = er_char_next(s, len, &next);
-        utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)c, part, 18, how, &boundary);
-        if (n < 0 || n > 18) n = 1, part[0] = (utf8proc_int32_t)c;
+        utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)c, part, MAX_PARTS, how, &boundary);
+        if (n < 0 || n > MAX_PARTS) n = 1, part[0] = (utf8proc_int32_t)c;
         for (utf8proc_ssize_t i = 0; i < n; i++) {
             uint32_t plain = er_char_plain((uint32_t)part[i]);
             bool again = plain == ' ' && out->count && out->c[out->count - 1] == ' ';

@@ -1,3 +1,4 @@
+// Byte-pair merges of one word, by a heap of candidate pairs.
 #include <stdlib.h>
 #include <string.h>
 #include "io/tokenizer/tokenizer_internal.h"

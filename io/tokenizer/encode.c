@@ -1,3 +1,4 @@
+// A text to tokens: the order of the steps, and invalid UTF-8.
 #include <stdlib.h>
 #include <string.h>
 #include "io/base/utf8.h"

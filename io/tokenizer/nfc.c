@@ -59,19 +59,21 @@ static er_status order_marks(er_change *at, size_t n) {
     return ER_OK;
 }
 
+enum { MAX_PARTS = 8 };  // of one character; no canonical decomposition has more than four
+
 static er_status decompose(er_scratch *s, const er_view *in, size_t *count) {
     er_status rc = ER_OK;
     size_t n = 0, marks = 0;
     for (size_t at = 0; at < in->len;) {
-        utf8proc_int32_t parts[8];
+        utf8proc_int32_t parts[MAX_PARTS];
         uint32_t c = er_uc_next(in->bytes, &at);
         parts[0] = (utf8proc_int32_t)c;
         int boundary = 0;
-        ptrdiff_t got = c < 0xc0 || c == NEWER_COMPOSED
-                            ? 1
-                            : utf8proc_decompose_char(parts[0], parts, 8, UTF8PROC_DECOMPOSE, &boundary);
-        if (got < 1 || got > 8) got = 1, parts[0] = (utf8proc_int32_t)c;
-        ER_TRY(changes_room(s, n + 8));
+        ptrdiff_t got = c < 0xc0 || c == NEWER_COMPOSED ? 1
+                                                        : utf8proc_decompose_char(parts[0], parts, MAX_PARTS,
+                                                              UTF8PROC_DECOMPOSE, &boundary);
+        if (got < 1 || got > MAX_PARTS) got = 1, parts[0] = (utf8proc_int32_t)c;
+        ER_TRY(changes_room(s, n + MAX_PARTS));
         for (ptrdiff_t i = 0; i < got; i++) {
             uint8_t ccc = class_of((uint32_t)parts[i]);
             if (!ccc) {

@@ -1,3 +1,4 @@
+// Bytes on their way through the normalizers, and where each came from.
 #include <stdlib.h>
 #include <string.h>
 #include "io/tokenizer/tokenizer_internal.h"
