@@ -6,7 +6,7 @@
 #include <string.h>
 #include "io/base/file.h"
 #include "io/base/json.h"
-#include "io/tokenizer/tokenizer_internal.h"
+#include "io/tokenizer/load_internal.h"
 
 typedef struct er_class {
     const char *name;

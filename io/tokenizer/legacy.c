@@ -9,7 +9,7 @@
 #include "io/base/json.h"
 #include "io/base/log.h"
 #include "io/base/utf8.h"
-#include "io/tokenizer/tokenizer_internal.h"
+#include "io/tokenizer/load_internal.h"
 
 #define MAX_FILE ((size_t)1 << 28)
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/base/json.h"
-#include "io/tokenizer/tokenizer_internal.h"
+#include "io/tokenizer/load_internal.h"
 #include "io/tokenizer/unicode.h"
 
 bool er_part_given(const cJSON *node) { return node && !cJSON_IsNull(node); }
