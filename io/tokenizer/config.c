@@ -82,8 +82,8 @@ static er_status apply_template(er_tokenizer *t, const cJSON *config, const char
     ER_TRY(wanted_id(&eos, t, config, "eos_token", c->eos, "add_eos_token", false, name));
     if (says(t->before, t->before_count, bos) && says(t->after, t->after_count, eos)) goto out;
     t->before_count = t->after_count = 0;
-    if (bos >= 0) ER_TRY(er_template_set(&t->before, &t->before_count, bos));
-    if (eos >= 0) ER_TRY(er_template_set(&t->after, &t->after_count, eos));
+    if (bos >= 0) ER_TRY(er_template_add(&t->before, &t->before_count, bos));
+    if (eos >= 0) ER_TRY(er_template_add(&t->after, &t->after_count, eos));
     ER_TRY(redigest(t, bos, eos));
 out:
     return rc;

@@ -207,7 +207,7 @@ static er_status assemble(er_tokenizer *t, const er_legacy *f) {
         if (id < 0)
             ER_FAIL(ER_EFORMAT, "%s: add_bos_token with a bos_token '%.60s' that is not in the vocabulary",
                 f->path[CONFIG], bos);
-        ER_TRY(er_template_set(&t->before, &t->before_count, id));
+        ER_TRY(er_template_add(&t->before, &t->before_count, id));
     }
     ER_TRY(er_load_byte_decoder(t));
 out:

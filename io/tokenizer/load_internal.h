@@ -33,7 +33,7 @@ er_status er_load_byte_level(er_tokenizer *t, bool add_prefix_space, bool use_re
 er_status er_load_post_processor(er_tokenizer *t, const cJSON *node, const char *name);
 er_status er_load_decoder(er_tokenizer *t, const cJSON *node, const char *name);
 er_status er_load_byte_decoder(er_tokenizer *t);
-er_status er_template_set(int32_t **list, size_t *count, int32_t id);  // *list, owned, becomes this one id
+er_status er_template_add(int32_t **list, size_t *count, int32_t id);  // one more id at its end
 // Grows *list, of *count elements of `size` bytes, by a zeroed one; ENOMEM names `what`.
 er_status er_list_grow(void **list, size_t *count, size_t size, const char *what);
 bool er_part_given(const cJSON *node);  // neither absent nor null
