@@ -41,7 +41,8 @@ void job_free_moments(job *j) {
 er_status job_run_covary(job *j) {
     er_status rc = ER_OK;
     er_sequences *rows = NULL, *warm = NULL;
-    size_t row = j->m->arch.positions < ROW_TOKENS ? j->m->arch.positions : ROW_TOKENS,
+    size_t row = j->m->arch.max_position_embeddings < ROW_TOKENS ? j->m->arch.max_position_embeddings
+                                                                 : ROW_TOKENS,
            vocab = j->m->arch.vocab;
     job_stage *s = begin(j, STAGE_COVARY, "covariance", "tokens", j->o.cov_tokens);
     ER_TRY(er_random_rows(&warm, WARM_TOKENS, row, vocab, j->o.seed + 1));

@@ -4,7 +4,7 @@
 //     z = z0 + delta,   delta = argmin  sum_rows w_row NLL(targets) + kl KL(p || p0) + decay |delta| /
 //     |z0|^2,  |delta| <= clamp |z0|
 //
-// by Adam (MEMIT, appendix B; editors.md 2.1.7). All requests are optimised at once in slots of one packed
+// by Adam (Meng et al. 2023, eq. 16). All requests are optimised at once in slots of one packed
 // batch. Nothing is computed twice that delta cannot change: layers 0..z and the keys and values of positions
 // before the subject run once per request, each step runs only layers above z on positions from the subject's
 // last token on, and logits exist only where a label is.

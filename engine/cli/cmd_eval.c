@@ -12,6 +12,7 @@
 #include "io/base/file_kind.h"
 #include "io/base/log.h"
 #include "io/base/signals.h"
+#include "io/base/utf8.h"
 
 enum {
     O_MODEL = CLI_FIRST,

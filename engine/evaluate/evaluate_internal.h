@@ -22,7 +22,7 @@ typedef struct er_query_stats {
 er_status er_queries_run(
     er_query *q, size_t n, er_model *m, er_space space, size_t batch_tokens, er_query_stats *stats);
 
-// ---- runner.c: packed batches through all layers, then losses at chosen positions ----
+// ---- scorer.c: packed batches through all layers, then losses at chosen positions ----
 typedef struct er_scorer {
     er_model *model;
     er_run *run;

@@ -8,8 +8,8 @@
 #define BATCH_TOKENS 2048
 
 size_t er_eval_positions(const er_model *m) {
-    bool bounded = m->rope_table && m->rope_positions < m->arch.positions;
-    return bounded ? m->rope_positions : m->arch.positions;
+    bool bounded = m->rope_table && m->rope_positions < m->arch.max_position_embeddings;
+    return bounded ? m->rope_positions : m->arch.max_position_embeddings;
 }
 
 size_t er_eval_batch_tokens(const er_model *m, size_t wanted) {

@@ -107,7 +107,7 @@ void er_run_free(er_run *r) {
 
 static er_status check_tokens(const er_run *r, const er_batch *b, const er_kv *kv) {
     const er_model *m = r->model;
-    size_t positions = m->rope_table ? m->rope_positions : m->arch.positions;
+    size_t positions = m->rope_table ? m->rope_positions : m->arch.max_position_embeddings;
     for (size_t t = 0; t < b->tokens; t++) {
         if (b->token[t] < 0 || (size_t)b->token[t] >= m->arch.vocab)
             return er_fail(

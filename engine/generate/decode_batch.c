@@ -6,8 +6,8 @@
 #define PREFILL_TOKENS 512  // prompt tokens let in per step besides the rows in flight
 
 size_t er_model_positions(const er_model *m) {
-    bool bounded = m->rope_table && m->rope_positions < m->arch.positions;
-    return bounded ? m->rope_positions : m->arch.positions;
+    bool bounded = m->rope_table && m->rope_positions < m->arch.max_position_embeddings;
+    return bounded ? m->rope_positions : m->arch.max_position_embeddings;
 }
 
 static size_t slot_count(const er_model *m, size_t rows, size_t slot_positions, size_t memory) {

@@ -14,9 +14,9 @@ static er_status resolve_hparams(er_job *j) {
     er_hparams *h = &j->report->hparams;
     const er_edit_options *o = j->o;
     ER_TRY(er_hparams_resolve(h, &j->arch, o->profile ? o->profile : "default"));
-    if (o->editor) ER_TRY(er_hparams_set_editor(h, o->editor));
+    if (o->editor) ER_TRY(er_hparams_set_editor(h, o->editor, er_editor_settings_at));
     h->editor_given = o->editor != NULL;
-    if (o->hparams) ER_TRY(er_hparams_merge_file(h, o->hparams));
+    if (o->hparams) ER_TRY(er_hparams_merge_file(h, o->hparams, er_editor_settings_at));
     if (o->layers) ER_TRY(er_hparams_set_layers(h, o->layers));
     if (o->lambda > 0) {
         h->lambda = o->lambda;
@@ -30,11 +30,8 @@ static er_status resolve_hparams(er_job *j) {
     if (o->cov_tokens) h->cov_tokens = o->cov_tokens, er_hparams_mark(h, "cov_tokens", ER_FROM_FLAG);
     if (!h->cov_tokens) h->cov_tokens = 10 * j->arch.d_ff;
     ER_TRY(er_hparams_check(h, &j->arch));
-    j->editor = er_editor_find(h->editor);
+    j->editor = er_editor_find(h->editor.name);
     if (j->editor->check) ER_TRY(j->editor->check(h));
-    if (j->editor->restricted && (o->lambda > 0 || er_hparams_is_from_file(h, "mom2_update_weight")))
-        er_warn("%s: mom2_update_weight (--lambda) is no setting of it and has no effect; L2 is %g",
-            h->editor, h->l2);
 out:
     return rc;
 }
@@ -133,7 +130,7 @@ static void print_settings(const er_hparams *h) {
 void er_job_print_plan(const er_job *j) {
     const er_arch *a = &j->arch;
     const er_hparams *h = &j->report->hparams;
-    char layers[256] = "", lambda[80];
+    char layers[256] = "", lambda[256] = "";
     size_t used = 0, rows = 0;
     for (size_t i = 0; i < h->n_layers && used < sizeof layers - 8; i++)
         used += (size_t)snprintf(layers + used, sizeof layers - used, "%s%zu", i ? " " : "", h->layers[i]);
@@ -146,11 +143,13 @@ void er_job_print_plan(const er_job *j) {
         (double)rows / (double)j->requests->count);
     print_settings(h);
     if (j->editor->restricted)
-        (void)snprintf(lambda, sizeof lambda, "L2 %g, nullspace_threshold %g", h->l2, h->nullspace_threshold);
+        for (size_t i = 0, n = 0; i < h->editor.n_fields && n < sizeof lambda; i++)
+            n += (size_t)snprintf(
+                lambda + n, sizeof lambda - n, "%s%s %g", i ? ", " : "", h->editor.fields[i].key, h->own[i]);
     else if (h->trace_ratio > 0)
         (void)snprintf(lambda, sizeof lambda, "lambda for tr(lambda C) = %g tr(KK')", h->trace_ratio);
     else (void)snprintf(lambda, sizeof lambda, "lambda %g", h->lambda);
     er_info("edit        %s, layers %s, %s, %zu steps, lr %g, clamp %g, decay %g, kl %g, seed %llu",
-        h->editor, layers, lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
+        h->editor.name, layers, lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
     er_info("covariance  %zu tokens, cache %s", h->cov_tokens, j->cache ? j->cache : "none");
 }

@@ -1,4 +1,5 @@
-// dW from the sums or the columns: by a Cholesky factor of A [d, d], of the n x n system, or of A in a subspace.
+// dW from the sums or the columns: by a Cholesky factor of A [d, d], of the n x n system, or of A in a
+// subspace.
 #include "engine/solve/normal_internal.h"
 #include "io/base/clock.h"
 
@@ -38,7 +39,8 @@ out:
     return rc;
 }
 
-// With U = basis^T: U^T A U by two products, then its factor; the right-hand sides R K^T U come back through U^T.
+// With U = basis^T: U^T A U by two products, then its factor; the right-hand sides R K^T U come back through
+// U^T.
 static er_status restricted(er_normal *s) {
     er_status rc = ER_OK;
     const er_device_ops *op = s->dev->op;

@@ -1,6 +1,6 @@
 // What the spread asks of its device: every call failing in turn gives that failure and leaves nothing
-// behind; it takes what it said it would, once; it waits as often for many micro-batches as for one; and states that
-// do not fit on the device give the same edit.
+// behind; it takes what it said it would, once; it waits as often for many micro-batches as for one; and
+// states that do not fit on the device give the same edit.
 #include "engine/editors/apply.h"
 #include "io/base/log.h"
 #include "tests/support/letter_requests.h"
@@ -275,7 +275,8 @@ static void waits_do_not_grow_with_chunks(void **state) {
         OK(attempt(&many, 0, false));
         assert_true(calls > 4 * called);
         assert_int_equal(waits, waited);
-        // A layer: how far it has come, and the solve. Then how far all of them have, and before host memory is let go.
+        // A layer: how far it has come, and the solve. Then how far all of them have, and before host memory
+        // is let go.
         if (!room) assert_int_equal(waits, 2 * 2 + 2);
         edit_close(&many);
         room = 0;

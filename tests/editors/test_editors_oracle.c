@@ -38,19 +38,28 @@ static double number(const job *j, const char *member) {
     return x;
 }
 
+// The editor's own numbers: those of the oracle.
+static void choose(job *j, const char *editor) {
+    OK(er_hparams_set_editor(&j->h, editor, er_editor_settings_at));
+    for (size_t i = 0; i < j->h.editor.n_fields; i++) j->h.own[i] = number(j, j->h.editor.fields[i].key);
+}
+
+static double *own(job *j, const char *key) {
+    for (size_t i = 0; i < j->h.editor.n_fields; i++)
+        if (!strcmp(j->h.editor.fields[i].key, key)) return &j->h.own[i];
+    fail_msg("%s has no %s", j->h.editor.name, key);
+    return NULL;
+}
+
 static void read_settings(job *j) {
     char oracle[640];
     er_arch arch;
     OK(er_arch_read(&arch, path_in(j, "model/config.json")));
     OK(er_hparams_resolve(&j->h, &arch, "reference"));
-    OK(er_hparams_merge_file(&j->h, path_in(j, "hparams.json")));
+    OK(er_hparams_merge_file(&j->h, path_in(j, "hparams.json"), er_editor_settings_at));
     OK(er_npz_open(&j->memit, path_in(j, "oracle.npz")));
     (void)snprintf(oracle, sizeof oracle, TEST_DATA "/golden/editors/%s.npz", j->name);
     OK(er_npz_open(&j->oracle, oracle));
-    j->h.l2 = number(j, "L2");
-    j->h.nullspace_threshold = number(j, "nullspace_threshold");
-    j->h.emmet_lambda = number(j, "emmet_lambda");
-    j->h.update_norm_lambda = number(j, "update_norm_lambda");
 }
 
 static void job_open(job *j, const char *name) {
@@ -142,7 +151,8 @@ static void one_job(const char *name, const char *editor, const char *answer, bo
     job j;
     er_apply_report r;
     job_open(&j, name);
-    if (hard) j.h.emmet_lambda = 0;
+    choose(&j, editor);
+    if (hard) *own(&j, "emmet_lambda") = 0;
     edit(&j, editor, answer, 0, j.requests->count, &r);
     for (size_t i = 0; !strcmp(editor, "alphaedit") && i < j.h.n_layers; i++) {
         char member[32];
@@ -157,6 +167,7 @@ static void two_jobs(const char *name, const char *editor, const char *answer, b
     job j;
     er_apply_report r;
     job_open(&j, name);
+    choose(&j, editor);
     j.h.key_per_prompt = per_row;
     size_t first = (size_t)number(&j, "first");
     edit(&j, editor, NULL, 0, first, &r);
@@ -172,7 +183,8 @@ static void one_fact(const char *name) {
     job_open(&j, name);
     size_t last = j.h.n_layers - 1;
     er_second_moment *c = j.c[0];
-    j.h.update_norm_lambda = 0;
+    choose(&j, "emmet");
+    *own(&j, "update_norm_lambda") = 0;
     j.c[0] = j.c[last], j.c[last] = c;
     j.h.layers[0] = j.h.layers[last], j.h.n_layers = 1;
     edit(&j, "emmet", "rome", 0, 1, &r);

@@ -226,7 +226,7 @@ static void test_restart(void **state) {
 static void test_limits(void **state) {
     (void)state;
     er_model *m = model[0];
-    size_t positions = m->arch.positions;
+    size_t positions = m->arch.max_position_embeddings;
     er_sequences *t = NULL, *out = NULL;
     er_generate_options o = {.max_new_tokens = 2 * positions, .top_p = 1};
     int32_t *ids = calloc(positions + 1, sizeof *ids);

@@ -1,4 +1,5 @@
-// What is warned of is kept: whatever the log level shows, once a text, by every list that is open in the thread.
+// What is warned of is kept: whatever the log level shows, once a text, by every list that is open in the
+// thread.
 #include "io/base/warnings.h"
 
 #include <pthread.h>

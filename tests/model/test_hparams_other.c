@@ -1,4 +1,5 @@
 // Settings files that were not made for this job: another method's, another model's, or nobody's.
+#include "engine/editors/editor.h"
 #include "engine/hparams.h"
 #include "engine/hparams/fields_internal.h"
 #include "io/base/log.h"
@@ -17,7 +18,7 @@ static int begin(void **state) {
 
 static er_status use(er_hparams *h, const char *name, const char *text) {
     OK(er_hparams_resolve(h, &arch, "default"));
-    er_status rc = er_hparams_merge_file(h, put_text(name, text));
+    er_status rc = er_hparams_merge_file(h, put_text(name, text), er_editor_settings_at);
     return rc == ER_OK ? er_hparams_check(h, &arch) : rc;
 }
 

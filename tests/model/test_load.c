@@ -205,7 +205,7 @@ static void longrope_ends(void **state) {
     (void)state;
     golden g;
     golden_open(&g, "phi3_longrope");
-    assert_int_equal(g.m->arch.positions, 80);
+    assert_int_equal(g.m->arch.max_position_embeddings, 80);
     assert_int_equal(g.m->rope_positions, 20);
     er_run *r = golden_run(&g, 1, 1, false);
     int32_t token = 3, pos = 19, start[2] = {0, 1};

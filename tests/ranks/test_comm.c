@@ -66,7 +66,7 @@ static void job_open(job *j) {
     j->x.h.n_layers = LAYERS;
     for (size_t l = 0; l < LAYERS; l++) j->x.h.layers[l] = l;
     j->x.h.lambda = 0.3, j->x.h.key_per_prompt = j->per_prompt;
-    j->x.h.l2 = 0.4, j->x.h.nullspace_threshold = 0.03, j->x.h.emmet_lambda = 0.2;
+    j->x.h.own[0] = 0.4, j->x.h.own[1] = 0.03;  // L2 and nullspace_threshold
     size_t d = j->x.m->arch.d_ff, o = j->x.m->arch.hidden;
     double *c = calloc(d * d, sizeof *c), *v = calloc(d, sizeof *v);
     for (size_t l = 0; l < LAYERS; l++) {

@@ -253,7 +253,8 @@ static void test_removal_is_a_downdate(void **state) {
     drop(&p);
 }
 
-// The hard constraint: dW K = R to the last digits, and dW = R (K^T C^-1 K)^-1 K^T C^-1. Of one fact it is ROME's rank-one update.
+// The hard constraint: dW K = R to the last digits, and dW = R (K^T C^-1 K)^-1 K^T C^-1. Of one fact it is
+// ROME's rank-one update.
 static void test_hard_constraint(void **state) {
     (void)state;
     const size_t facts[] = {1, 7};
@@ -287,8 +288,9 @@ static void test_hard_constraint(void **state) {
     drop(&twice);
 }
 
-// A fixed linear layer, fixed keys K and fixed targets V: W1 = R1 K1^T (K1 K1^T + P)^-1 with R1 = V1, then the second part with the
-// residual V2 - W1 K2 and A = K1 K1^T + K2 K2^T + P, together give what one edit of all gives. Without the history they do not.
+// A fixed linear layer, fixed keys K and fixed targets V: W1 = R1 K1^T (K1 K1^T + P)^-1 with R1 = V1, then
+// the second part with the residual V2 - W1 K2 and A = K1 K1^T + K2 K2^T + P, together give what one edit of
+// all gives. Without the history they do not.
 static void test_parts_with_history_are_one_edit(void **state) {
     (void)state;
     for (int with = 0; with < 2; with++) {
@@ -345,7 +347,8 @@ static void check_is_ridge(const double *dw, const problem *p, double l2) {
     free(expected);
 }
 
-// AlphaEdit as its authors write it: R K^T P (P (K K^T + H) + L2 I)^-1, P = U U^T, in full size; and with P = I the ridge form.
+// AlphaEdit as its authors write it: R K^T P (P (K K^T + H) + L2 I)^-1, P = U U^T, in full size; and with P = I the ridge
+// form.
 static void test_restricted_is_alphaedit(void **state) {
     (void)state;
     const size_t ranks[] = {1, 9, 26};
@@ -362,7 +365,8 @@ static void test_restricted_is_alphaedit(void **state) {
         for (size_t i = 0; with_history && i < d * d; i++) kk[i] += hh[i];
         double *a = product(proj, kk, d, d, d);
         for (size_t i = 0; i < d; i++) a[i * d + i] += l2;
-        // R K^T P (P A + L2)^-1 is the transpose of the authors' solve(P A + L2, P K R^T): P and A are symmetric.
+        // R K^T P (P A + L2)^-1 is the transpose of the authors' solve(P A + L2, P K R^T): P and A are
+        // symmetric.
         double *at = transposed(a, d, d);
         invert(at, d);
         double *rk = product(p.r, p.keys, p.o, p.n, d), *rkp = product(rk, proj, p.o, d, d),
