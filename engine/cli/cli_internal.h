@@ -4,9 +4,9 @@
 #define ER_CLI_H
 #include <getopt.h>
 #include <stdbool.h>
-#include "engine/errata.h"
 #include "io/base/json_write.h"
 #include "io/base/warnings.h"
+#include "kernels/device.h"
 
 int er_cmd_edit(int argc, char **argv);
 int er_cmd_check(int argc, char **argv);
