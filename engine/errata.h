@@ -76,7 +76,7 @@ typedef enum er_status {   //                                                   
 } er_status;
 #endif
 
-// One line about the last failure in the calling thread, for the user; "" before the first. Valid until the thread's next call.
+// One line for the user about why the calling thread's last call failed; "" when it did not. Valid until the thread's next call.
 ER_API const char *er_last_error(void);
 ER_API int er_exit_code(er_status status);  // as the program `errata` would end with
 ER_API const char *er_version(

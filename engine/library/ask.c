@@ -6,14 +6,14 @@
 #include "engine/library/library_internal.h"
 
 _Static_assert(sizeof(er_ask_options) == 13 * 8, "an option that is not 8 bytes, or is not read below");
-enum { FIRST_VERSION = 13 * 8 };
+enum { LEAST = offsetof(er_ask_options, max_tokens) };  // what no call can do without
 
 er_status er_ask(char **answers, er_context *c, const er_ask_options *options) {
     er_status rc = ER_OK;
     er_ask_options o;
     er_device_options device;
     er_call call;
-    ER_TRY(er_options_take(&o, sizeof o, options, FIRST_VERSION, "ER_ASK_OPTIONS_INIT"));
+    ER_TRY(er_options_take(&o, sizeof o, options, LEAST, "ER_ASK_OPTIONS_INIT"));
     if (!o.model) ER_FAIL(ER_EARG, "model is not set");
     if (!o.n_prompts || !o.prompts || !answers) ER_FAIL(ER_EARG, "no prompts, or nowhere to put the answers");
     if (!(o.temperature >= 0) || isinf(o.temperature)) ER_FAIL(ER_EARG, "temperature %g", o.temperature);
@@ -26,8 +26,7 @@ er_status er_ask(char **answers, er_context *c, const er_ask_options *options) {
     g.top_p = o.top_p > 0 ? o.top_p : 1;
     g.seed = o.seed ? o.seed : 1;
     ER_TRY(er_call_begin(&call, c));
-    rc = er_job_ask(answers, &device, o.model, o.prompts, (size_t)o.n_prompts, &g);
-    er_call_end(&call);
+    rc = er_call_end(&call, er_job_ask(answers, &device, o.model, o.prompts, (size_t)o.n_prompts, &g));
 out:
     return rc;
 }

@@ -67,10 +67,12 @@ out:
     return rc;
 }
 
-void er_call_end(er_call *call) {
+er_status er_call_end(er_call *call, er_status rc) {
+    if (rc == ER_OK) er_error_clear();  // of what failed on the way and was got over
     (void)er_listener_set(call->before);
     (void)uselocale(call->locale);
     freelocale(call->numbers);
     er_host_threads_put_back(call->threads);
     if (call->context) atomic_store(&call->context->busy, 0);
+    return rc;
 }

@@ -8,7 +8,7 @@
 
 // Every member is 8 bytes, so that none ever lies in what an older version took for padding.
 _Static_assert(sizeof(er_edit_options) == 25 * 8, "an option that is not 8 bytes, or is not in to_job()");
-enum { FIRST_VERSION = 25 * 8 };
+enum { LEAST = offsetof(er_edit_options, limit) };  // what no call can do without
 
 #define FLAGS (ER_FORCE | ER_STRICT | ER_DETERMINISTIC | ER_COPY_ALL | ER_ZSRE_ANSWERS)
 
@@ -44,14 +44,13 @@ static er_status run(
     er_edit_options own;
     er_job_options o;
     er_call call;
-    ER_TRY(er_options_take(&own, sizeof own, options, FIRST_VERSION, "ER_EDIT_OPTIONS_INIT"));
+    ER_TRY(er_options_take(&own, sizeof own, options, LEAST, "ER_EDIT_OPTIONS_INIT"));
     ER_TRY(to_job(&o, &own));
     if (!o.model) ER_FAIL(ER_EARG, "model is not set");
     if (!o.facts) ER_FAIL(ER_EARG, "facts is not set");
     if (writes && !o.out) ER_FAIL(ER_EARG, "out is not set");
     ER_TRY(er_call_begin(&call, c));
-    rc = job(out, &o);
-    er_call_end(&call);
+    rc = er_call_end(&call, job(out, &o));
 out:
     return rc;
 }

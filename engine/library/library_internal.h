@@ -17,12 +17,13 @@ typedef struct er_call {
     locale_t numbers, locale;  // of the call ("C", so that 0.5 is 0.5), and of the thread before
 } er_call;
 
-// EARG when the context serves another call. End it whenever begin succeeded.
+// EARG when the context serves another call. End it whenever begin succeeded, with what the call came to, which is returned.
 er_status er_call_begin(er_call *call, er_context *context);
-void er_call_end(er_call *call);
+er_status er_call_end(er_call *call, er_status rc);
 
-// Copies a caller's options, of whatever version its first member, `size`, tells, into `own` of `bytes`: what it is too old to know is
-// 0. EARG below `least` bytes, the size of version 0.1.0; EUNSUPPORTED where it sets what is behind `bytes`.
+// Copies a caller's options into `own` of `bytes`. Their first member, `size`, tells how much of them the caller was compiled with: what
+// is not among it is 0. EARG below `least` bytes, `init` naming what options begin as; EUNSUPPORTED where the caller sets what lies
+// behind `bytes`, which only a newer library knows.
 er_status er_options_take(void *own, size_t bytes, const void *options, size_t least, const char *init);
 // The device as the options of every function name it.
 er_status er_device_take(er_device_options *out, const char *device, const char *precision, uint64_t threads,

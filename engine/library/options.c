@@ -9,7 +9,7 @@ er_status er_options_take(void *own, size_t bytes, const void *options, size_t l
     uint64_t size = 0;
     if (!options) return er_fail(ER_EARG, "no options");
     memcpy(&size, options, sizeof size);
-    if (size < least || size > 1 << 16)
+    if (size < least || size % 8 || size > 1 << 16)
         return er_fail(ER_EARG, "options of %llu bytes: they begin as %s", (unsigned long long)size, init);
     for (size_t at = bytes; at < size; at++)
         if (((const unsigned char *)options)[at])

@@ -45,6 +45,7 @@ er_status er_fail_(const char *file, int line, er_status code, const char *fmt, 
 const char *er_last_error(void) __attribute__((visibility("default")));
 int er_exit_code(er_status rc) __attribute__((visibility("default")));  // the documented process exit code
 const char *er_last_error_place(void);                                  // "file.c:123", for --verbose
+void er_error_clear(void);  // "" again, for whoever has got over what failed
 
 // For functions with one `out:` label and a local `er_status rc`: every resource starts NULL, `out:` frees them all.
 #define ER_TRY(call)                                                                                         \
