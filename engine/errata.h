@@ -132,7 +132,7 @@ typedef struct er_edit_options {
     uint64_t size;
     const char *
         model;  // folder of a Hugging Face checkpoint: config.json, *.safetensors, tokenizer. Never written to
-    const char *facts;    // file of facts, or a pipe
+    const char *facts;    // file of facts, or a pipe; "-": standard input
     const char *out;      // folder to make; it appears whole or not at all. er_check() needs none
     uint64_t flags;       // ER_FORCE | ...
     uint64_t limit;       // the first records only; 0: all
@@ -209,6 +209,33 @@ typedef struct er_ask_options {
 // answers[i]: the continuation of prompts[i], without the prompt, to be freed by er_text_free(). The caller's array of n_prompts.
 ER_API er_status er_ask(char **answers, er_context *context, const er_ask_options *options);
 ER_API void er_text_free(char *text);
+
+// ---- eval ----
+
+#define ER_DETAILS ((uint64_t)32)  // every prompt's scores in the metrics
+#define ER_ALL_PARAPHRASES                                                                                   \
+    ((uint64_t)64)  // score EasyEdit's rephrase_prompt too, although few of them are paraphrases
+
+typedef struct er_eval_options {
+    uint64_t size;
+    const char *model;     // to score
+    const char *facts;     // as for an edit
+    uint64_t flags;        // ER_ZSRE_ANSWERS | ER_DETAILS | ER_ALL_PARAPHRASES
+    const char *base;      // the unedited checkpoint, to set beside it; NULL: none
+    const char *out;       // folder for metrics.json and report.html; NULL: none
+    const char *text;      // file of held-out prose, for the perplexity before and after; NULL: none
+    uint64_t text_tokens;  // of it, at most; 0: 8192
+    uint64_t limit;        // the first records only; 0: all
+    uint64_t neighbors;    // of each fact, at most; 0: all
+    uint64_t answers;      // facts to ask in words as well, for the report
+    const char *space;     // as for an edit; NULL: as the edit of the model had it
+    const char *device, *precision;
+    uint64_t threads, memory_limit;
+} er_eval_options;
+#define ER_EVAL_OPTIONS_INIT ER_OPTIONS_INIT_(er_eval_options)
+
+// *metrics: what metrics.json holds, to be freed by er_text_free().
+ER_API er_status er_eval(char **metrics, er_context *context, const er_eval_options *options);
 
 #ifdef __cplusplus
 }

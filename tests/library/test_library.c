@@ -243,10 +243,33 @@ static void answers(void **state) {
     FAILS(er_ask(one, NULL, &a), ER_EARG, "top_p 2");
 }
 
+static void scores(void **state) {
+    (void)state;
+    er_edit_report *r = NULL;
+    er_edit_options o = job(in_scratch("scored"));
+    er_eval_options e = ER_EVAL_OPTIONS_INIT;
+    char *metrics = NULL, *file = NULL;
+    size_t n = 0;
+    o.steps = 25;
+    OK(er_edit(&r, NULL, &o));
+    er_edit_report_free(r);
+    e.model = o.out, e.facts = FACTS, e.base = MODEL, e.out = in_scratch("report"), e.text = PROSE;
+    e.text_tokens = 300, e.threads = 1, e.device = "cpu", e.flags = ER_DETAILS;
+    OK(er_eval(&metrics, NULL, &e));
+    OK(er_file_read(&file, &n, in_scratch("report/metrics.json"), 1 << 24));
+    assert_string_equal(file, metrics);
+    assert_non_null(strstr(metrics, "\"items\""));
+    assert_true(er_file_exists(in_scratch("report/report.html")));
+    free(file);
+    er_text_free(metrics);
+    e.flags = ER_FORCE;
+    FAILS(er_eval(&metrics, NULL, &e), ER_EARG, "no such flag of er_eval");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(an_older_program), cmocka_unit_test(a_newer_program),
         cmocka_unit_test(misuse), cmocka_unit_test(callbacks), cmocka_unit_test(silence),
         cmocka_unit_test(stopped_before_it_began), cmocka_unit_test(settings_of_the_host),
-        cmocka_unit_test(answers)};
+        cmocka_unit_test(answers), cmocka_unit_test(scores)};
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
