@@ -23,6 +23,8 @@ if(ERRATA_CUDA)
   set_target_properties(errata_static errata_shared PROPERTIES LINKER_LANGUAGE CUDA)
   target_link_libraries(errata_shared PRIVATE ${CUBLAS_LIB} ${CUSOLVER_LIB})
 endif()
+# Its threads outlive it: OpenMP's, and those that end with a destructor of ours behind them.
+target_link_options(errata_shared PRIVATE LINKER:-z,nodelete)
 if(NOT ERRATA_SANITIZE AND NOT ERRATA_FUZZ)
   target_link_options(errata_shared PRIVATE LINKER:--no-undefined)
 endif()

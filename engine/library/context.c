@@ -60,6 +60,7 @@ er_status er_call_begin(er_call *call, er_context *c) {
     call->context = c;
     call->locale = uselocale(call->numbers);
     call->before = er_listener_set(c ? &c->listener : &call->silent);
+    call->outer = er_warnings_swap(NULL);
     return ER_OK;
 out:
     if (call->numbers) freelocale(call->numbers);
@@ -69,6 +70,7 @@ out:
 
 er_status er_call_end(er_call *call, er_status rc) {
     if (rc == ER_OK) er_error_clear();  // of what failed on the way and was got over
+    (void)er_warnings_swap(call->outer);
     (void)er_listener_set(call->before);
     (void)uselocale(call->locale);
     freelocale(call->numbers);

@@ -5,6 +5,7 @@
 
 #include "engine/errata.h"
 #include "io/base/listener.h"
+#include "io/base/warnings.h"
 #include "kernels/device.h"
 #include "kernels/host_threads.h"
 
@@ -13,6 +14,7 @@ typedef struct er_call {
     er_context *context;  // or NULL
     er_listener silent;   // listens where there is none
     er_listener *before;
+    er_warnings *outer;  // of a call that this one is made from within
     er_host_threads *threads;
     locale_t numbers, locale;  // of the call ("C", so that 0.5 is 0.5), and of the thread before
 } er_call;

@@ -25,14 +25,14 @@ typedef enum er_status {
     ER_EIO,           // the system refused to read or write, or an input changed in use   exit 74
     ER_ENOENT,        // an input file or folder does not exist                            exit 66
     ER_EFORMAT,       // input bytes are not what they claim to be                         exit 65
-    ER_EUNSUPPORTED,  // well-formed input that this program does not handle               exit 65
+    ER_EUNSUPPORTED,  // well-formed input that errata does not handle                     exit 65
     ER_EARG,          // the caller's request makes no sense                               exit 2
     ER_ECONFIG,       // a settings file or hyper-parameter is wrong                       exit 78
     ER_EOUTPUT,       // the output cannot be created or is in the way                     exit 73
     ER_ENUMERIC,      // not positive definite, NaN, or a residual out of bounds           exit 70
-    ER_EDEVICE,       // the device cannot be used, or it failed                                 exit 69
+    ER_EDEVICE,       // the device cannot be used, or it failed                           exit 69
     ER_ENODEVICE,     // this machine has no such device, or this build no code for one       exit 69
-    ER_EINTERRUPTED,  // a signal asked to stop; what was finished is saved                exit 75
+    ER_EINTERRUPTED,  // asked to stop; what was finished is kept                          exit 75
 } er_status;
 #endif
 
