@@ -4,6 +4,7 @@
 // without the device. Rates are shares of the copy and of the best products of the same run. --cpu-time
 // counts processor time instead of time of day: for one thread on a machine that is not quiet.
 #include "benchmarks/ops/ops.h"
+#include "engine/cli/terminal.h"
 
 // ---- shapes of a CPU's jobs ----
 
@@ -117,6 +118,7 @@ static bool parse(er_device_options *o, int argc, char **argv) {
 int main(int argc, char **argv) {
     er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
     o.kind = "cpu";
+    er_terminal_listen();
     bench.seconds_each = 0.2;
     if (!parse(&o, argc, argv)) return 2;
     er_status rc = er_device_open(&bench.dev, &o);

@@ -35,7 +35,7 @@ er_status er_generate(
 // are NULL.
 er_status er_ask_all(
     char **out, er_model *m, const char *const *prompts, size_t n, const er_generate_options *o);
-er_status er_ask(char **out, er_model *m, const char *prompt, const er_generate_options *o);
+er_status er_ask_one(char **out, er_model *m, const char *prompt, const er_generate_options *o);
 
 typedef struct er_sample_options {
     size_t tokens;       // in all; 0: 10 * d_ff

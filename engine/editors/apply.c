@@ -109,7 +109,7 @@ static er_status walk(er_walk *s, er_apply_report *out, er_progress *p) {
             ER_TRY(residual_mean(s, &out->layer[index].residual, index == 0));
             index++;
         }
-        er_progress_update(p, l + 1, NULL);
+        er_progress_update(p, l + 1);
     }
     ER_TRY(er_comm_agree(s->comm, er_walk_fetch_states(s), er_walk_interrupted));
     ER_TRY(residual_mean(s, &out->residual_left, false));

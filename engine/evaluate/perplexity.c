@@ -104,11 +104,11 @@ er_status er_perplexity_measure(er_perplexity *out, er_model *m, const er_eval_o
         n = t.count - at < window ? t.count - at : window;
         if (p.tokens + n + extra > most) ER_TRY(pack_run(&p, s, &sum));
         pack_window(&p, &t, at, n);
-        er_progress_update(progress, at, NULL);
+        er_progress_update(progress, at);
         ER_TRY(er_stop_check(""));
     }
     ER_TRY(pack_run(&p, s, &sum));
-    er_progress_update(progress, t.count, NULL);
+    er_progress_update(progress, t.count);
     if (sum.tokens) sum.nll /= (double)sum.tokens;
     *out = sum;
 out:

@@ -268,7 +268,7 @@ static er_status run_all(plan *p, er_scorer *s, er_query_stats *stats) {
         }
         ER_TRY(run_prompts(&b, first, last));
         stats->tokens += tokens;
-        er_progress_update(progress, last, NULL);
+        er_progress_update(progress, last);
         done = last;
         ER_TRY(er_stop_check(""));
     }

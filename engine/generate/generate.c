@@ -121,7 +121,7 @@ static er_status run_steps(er_generation *g) {
         ER_TRY(fill_step(g));
         ER_TRY(er_decode_batch_step(g->batch));
         for (size_t i = 0; i < g->batch->rows; i++) ER_TRY(take_token(g, i));
-        if (p) er_progress_update(p, g->tokens, NULL);
+        if (p) er_progress_update(p, g->tokens);
     }
 out:
     if (p) er_progress_end(p);

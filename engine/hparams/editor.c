@@ -29,12 +29,6 @@ er_status er_hparams_set_editor(er_hparams *h, const char *name, er_editor_list 
     return er_fail(ER_EARG, "editor '%s' is none of %s", name, known);
 }
 
-size_t er_hparams_own_index(const er_editor_settings *e, const char *key) {
-    for (size_t i = 0; i < e->n_fields; i++)
-        if (!strcmp(key, e->fields[i].key)) return i;
-    return SIZE_MAX;
-}
-
 bool er_hparams_is_idle(
     er_editor_settings *whose, const er_hparams *h, const char *key, er_editor_list editors) {
     if (er_hparams_own_index(&h->editor, key) != SIZE_MAX) return false;

@@ -57,6 +57,12 @@ out:
     return rc == ER_EFORMAT ? ER_ECONFIG : rc;
 }
 
+size_t er_hparams_own_index(const er_editor_settings *e, const char *key) {
+    for (size_t i = 0; i < e->n_fields; i++)
+        if (!strcmp(key, e->fields[i].key)) return i;
+    return SIZE_MAX;
+}
+
 er_status er_hparams_read_own(er_hparams *h, const cJSON *obj, const char *name) {
     er_status rc = ER_OK;
     for (size_t i = 0; rc == ER_OK && i < h->editor.n_fields; i++)

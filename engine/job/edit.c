@@ -1,4 +1,4 @@
-// er_edit: the stages in order, and what is released whatever happens.
+// er_job_edit: the stages in order, and what is released whatever happens.
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,45 +45,44 @@ static void job_free(er_job *j) {
     free(j->cache);
 }
 
-er_status er_edit(er_edit_report **report, const er_edit_options *options) {
+static er_status stages(er_job *j) {
     er_status rc = ER_OK;
-    er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_clock()};
-    if (!j.report) return er_fail(ER_ENOMEM, "report");
+    ER_TRY(begin(j, "covary"));
+    ER_TRY(er_interrupted_in(er_job_statistics(j), "covary", NULL));
+    ER_TRY(begin(j, "values"));
+    ER_TRY(er_interrupted_in(er_job_targets(j), "values", NULL));
+    ER_TRY(begin(j, "solve"));
+    ER_TRY(er_interrupted_in(er_job_solve(j), "solve", NULL));
+    ER_TRY(begin(j, "write"));
+    ER_TRY(er_job_write(j));
+out:
+    return rc;
+}
+
+er_status er_job_run(
+    er_job_report **report, const er_job_options *options, er_status (*after)(er_job *), bool check_only) {
+    er_status rc = ER_OK;
+    er_job_report *made = calloc(1, sizeof *made);
+    er_job j = {.o = options, .check_only = check_only, .report = made, .start = er_clock()};
+    if (!made) return er_fail(ER_ENOMEM, "report");
     ER_TRY(er_warnings_begin(&j.warnings));
     ER_TRY(er_interrupted_in(er_job_prepare(&j), "prepare", NULL));
     er_job_print_plan(&j);
     ER_TRY(er_job_plan_memory(&j));
-    if (!options->check_only) {
-        ER_TRY(begin(&j, "covary"));
-        ER_TRY(er_interrupted_in(er_job_statistics(&j), "covary", NULL));
-        ER_TRY(begin(&j, "values"));
-        ER_TRY(er_interrupted_in(er_job_targets(&j), "values", NULL));
-        ER_TRY(begin(&j, "solve"));
-        ER_TRY(er_interrupted_in(er_job_solve(&j), "solve", NULL));
-        ER_TRY(begin(&j, "write"));
-        ER_TRY(er_job_write(&j));
-    } else {
-        ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.requests, &j.report->hparams,
-            j.batch_tokens, (double)j.report->weight_bytes,
-            j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
-        ER_TRY(er_job_manifest(&j, false));
-    }
-    j.report->seconds = er_clock() - j.start;
-    *report = j.report;
-    j.report = NULL;
+    ER_TRY(after(&j));
+    made->seconds = er_clock() - j.start;
 out:
-    if (j.report) {
-        er_edit_report *r = j.report;
-        job_free(&j);
-        er_edit_report_free(r);
-    } else {
-        j.report = *report;
-        job_free(&j);
-    }
+    job_free(&j);  // needs the report
+    if (rc == ER_OK) *report = made;
+    else er_job_report_free(made);
     return rc;
 }
 
-void er_edit_report_free(er_edit_report *r) {
+er_status er_job_edit(er_job_report **report, const er_job_options *options) {
+    return er_job_run(report, options, stages, false);
+}
+
+void er_job_report_free(er_job_report *r) {
     if (!r) return;
     free(r->json);
     free(r);

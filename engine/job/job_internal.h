@@ -1,14 +1,15 @@
 // The state of one edit job and its stages, in order. Internal to engine/job/.
-#ifndef ER_JOB_H
-#define ER_JOB_H
+#ifndef ER_JOB_INTERNAL_H
+#define ER_JOB_INTERNAL_H
 #include "engine/editors/editor.h"
-#include "engine/errata.h"
+#include "engine/job/job.h"
 #include "engine/store/target_store.h"
 #include "io/base/warnings.h"
 
 typedef struct er_job {
-    const er_edit_options *o;
-    er_edit_report *report;
+    const er_job_options *o;
+    bool check_only;  // nothing is computed or written: no weights, no output
+    er_job_report *report;
     er_device *dev;
     er_facts *facts;
     er_arch arch;
@@ -22,8 +23,8 @@ typedef struct er_job {
     char text_source[256];       // what the covariances rest on, in words
     er_second_moment **moments;  // [hparams.n_layers]
     const er_editor *editor;
-    er_second_moment *
-        *history;  // [hparams.n_layers] K K^T of earlier edits of this model; NULL: the editor keeps none
+    // [hparams.n_layers] K K^T of earlier edits of this model; NULL: the editor keeps none
+    er_second_moment **history;
     cJSON *history_told;     // of what was written: {"layer-N": sha256}
     er_target_store *store;  // NULL: none, or it failed
     size_t kept;             // values that stand in it
@@ -36,6 +37,9 @@ typedef struct er_job {
     double start;              // er_clock() when the job began
 } er_job;
 
+// One job from begin to end: prepare, print the plan, plan memory, `after`; all of it is released and *report is the caller's.
+er_status er_job_run(
+    er_job_report **report, const er_job_options *options, er_status (*after)(er_job *), bool check_only);
 er_status er_job_prepare(er_job *j);  // read and check everything; no compute
 // ECONFIG when the key statistics would rest on too few tokens to be solved with; few are warned of. Part of prepare.
 er_status er_job_check_tokens(const er_job *j);

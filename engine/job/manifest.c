@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/errata.h"
 #include "engine/job/job_internal.h"
 #include "io/base/clock.h"
 #include "io/base/json_write.h"
@@ -86,7 +87,7 @@ static void add_prompts(er_json_writer *w, cJSON *root, const er_job *j) {
 }
 
 static void add_stages(er_json_writer *w, cJSON *root, const er_job *j) {
-    const er_edit_report *r = j->report;
+    const er_job_report *r = j->report;
     cJSON *s = er_json_object(w, root, "stages");
     cJSON *c = er_json_object(w, s, "covary"), *v = er_json_object(w, s, "values");
     cJSON *sp = er_json_object(w, s, "solve"), *written = er_json_object(w, s, "write");

@@ -79,7 +79,7 @@ er_status er_job_plan_memory(er_job *j) {
     if (d->memory_bound) return plan_limited_cpu(j);
     ER_TRY(d->op->memory(d, &available, &total));
     if (weights > total / 3 * 2) weights = total / 3 * 2;
-    if (j->o->check_only) available = available > weights ? available - weights : 0;  // not loaded
+    if (j->check_only) available = available > weights ? available - weights : 0;  // not loaded
     // What is free at the moment must not decide the bits of a deterministic job.
     size_t wanted = j->o->batch_tokens ? j->o->batch_tokens : j->o->deterministic && d->is_async ? 8192 : 0;
     ER_TRY(er_targets_batch(&j->batch_tokens, &need, d, &j->arch, j->requests, h, wanted, available));

@@ -12,7 +12,7 @@
 static er_status resolve_hparams(er_job *j) {
     er_status rc = ER_OK;
     er_hparams *h = &j->report->hparams;
-    const er_edit_options *o = j->o;
+    const er_job_options *o = j->o;
     ER_TRY(er_hparams_resolve(h, &j->arch, o->profile ? o->profile : "default"));
     if (o->editor) ER_TRY(er_hparams_set_editor(h, o->editor, er_editor_settings_at));
     h->editor_given = o->editor != NULL;
@@ -52,7 +52,7 @@ static er_status open_model(er_job *j) {
     ER_TRY(er_job_check_limit(j));
     er_model_options mo = {.editable = j->report->hparams.layers,
         .n_editable = j->report->hparams.n_layers,
-        .check_only = j->o->check_only,
+        .check_only = j->check_only,
         .digest = true,
         .folder = j->folder};
     ER_TRY(er_model_open(&j->m, j->dev, j->o->model, &mo));
@@ -76,7 +76,7 @@ static er_status build_requests(er_job *j) {
         ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->facts->path, j->facts->is_lines ? "line" : "record", r->line,
             r->reason);
     }
-    er_facts_warn_rejects(j->facts, j->o->check_only ? SIZE_MAX : 20);
+    er_facts_warn_rejects(j->facts, j->check_only ? SIZE_MAX : 20);
     if (!j->requests->count) ER_FAIL(ER_EFORMAT, "%s: no usable fact", j->facts->path);
     j->report->facts = j->facts->count;
     j->report->rejected = j->facts->n_rejects;
@@ -95,13 +95,13 @@ static size_t stored_bytes(const er_checkpoint *c) {
 er_status er_job_prepare(er_job *j) {
     er_status rc = ER_OK;
     if (!j->o->model || !j->o->facts) ER_FAIL(ER_EARG, "--model and --facts are needed");
-    if (!j->o->check_only) {
+    if (!j->check_only) {
         if (!j->o->out) ER_FAIL(ER_EARG, "--out is needed");
         ER_TRY(er_output_check(j->o->out, j->o->force, j->o->model));
     }
     ER_TRY(er_corpus_check(j->o->text, j->o->n_text));
     ER_TRY(er_cache_dir(&j->cache, j->o->cache));
-    if (!j->cache && !j->o->cache && !j->o->check_only)
+    if (!j->cache && !j->o->cache && !j->check_only)
         er_warn("neither HOME nor XDG_CACHE_HOME names a folder for the cache: nothing is kept for later "
                 "jobs, and an "
                 "interrupted one begins anew");
@@ -110,7 +110,7 @@ er_status er_job_prepare(er_job *j) {
     ER_TRY(build_requests(j));
     ER_TRY(er_job_check_tokens(j));
     (void)snprintf(j->report->device, sizeof j->report->device, "%s", j->dev->name);
-    j->report->weight_bytes = j->o->check_only ? stored_bytes(j->m->checkpoint) : j->m->weight_bytes;
+    j->report->weight_bytes = j->check_only ? stored_bytes(j->m->checkpoint) : j->m->weight_bytes;
 out:
     return rc;
 }

@@ -8,7 +8,7 @@
 #include "io/base/log.h"
 
 static void describe(er_job *j) {
-    const er_edit_options *o = j->o;
+    const er_job_options *o = j->o;
     size_t n = sizeof j->text_source;
     unsigned long long tokens = j->moments[0]->count;
     if (o->import) (void)snprintf(j->text_source, n, "imported from %s, %llu tokens", o->import, tokens);

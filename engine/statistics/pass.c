@@ -105,7 +105,7 @@ er_status er_statistics_rows(er_second_moment *const *moments, er_model *m, cons
         ER_TRY(er_stop_check(""));
         ER_TRY(begin_batch(&p, first, &end));
         ER_TRY(run_batch(&p, moments));
-        er_progress_update(progress, rows->start[end], NULL);
+        er_progress_update(progress, rows->start[end]);
     }
     for (size_t i = 0; i < n_layers; i++) ER_TRY(er_second_moment_finish(m->dev, moments[i]));
     ER_TRY(m->dev->op->sync(m->dev));

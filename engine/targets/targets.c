@@ -140,7 +140,7 @@ static er_status run_loop(loop *l, er_targets_stats *stats, size_t total) {
         // With nothing new queued the device would idle: take what is there.
         size_t keep = l->s->steps > before ? behind : 0;
         while (l->seen + keep < l->s->steps) ER_TRY(look(l, stats, &finished, &changed));
-        er_progress_update(p, finished, NULL);
+        er_progress_update(p, finished);
         ER_TRY(er_stop_check(""));
     }
 out:

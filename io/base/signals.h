@@ -6,9 +6,10 @@
 #include "io/base/status.h"
 
 // From any thread, and from a signal handler. Meant for every job of the process, also for one that is begun
-// later, until er_stop_clear().
+// later, until er_stop_clear(). One job alone is stopped through its thread's listener (io/base/listener.h).
 void er_stop_request(void);
 void er_stop_clear(void);
+// Was either asked for, of the process or of the calling thread's listener?
 bool er_stop_requested(void);
 
 // For whoever does the work, about once a second of it: EINTERRUPTED, in the words of `what`, once a stop was

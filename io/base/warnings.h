@@ -11,6 +11,9 @@
 typedef struct er_warnings er_warnings;
 er_status er_warnings_begin(er_warnings **out);
 void er_warnings_end(er_warnings *w);  // frees; NULL is fine
+// The lists that are open in the calling thread are closed to what follows, and open again when what was returned is given back: for a
+// job that is run from within another one.
+er_warnings *er_warnings_swap(er_warnings *w);
 size_t er_warnings_count(const er_warnings *w);
 const char *er_warnings_at(const er_warnings *w, size_t i);  // borrowed, without "warning: "
 // "warnings": [text, ...] as the last entry of `object`, also when there are none.

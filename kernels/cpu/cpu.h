@@ -45,6 +45,11 @@ typedef struct er_cpu {
     er_bf16_unit unit;
 } er_cpu;
 
+// Around every call of OpenBLAS, as short as can be: jobs of one process take turns there.
+void er_cpu_blas_begin(const er_device *d);
+void er_cpu_blas_end(void);
+void er_cpu_blas_threads(int threads);  // of the process, for a device that is being opened
+
 // Grow-only memory of the device; the contents do not survive growth.
 er_status er_cpu_scratch(er_device *d, er_cpu_slot slot, size_t bytes, void **out);
 static inline int er_cpu_thread(void) { return omp_get_thread_num(); }

@@ -152,7 +152,7 @@ er_status er_device_cpu_open(er_device **out, const er_device_options *options) 
     if (options->precision == ER_BF16_COMPUTE && c->unit == ER_BF16_NONE)
         ER_FAIL(ER_EDEVICE, "bf16 compute needs a processor with AMX or AVX512_BF16 instructions; use fp32");
     // Both libraries use OpenMP: one pool of threads for them and for the loops here.
-    openblas_set_num_threads(c->base.threads);
+    er_cpu_blas_threads(c->base.threads);
     omp_set_num_threads(c->base.threads);
     name_device(c);
     *out = &c->base;

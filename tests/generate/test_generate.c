@@ -285,11 +285,11 @@ static void test_ask(void **state) {
     char *both[2], *one = NULL;
     o.max_new_tokens = 6;
     OK(er_ask_all(both, model[0], prompts, 2, &o));
-    OK(er_ask(&one, model[0], prompts[1], &o));
+    OK(er_ask_one(&one, model[0], prompts[1], &o));
     assert_string_equal(one, both[1]);
     free(both[0]), free(both[1]), free(one);
     one = NULL;
-    FAILS(er_ask(&one, model[0], "\xff", &o), ER_EFORMAT, "");
+    FAILS(er_ask_one(&one, model[0], "\xff", &o), ER_EFORMAT, "");
     assert_null(one);
 }
 

@@ -24,6 +24,10 @@ static void kept(void **state) {
     er_warnings_end(outer);  // in any order
     er_warn("c");
     assert_int_equal(er_warnings_count(d_ff), 3);
+    er_warnings *open = er_warnings_swap(NULL);
+    er_warn("from within, and not of this");
+    assert_ptr_equal(er_warnings_swap(open), NULL);
+    assert_int_equal(er_warnings_count(d_ff), 3);
     er_warnings_end(d_ff);
     er_warn("after");
     er_warnings_end(NULL);
