@@ -8,6 +8,7 @@
 #include "engine/generate.h"
 #include "engine/model.h"
 #include "engine/sequences.h"
+#include "kernels/comm/comm.h"
 
 typedef struct er_statistics_options {
     const char *const *corpus;  // files; none: the model's own text
@@ -20,14 +21,18 @@ typedef struct er_statistics_options {
     bool must_keep;         // what cannot be kept there is a failure; else it is warned about, once
     size_t batch_tokens;    // 0: 2,048
     bool counted;           // er_statistics_count has been asked, and what is short has been said
+    // Ranks that all call er_statistics with the same model, or NULL: alone. Rank 0 alone reads the text and the cache and writes to it;
+    // each rank runs a part of the rows, and all end with the same bits.
+    const er_comm *comm;
 } er_statistics_options;
 
 typedef struct er_statistics_report {
     size_t cached, computed;            // layers
-    size_t tokens, rows;                // run in this call; 0 when all was cached
+    size_t tokens, rows;                // run in this call by all ranks; 0 when all was cached
     double text_seconds, pass_seconds;  // sampling or tokenising; the pass itself
     bool lost;                          // something could not be kept in the cache, and that has been said
-    double flops;  // of the pass: GEMMs of the layers plus d_in^2 multiply-adds per token and layer
+    double
+        flops;  // of the pass on all ranks: GEMMs of the layers plus d_in^2 multiply-adds per token and layer
 } er_statistics_report;
 
 // Is this a failure of a place where results are kept for later, so that a job that can do without goes on?
@@ -60,9 +65,14 @@ er_status er_corpus_rows(er_sequences **out, const er_model *m, const char *cons
 er_status er_corpus_check(const char *const *paths, size_t n_paths);
 // The sums of these rows for all layers, out[i] made here: one pass for as many layers as the device holds sums of, which is all of them
 // where memory is not short; finished ones are offloaded where the next need the room. `done`, if any, sees each as it is finished.
+// Among ranks (comm, NULL: alone) `rows` are this rank's own and the sums those of all; *flops are this rank's.
 typedef er_status (*er_statistics_done)(void *ctx, size_t i, const er_second_moment *m);
 er_status er_statistics_collect(er_second_moment **out, er_model *m, const size_t *layers, size_t n_layers,
-    const er_sequences *rows, size_t batch_tokens, er_statistics_done done, void *ctx, double *flops);
+    const er_sequences *rows, size_t batch_tokens, const er_comm *comm, er_statistics_done done, void *ctx,
+    double *flops);
+// What rank 0 has of moments [n_layers] becomes everybody's, made on the others where it is NULL there; what rank 0 lacks stays NULL.
+er_status er_statistics_tell(
+    er_second_moment **moments, size_t n_layers, er_device *dev, size_t dim, const er_comm *comm);
 // Runs the rows through layers 0 .. max(layers), the last one just to its key, and adds the keys of each
 // wanted layer.
 er_status er_statistics_rows(er_second_moment *const *moments, er_model *m, const size_t *layers,
