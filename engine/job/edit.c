@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/job/job_internal.h"
+#include "engine/job/ranks.h"
 #include "io/base/clock.h"
 #include "io/base/log.h"
 
@@ -21,6 +22,29 @@ static er_status begin(const er_job *j, const char *stage) {
     debug_stop(stage);
     return er_folder_check(j->folder, false);
 }
+
+// What ranks do apart begins and ends for all of them together.
+static er_status end(er_job *j, er_status rc) {
+    rc = er_comm_agree(j->comm, rc, NULL);
+    return rc == ER_OK ? er_job_tell_warnings(j) : rc;
+}
+
+static er_status run_stage(er_job *j, const char *stage, er_status (*run)(er_job *j)) {
+    er_status rc = er_comm_agree(j->comm, begin(j, stage), NULL);
+    return rc == ER_OK ? end(j, er_interrupted_in(run(j), stage, NULL)) : rc;
+}
+
+static er_status prepare(er_job *j) {
+    er_status rc = ER_OK;
+    ER_TRY(end(j, er_interrupted_in(er_job_prepare(j), "prepare", NULL)));
+    if (j->comm->rank == 0) er_job_print_plan(j);
+    ER_TRY(end(j, er_job_plan_memory(j)));
+    if (!j->o->check_only) ER_TRY(er_job_compare_ranks(j));
+out:
+    return rc;
+}
+
+static bool another_stops(void *comm) { return er_comm_is_raised(comm); }
 
 static void job_free(er_job *j) {
     er_warnings_end(j->warnings);
@@ -46,21 +70,21 @@ static void job_free(er_job *j) {
 }
 
 er_status er_edit(er_edit_report **report, const er_edit_options *options) {
+    return er_edit_ranks(report, options, er_comm_self());
+}
+
+er_status er_edit_ranks(er_edit_report **report, const er_edit_options *options, const er_comm *comm) {
     er_status rc = ER_OK;
-    er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_clock()};
-    if (!j.report) return er_fail(ER_ENOMEM, "report");
-    ER_TRY(er_warnings_begin(&j.warnings));
-    ER_TRY(er_interrupted_in(er_job_prepare(&j), "prepare", NULL));
-    er_job_print_plan(&j);
-    ER_TRY(er_job_plan_memory(&j));
+    er_job j = {.o = options, .comm = comm, .report = calloc(1, sizeof(er_edit_report)), .start = er_clock()};
+    if (!j.report) return er_comm_agree(comm, er_fail(ER_ENOMEM, "report"), NULL);
+    if (comm->size > 1) er_stop_watch(another_stops, (void *)comm);
+    ER_TRY(er_comm_agree(comm, er_warnings_begin(&j.warnings), NULL));
+    ER_TRY(prepare(&j));
     if (!options->check_only) {
-        ER_TRY(begin(&j, "covary"));
-        ER_TRY(er_interrupted_in(er_job_statistics(&j), "covary", NULL));
-        ER_TRY(begin(&j, "values"));
-        ER_TRY(er_interrupted_in(er_job_targets(&j), "values", NULL));
-        ER_TRY(begin(&j, "solve"));
-        ER_TRY(er_interrupted_in(er_job_solve(&j), "solve", NULL));
-        ER_TRY(begin(&j, "write"));
+        ER_TRY(run_stage(&j, "covary", er_job_statistics));
+        ER_TRY(run_stage(&j, "values", er_job_targets));
+        ER_TRY(run_stage(&j, "solve", er_job_solve));
+        ER_TRY(er_comm_agree(comm, begin(&j, "write"), NULL));
         ER_TRY(er_job_write(&j));
     } else {
         ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.requests, &j.report->hparams,
@@ -72,6 +96,7 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
     *report = j.report;
     j.report = NULL;
 out:
+    if (comm->size > 1) er_stop_watch(NULL, NULL);
     if (j.report) {
         er_edit_report *r = j.report;
         job_free(&j);

@@ -8,6 +8,7 @@
 
 typedef struct er_job {
     const er_edit_options *o;
+    const er_comm *comm;  // the ranks of the job
     er_edit_report *report;
     er_device *dev;
     er_facts *facts;
@@ -32,11 +33,16 @@ typedef struct er_job {
     er_output *output;
     char (*shard_digest)[65];  // [shards] of what was written
     er_warnings *warnings;     // of this job, for the manifest
+    size_t warnings_told;      // of them, those that rank 0 has
     size_t batch_tokens;       // of the values stage
     double start;              // er_clock() when the job began
 } er_job;
 
 er_status er_job_prepare(er_job *j);  // read and check everything; no compute
+// ECONFIG when ranks have read different things, saying which. Part of prepare; wants the plan.
+er_status er_job_compare_ranks(er_job *j);
+// What other ranks warned of since the last call is warned of by rank 0, whose manifest then has it.
+er_status er_job_tell_warnings(er_job *j);
 // ECONFIG when the key statistics would rest on too few tokens to be solved with; few are warned of. Part of prepare.
 er_status er_job_check_tokens(const er_job *j);
 // Chooses the batch of the values stage and says where memory goes. ENOMEM when not even the smallest batch has room.
