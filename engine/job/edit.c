@@ -23,20 +23,22 @@ static er_status begin(const er_job *j, const char *stage) {
     return er_folder_check(j->folder, false);
 }
 
-// What ranks do apart begins and ends for all of them together.
+// What ranks do apart ends for all of them together.
 static er_status end(er_job *j, er_status rc) {
-    rc = er_comm_agree(j->comm, rc, NULL);
+    rc = er_comm_agree(j->comm, er_interrupted_in(rc, j->stage, NULL), NULL);
     return rc == ER_OK ? er_job_tell_warnings(j) : rc;
 }
 
 static er_status run_stage(er_job *j, const char *stage, er_status (*run)(er_job *j)) {
+    j->stage = stage;
     er_status rc = er_comm_agree(j->comm, begin(j, stage), NULL);
-    return rc == ER_OK ? end(j, er_interrupted_in(run(j), stage, NULL)) : rc;
+    return rc == ER_OK ? end(j, run(j)) : rc;
 }
 
 static er_status prepare(er_job *j) {
     er_status rc = ER_OK;
-    ER_TRY(end(j, er_interrupted_in(er_job_prepare(j), "prepare", NULL)));
+    j->stage = "prepare";
+    ER_TRY(end(j, er_job_prepare(j)));
     if (j->comm->rank == 0) er_job_print_plan(j);
     ER_TRY(end(j, er_job_plan_memory(j)));
     if (!j->o->check_only) ER_TRY(er_job_compare_ranks(j));
@@ -84,7 +86,8 @@ er_status er_edit_ranks(er_edit_report **report, const er_edit_options *options,
         ER_TRY(run_stage(&j, "covary", er_job_statistics));
         ER_TRY(run_stage(&j, "values", er_job_targets));
         ER_TRY(run_stage(&j, "solve", er_job_solve));
-        ER_TRY(er_comm_agree(comm, begin(&j, "write"), NULL));
+        j.stage = "write";
+        ER_TRY(er_comm_agree(comm, begin(&j, j.stage), NULL));
         ER_TRY(er_job_write(&j));
     } else {
         ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.requests, &j.report->hparams,
@@ -96,6 +99,8 @@ er_status er_edit_ranks(er_edit_report **report, const er_edit_options *options,
     *report = j.report;
     j.report = NULL;
 out:
+    if (rc != ER_OK) rc = er_comm_agree(comm, rc, NULL);  // should the others not know of it yet
+    if (j.stage) rc = er_interrupted_in(rc, j.stage, NULL);
     if (comm->size > 1) er_stop_watch(NULL, NULL);
     if (j.report) {
         er_edit_report *r = j.report;

@@ -9,6 +9,7 @@
 typedef struct er_job {
     const er_edit_options *o;
     const er_comm *comm;  // the ranks of the job
+    const char *stage;    // in hand
     er_edit_report *report;
     er_device *dev;
     er_facts *facts;

@@ -224,6 +224,7 @@ er_status er_job_write(er_job *j) {
     (void)snprintf(missing, sizeof missing, "%s is not made", j->o->out);
     er_status rc = writes ? er_interrupted_in(write_output(j), "write", missing) : ER_OK;
     if ((rc = er_comm_agree(j->comm, rc, NULL)) != ER_OK) return rc;
+    if (j->comm->size > 1) er_stop_watch(NULL, NULL);  // nobody else stops it any more
     if (writes) rc = er_output_commit(j->output);
     er_status told = er_comm_agree(j->comm, rc, NULL);
     if (!writes || rc != ER_OK) return er_interrupted_in(told, "write", missing);
