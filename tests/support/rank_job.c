@@ -1,12 +1,12 @@
 #include "tests/support/rank_job.h"
 
-#include <setjmp.h>
+#include <dirent.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +23,7 @@ typedef struct faulty {
     const er_comm *real;
     size_t calls, fails_at;
     bool dies;
+    const char *cache;  // NULL, or where a value is waited for
 } faulty;
 
 static er_status count(faulty *f) {
@@ -51,8 +52,23 @@ static er_status agree(const er_comm *c, er_status mine, bool *stop) {
     er_status rc = mine == ER_OK ? count(f) : ER_OK;  // what failed already is told
     return rc == ER_OK ? f->real->op->agree(f->real, mine, stop) : rc;
 }
+
+static bool has_values(const char *cache) {
+    bool found = false;
+    DIR *d = opendir(cache);
+    for (struct dirent *e; !found && d && (e = readdir(d));) {
+        char path[1024];
+        struct stat st;
+        (void)snprintf(path, sizeof path, "%s/%s", cache, e->d_name);
+        found = !strncmp(e->d_name, "values-", 7) && stat(path, &st) == 0 && st.st_size > 0;
+    }
+    if (d) (void)closedir(d);
+    return found;
+}
+
 static bool alarm_of(const er_comm *c, bool raised) {
     const faulty *f = (const faulty *)c;
+    if (f->cache && has_values(f->cache)) (void)raise(SIGKILL);
     return f->real->op->alarm(f->real, raised);
 }
 
@@ -65,7 +81,8 @@ static void be_rank(rank_outcome *all, const rank_job *j, const er_comm *real) {
     faulty f = {.comm = {&ops, real->rank, real->size},
         .real = real,
         .fails_at = victim ? j->fails_at : 0,
-        .dies = j->dies};
+        .dies = j->dies,
+        .cache = victim && j->dies_with_values ? j->o.cache : NULL};
     const er_edit_options *o = victim && j->other ? j->other : &j->o;
     rank_outcome *out = &all[real->rank];
     er_edit_report *r = NULL;

@@ -11,10 +11,11 @@ typedef struct rank_job {
     // The rank to which something happens, and what; SIZE_MAX: to none. `o` of that rank may be another one.
     size_t victim;
     const er_edit_options *other;
-    const char *stop_in;  // a stage in which it is asked to stop
-    double killed_after;  // seconds; 0: never
-    size_t fails_at;      // its so manieth collective fails there and then, counted from 1; 0: none
-    bool dies;            // ... by a signal that ends the process
+    const char *stop_in;    // a stage in which it is asked to stop
+    bool dies_with_values;  // is killed once any rank has kept a target value in the cache
+    double killed_after;    // seconds; 0: never
+    size_t fails_at;        // its so manieth collective fails there and then, counted from 1; 0: none
+    bool dies;              // ... by a signal that ends the process
 } rank_job;
 
 typedef struct rank_outcome {
