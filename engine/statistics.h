@@ -13,13 +13,13 @@
 typedef struct er_statistics_options {
     const char *const *corpus;  // files; none: the model's own text
     size_t n_corpus;
-    size_t tokens;      // budget, met exactly where the text is long enough; 0: 10 * d_ff
-    size_t row_tokens;  // 0: 512 for a corpus and 128 for sampled text, or the model's positions when there
-                        // are fewer
-    uint64_t seed;      // order of the documents, and sampling
+    size_t tokens;  // budget, met exactly where the text is long enough; 0: 10 * d_ff
+    // 0: 512 for a corpus and 128 for sampled text, or the model's positions when there are fewer
+    size_t row_tokens;
+    uint64_t seed;          // order of the documents, and sampling
     const char *cache_dir;  // NULL: nothing is read from or kept on disk
     bool must_keep;         // what cannot be kept there is a failure; else it is warned about, once
-    size_t batch_tokens;    // 0: 2,048
+    size_t batch_tokens;    // 0: 2,048, on a GPU 8,192 or what there is room for
     bool counted;           // er_statistics_count has been asked, and what is short has been said
     // Ranks that all call er_statistics with the same model, or NULL: alone. Rank 0 alone reads the text and the cache and writes to it;
     // each rank runs a part of the rows, and all end with the same bits.
@@ -83,11 +83,11 @@ er_status er_statistics_rows(er_second_moment *const *moments, er_model *m, cons
 // `from` is a file pattern in which "{}" stands for the module name (shell wildcards allowed), or a folder,
 // in which <module>_float*_mom2*.npz is looked for, then in its *_stats/ and */*_stats/. ENOENT names the
 // layer's module; EARG names two files when more than one fits.
-// The file of layers[i] alone, malloc'd.
-er_status er_statistics_find_import(
-    char **path, er_model *m, const size_t *layers, size_t n_layers, size_t i, const char *from);
 er_status er_statistics_import(
     er_second_moment **out, er_model *m, const size_t *layers, size_t n_layers, const char *from);
+// The path of the file of layers[i] alone, malloc'd; nothing of it is read.
+er_status er_statistics_find_import(
+    char **path, er_model *m, const size_t *layers, size_t n_layers, size_t i, const char *from);
 // DIR/<model>/<dataset>_stats/<module>_float32_mom2_<sample_size>.npz (float64 when as_f64). <model>: the
 // checkpoint folder's name. The reference reads a file only if sample_size is its own mom2_n_samples.
 er_status er_statistics_export(er_second_moment *const *moments, er_model *m, const size_t *layers,

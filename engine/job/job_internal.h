@@ -24,11 +24,11 @@ typedef struct er_job {
     char text_source[256];       // what the covariances rest on, in words
     er_second_moment **moments;  // [hparams.n_layers]
     const er_editor *editor;
-    er_second_moment *
-        *history;  // [hparams.n_layers] K K^T of earlier edits of this model; NULL: the editor keeps none
+    // [hparams.n_layers] K K^T of earlier edits of this model; NULL: the editor keeps none
+    er_second_moment **history;
     cJSON *history_told;     // of what was written: {"layer-N": sha256}
     er_target_store *store;  // NULL: none, or it failed
-    size_t kept;             // values that stand in it
+    size_t kept;             // values that were found and put there; after the stage those of all ranks
     float *z;                // [requests, hidden]
     bool *have;              // [requests]
     er_output *output;
@@ -39,6 +39,7 @@ typedef struct er_job {
     double start;              // er_clock() when the job began
 } er_job;
 
+// The stages. Ranks call all of them, in this order; one that fails on a rank fails on all (edit.c).
 er_status er_job_prepare(er_job *j);  // read and check everything; no compute
 // ECONFIG when ranks have read different things, saying which. Part of prepare; wants the plan.
 er_status er_job_compare_ranks(er_job *j);
@@ -46,10 +47,10 @@ er_status er_job_compare_ranks(er_job *j);
 er_status er_job_tell_warnings(er_job *j);
 // ECONFIG when the key statistics would rest on too few tokens to be solved with; few are warned of. Part of prepare.
 er_status er_job_check_tokens(const er_job *j);
-// Chooses the batch of the values stage and says where memory goes. ENOMEM when not even the smallest batch has room.
+// Chooses the batch of the values stage, for this rank's share of the requests, and says where memory goes. ENOMEM when not even the
+// smallest batch has room.
 er_status er_job_plan_memory(er_job *j);
-// With --memory-limit on a CPU: ENOMEM naming what the job needs at least, before the weights are read. Wants
-// the device.
+// With --memory-limit on a CPU: ENOMEM naming what the job needs at least, before the weights are read. Wants the device.
 er_status er_job_check_limit(er_job *j);
 er_status er_job_statistics(er_job *j);
 er_status er_job_targets(er_job *j);
@@ -61,6 +62,7 @@ er_status er_job_read_history(er_job *j);
 er_status er_job_check_history(er_job *j);  // before any work: the files are those that the manifest tells of
 er_status er_job_write_history(er_job *j);
 er_status er_job_parent(er_job *j);  // what the output descends from, when the model was written by errata
-er_status er_job_manifest(er_job *j, bool written);  // fills report->json; of a check, or of what was written
+// Fills report->json; of a check, or of what was written. Of rank 0 alone.
+er_status er_job_manifest(er_job *j, bool written);
 void er_job_print_plan(const er_job *j);
 #endif

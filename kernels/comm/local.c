@@ -1,55 +1,23 @@
 // A collective: every rank sends rank 0 a head that says what it is in, rank 0 compares them and sends its verdict, then the bytes
 // follow. Who finds that it cannot go on writes why into memory that all share and shuts its sockets down, which wakes whoever
 // waits for it; so all end with the same message.
-#include "kernels/comm/local.h"
+#include "kernels/comm/local_internal.h"
 
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "io/base/clock.h"
 #include "io/base/signals.h"
 
-enum { SAID = 512, PIECE = 1 << 17, GRACE_S = 30 };
-
+typedef er_local_head head;
 typedef enum kind { SUM, GATHER, BROADCAST, AGREE } kind;
 static const char *const kind_name[] = {"sum", "gather", "broadcast", "agree"};
-
-typedef struct head {
-    uint32_t kind, stop;
-    int32_t status;
-    uint32_t unused;
-    uint64_t n;
-    char said[SAID];
-} head;
-
-typedef struct shared {
-    _Atomic(int) raised;
-    _Atomic(int) broken;  // 1: being written, 2: status and said stand
-    int status;
-    char said[SAID];
-} shared;
-
-struct er_local {
-    er_comm comm;  // first: what ranks are known by
-    int *fd;       // [size] rank 0: of the others; else fd[0] alone
-    pid_t *pid;    // [size] rank 0: of the others
-    shared *all;
-    double seconds;
-    er_status ended;
-    char said[SAID];  // of `ended`
-    double *part;     // [PIECE] rank 0
-    head *heads;      // [size] rank 0
-};
 
 // ---- the end ----
 
@@ -78,14 +46,14 @@ static er_status give_up(er_local *l, er_status status, const char *said) {
 }
 
 static er_status gone(er_local *l, size_t rank, const char *in) {
-    char said[SAID];
+    char said[ER_LOCAL_SAID];
     (void)snprintf(
         said, sizeof said, "rank %zu is gone: rank %zu waited for it in %s", rank, l->comm.rank, in);
     return give_up(l, ER_EDEVICE, said);
 }
 
 static er_status too_long(er_local *l, const char *who, const char *in) {
-    char said[SAID];
+    char said[ER_LOCAL_SAID];
     (void)snprintf(
         said, sizeof said, "rank %zu waited %g s in %s for rank%.200s", l->comm.rank, l->seconds, in, who);
     return give_up(l, ER_EDEVICE, said);
@@ -132,7 +100,7 @@ static er_status move(er_local *l, size_t peer, void *bytes, size_t n, bool out,
 // The heads of all others, in the order in which they come. A rank that is gone is noticed whoever else is waited for.
 static er_status receive_heads(er_local *l, const char *in) {
     double until = er_clock() + patience(l);
-    char who[SAID / 2];
+    char who[ER_LOCAL_SAID / 2];
     for (;;) {
         struct pollfd p[64];
         size_t of[64], n = 0, used = 0;
@@ -203,8 +171,8 @@ out:
 static er_status sum(const er_comm *c, double *x, size_t n) {
     er_local *l = (er_local *)c;
     er_status rc = meet(l, SUM, n, ER_OK, NULL);
-    for (size_t at = 0; rc == ER_OK && at < n; at += PIECE) {
-        size_t part = n - at < PIECE ? n - at : PIECE, bytes = part * sizeof *x;
+    for (size_t at = 0; rc == ER_OK && at < n; at += ER_LOCAL_PIECE) {
+        size_t part = n - at < ER_LOCAL_PIECE ? n - at : ER_LOCAL_PIECE, bytes = part * sizeof *x;
         if (c->rank) {
             rc = move(l, 0, x + at, bytes, true, "sum");
             if (rc == ER_OK) rc = move(l, 0, x + at, bytes, false, "sum");
@@ -262,88 +230,5 @@ static bool alarm_of(const er_comm *c, bool raise) {
     return atomic_load(&l->all->raised) != 0;
 }
 
-// ---- processes ----
-
-static er_local *new_ranks(size_t size, double seconds) {
-    static const er_comm_ops ops = {
-        .sum = sum, .gather = gather, .broadcast = broadcast, .agree = agree, .alarm = alarm_of};
-    er_local *l = calloc(1, sizeof *l);
-    if (!l) return NULL;
-    *l = (er_local){.comm = {&ops, 0, size}, .seconds = seconds, .all = MAP_FAILED};
-    l->fd = malloc(size * sizeof *l->fd);
-    l->pid = malloc(size * sizeof *l->pid);
-    l->heads = calloc(size, sizeof *l->heads);
-    l->part = malloc(PIECE * sizeof *l->part);
-    l->all = mmap(NULL, sizeof *l->all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    for (size_t r = 0; l->fd && l->pid && r < size; r++) l->fd[r] = -1, l->pid[r] = -1;
-    return l;
-}
-
-// In the child: `hub` leads to rank 0, and nothing of the others is left open.
-static void become(er_local *l, size_t rank, int hub) {
-    for (size_t r = 0; r < l->comm.size; r++) {
-        if (l->fd[r] >= 0) (void)close(l->fd[r]);
-        l->fd[r] = -1, l->pid[r] = -1;
-    }
-    l->fd[0] = hub;
-    l->comm.rank = rank;
-}
-
-er_status er_local_fork(er_local **out, size_t size, double seconds) {
-    er_status rc = ER_OK;
-    er_local *l = NULL;
-    if (size == 0 || size > 4096) return er_fail(ER_EARG, "%zu ranks on one machine", size);
-    l = new_ranks(size, seconds);
-    if (!l || !l->fd || !l->pid || !l->heads || !l->part || l->all == MAP_FAILED)
-        ER_FAIL(ER_ENOMEM, "%zu ranks", size);
-    (void)fflush(NULL);  // what stands in buffers is written once
-    for (size_t r = 1; r < size; r++) {
-        int pair[2];
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-            ER_FAIL(ER_EIO, "a socket pair for rank %zu: %s", r, strerror(errno));
-        pid_t pid = fork();
-        if (pid == 0) {
-            (void)close(pair[0]);
-            become(l, r, pair[1]);
-            break;
-        }
-        (void)close(pair[1]);
-        l->fd[r] = pair[0], l->pid[r] = pid;
-        if (pid < 0) ER_FAIL(ER_ENOMEM, "a process for rank %zu: %s", r, strerror(errno));
-    }
-    *out = l, l = NULL;
-out:
-    er_local_free(l);
-    return rc;
-}
-
-const er_comm *er_local_comm(const er_local *l) { return &l->comm; }
-long er_local_process(const er_local *l, size_t rank) {
-    return rank < l->comm.size && l->pid[rank] > 0 ? (long)l->pid[rank] : -1;
-}
-
-static void wait_for(pid_t pid, double until) {
-    while (waitpid(pid, NULL, WNOHANG) == 0) {
-        if (er_clock() > until) {
-            (void)kill(pid, SIGKILL);
-            (void)waitpid(pid, NULL, 0);
-            return;
-        }
-        (void)usleep(10000);
-    }
-}
-
-void er_local_free(er_local *l) {
-    if (!l) return;
-    double until = er_clock() + GRACE_S;
-    for (size_t r = 0; l->fd && r < l->comm.size; r++)
-        if (l->fd[r] >= 0) (void)close(l->fd[r]);
-    for (size_t r = 1; l->pid && l->comm.rank == 0 && r < l->comm.size; r++)
-        if (l->pid[r] > 0) wait_for(l->pid[r], until);
-    if (l->all != MAP_FAILED) (void)munmap(l->all, sizeof *l->all);
-    free(l->fd);
-    free(l->pid);
-    free(l->heads);
-    free(l->part);
-    free(l);
-}
+const er_comm_ops er_local_ops = {
+    .sum = sum, .gather = gather, .broadcast = broadcast, .agree = agree, .alarm = alarm_of};
