@@ -257,7 +257,7 @@ static void test_killed_and_resumed(void **state) {
     assert_true(out[0].cached > 0 && out[0].cached < 8);
     double apart = edit_distance(j.o.out, whole);
     print_message("dW %.2g apart, in weights of F16\n", apart);
-    BELOW(apart, 2e-2);
+    BELOW(apart, 5e-3);  // where the sums' last bits turn a rounding, a weight moves by 2^-11 of itself
 }
 
 int main(void) {

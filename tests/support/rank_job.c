@@ -104,6 +104,7 @@ static void be_rank(rank_outcome *all, const rank_job *j, const er_comm *real) {
 void rank_job_run(rank_outcome *out, const rank_job *j, double *seconds) {
     size_t bytes = JOB_RANKS * sizeof *out;
     double from = er_clock();
+    int status = 0;
     rank_outcome *all = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(all != MAP_FAILED && j->ranks <= JOB_RANKS);
     memset(all, 0, bytes);
@@ -115,9 +116,10 @@ void rank_job_run(rank_outcome *out, const rank_job *j, double *seconds) {
         if (er_local_fork(&l, j->ranks, 120) != ER_OK) _exit(2);
         be_rank(all, j, er_local_comm(l));
         er_local_free(l);
-        _exit(0);
+        exit(0);  // with what a sanitizer has to say at the end
     }
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (j->victim != 0) assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     if (seconds) *seconds = er_clock() - from;
     for (int i = 0; i < 3000 && j->victim == 0; i++) {  // ranks that outlive a killed rank 0
         bool ended = true;
