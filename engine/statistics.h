@@ -24,6 +24,8 @@ typedef struct er_statistics_options {
     // Ranks that all call er_statistics with the same model, or NULL: alone. Rank 0 alone reads the text and the cache and writes to it;
     // each rank runs a part of the rows, and all end with the same bits.
     const er_comm *comm;
+    bool
+        whole_batches;  // ranks share the batches of one rank's pass, for the same sums but for their order; else rows
 } er_statistics_options;
 
 typedef struct er_statistics_report {

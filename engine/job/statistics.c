@@ -54,7 +54,8 @@ er_status er_job_statistics(er_job *j) {
         .seed = h->seed,
         .cache_dir = j->cache,
         .counted = true,
-        .comm = j->comm};
+        .comm = j->comm,
+        .whole_batches = j->o->deterministic};
     rc = er_checkpoint_digest(j->m->checkpoint, j->report->model_digest);
     if (rc == ER_OK && !(j->moments = calloc(h->n_layers, sizeof *j->moments)))
         rc = er_fail(ER_ENOMEM, "moments");

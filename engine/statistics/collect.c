@@ -11,16 +11,26 @@ static size_t pass_bytes(const er_arch *a, size_t batch) {
            a->d_ff * a->d_ff * sizeof(float) + 2 * batch * a->d_ff;
 }
 
+static size_t longest_row(const er_sequences *rows) {
+    size_t longest = 1;
+    for (size_t r = 0; r < rows->rows; r++)
+        if (er_sequences_length(rows, r) > longest) longest = er_sequences_length(rows, r);
+    return longest;
+}
+
+size_t er_statistics_batch(const er_device *dev, const er_sequences *rows, size_t wanted) {
+    size_t longest = longest_row(rows), batch = wanted ? wanted : dev->is_async ? GPU_BATCH : CPU_BATCH;
+    return batch > longest ? batch : longest;
+}
+
 // The batch of the pass, no larger than the text, and how many of the `left` sums the device holds beside it:
 // all of them, but for large keys on a small card.
 static er_status plan(
     size_t *batch, size_t *sums, size_t left, er_model *m, const er_sequences *rows, size_t wanted) {
-    size_t available = 0, total = 0, own = m->arch.d_ff * m->arch.d_ff * sizeof(double), longest = 1;
-    for (size_t r = 0; r < rows->rows; r++)
-        if (er_sequences_length(rows, r) > longest) longest = er_sequences_length(rows, r);
-    *batch = wanted ? wanted : m->dev->is_async ? GPU_BATCH : CPU_BATCH;
+    size_t available = 0, total = 0, own = m->arch.d_ff * m->arch.d_ff * sizeof(double),
+           longest = longest_row(rows);
+    *batch = er_statistics_batch(m->dev, rows, wanted);
     if (*batch > rows->tokens) *batch = rows->tokens;
-    if (*batch < longest) *batch = longest;
     *sums = left;
     if (!m->dev->is_async) return ER_OK;
     er_status rc = m->dev->op->memory(m->dev, &available, &total);

@@ -37,8 +37,30 @@ out:
     return rc;
 }
 
-er_status er_sequences_share(er_sequences **own, const er_sequences *all, const er_comm *c) {
+// The row behind the batch that begins with row `first`.
+static size_t batch_end(const er_sequences *t, size_t first, size_t batch) {
+    size_t r = first;
+    while (r < t->rows && t->start[r + 1] - t->start[first] <= batch) r++;
+    return r > first ? r : first + 1;
+}
+
+// Rows *from .. *to - 1: this rank's share of the batches.
+static void whole_batches(size_t *from, size_t *to, const er_sequences *t, size_t batch, const er_comm *c) {
+    size_t n = 0, first = 0, count = 0, r = 0;
+    for (size_t at = 0; at < t->rows; at = batch_end(t, at, batch)) n++;
+    er_comm_share(c, n, &first, &count);
+    for (size_t b = 0; b < first; b++) r = batch_end(t, r, batch);
+    *from = r;
+    for (size_t b = 0; b < count; b++) r = batch_end(t, r, batch);
+    *to = r;
+}
+
+er_status er_sequences_share(er_sequences **own, const er_sequences *all, size_t batch, const er_comm *c) {
     size_t first = 0, count = 0, from = 0, to = 0;
+    if (batch) {
+        whole_batches(&from, &to, all, batch, c);
+        return from_parts(own, all->token, all->tokens, all->start + from, to - from);
+    }
     er_comm_share(c, all->tokens, &first, &count);
     while (from < all->rows && all->start[from] < first) from++;
     for (to = from; to < all->rows && all->start[to] < first + count; to++) {}

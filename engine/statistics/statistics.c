@@ -232,7 +232,8 @@ static er_status take_rows(er_sequences **rows, er_statistics_report *said, er_m
     ER_TRY(er_sequences_tell(rows, o->comm));
     said->tokens = (*rows)->tokens, said->rows = (*rows)->rows;
     if (o->comm->size == 1) return ER_OK;
-    rc = er_sequences_share(&own, *rows, o->comm);
+    size_t batch = o->whole_batches ? er_statistics_batch(m->dev, *rows, o->batch_tokens) : 0;
+    rc = er_sequences_share(&own, *rows, batch, o->comm);
     ER_TRY(er_comm_agree(o->comm, rc, NULL));
     er_sequences_free(*rows);
     *rows = own, own = NULL;

@@ -10,8 +10,10 @@
 
 // ---- the same edit ----
 
-// Statistics are sums of fp32 products over batches that end elsewhere, 1e-7 apart at most, and lambda C is what the
-// solve rests on; fp32 weights add their own rounding of 6e-8 |W|. Values of deterministic jobs are the same bits.
+// Statistics are sums of fp32 products over batches that end elsewhere for each number of ranks, 1e-7 apart at most, and lambda C is what
+// the solve rests on. Deterministic jobs keep the batches, of values too, so that all but the order of sums of fp64 is the same: weights
+// of fp32 hide it but where it turns a rounding of 6e-8 |W|.
+#define ALIKE 2e-6
 #define BOUND 1e-5
 
 // |dW - dW'| / |dW'| over the edited tensors of two outputs, and whether anything else differs.
@@ -158,7 +160,7 @@ static void check_ranks(const char *golden, bool bos, const char *editor, bool d
         double apart = edit_distance(j.o.out, alone);
         print_message("%s, %s, %zu ranks%s: dW %.2g apart\n", golden, editor, ranks,
             deterministic ? ", deterministic" : "", apart);
-        BELOW(apart, BOUND);
+        BELOW(apart, deterministic ? ALIKE : BOUND);
         same_manifest(alone, j.o.out, ranks, deterministic);
         if (!strcmp(editor, "memit_seq")) same_history(j.o.out, alone);
         for (size_t r = 0; r < ranks; r++) assert_int_equal(out[r].found, LETTER_UNITS);
@@ -170,7 +172,7 @@ static void check_ranks(const char *golden, bool bos, const char *editor, bool d
         rank_job_run(out, &j, NULL);
         all_end_well(out, j.ranks);
         for (size_t r = 0; r < j.ranks; r++) assert_true(out[r].cached == LETTER_UNITS && out[r].found == 0);
-        BELOW(edit_distance(j.o.out, alone), BOUND);
+        BELOW(edit_distance(j.o.out, alone), deterministic ? ALIKE : BOUND);
         j.o.force = false;
         OK(er_remove_tree(j.o.out));
         OK(er_remove_tree(j.o.cache));
@@ -213,8 +215,6 @@ static void put_statistics(const char *dir) {
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-// With C given and values of a deterministic job only K K^T and R K^T are added up in another order, in fp64: weights of fp32 hide it
-// but where it turns a rounding.
 static void test_imported_statistics(void **state) {
     (void)state;
     rank_outcome out[JOB_RANKS];
@@ -231,7 +231,7 @@ static void test_imported_statistics(void **state) {
     all_end_well(out, 3);
     double apart = edit_distance(j.o.out, alone);
     print_message("imported statistics, 3 ranks: dW %.2g apart\n", apart);
-    BELOW(apart, 1e-6);
+    BELOW(apart, ALIKE);
     OK(er_remove_tree(alone));
     OK(er_remove_tree(j.o.out));
 }

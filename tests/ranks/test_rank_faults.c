@@ -81,8 +81,7 @@ static void test_other_inputs(void **state) {
     }
 }
 
-// Every collective of the job fails once on rank 1, and once on rank 0; or its process dies there. `dies` leaves out what only
-// repeats itself.
+// Every `stride`th collective of the job fails once on a rank, or its process dies there.
 static void walk(size_t victim, bool dies, size_t stride) {
     rank_outcome out[JOB_RANKS];
     rank_job j = {.o = job("walk", "cache-walk"), .ranks = 3, .victim = NONE};
@@ -106,21 +105,21 @@ static void walk(size_t victim, bool dies, size_t stride) {
         if (er_dir_exists(j.o.cache)) OK(er_remove_tree(j.o.cache));
     }
     print_message(
-        "rank %zu %s at each %zu of %zu collectives\n", victim, dies ? "dies" : "fails", stride, calls);
+        "rank %zu %s, at every %zuth of %zu collectives\n", victim, dies ? "dies" : "fails", stride, calls);
 }
 
 static void test_every_collective_fails(void **state) {
     (void)state;
     put_model("gpt2_prefixed", false);
-    walk(1, false, 1);
-    walk(0, false, 3);
+    walk(1, false, 2);
+    walk(0, false, 7);
 }
 
 static void test_a_rank_dies(void **state) {
     (void)state;
     put_model("gpt2_prefixed", false);
-    walk(2, true, 2);
-    walk(0, true, 5);
+    walk(2, true, 4);
+    walk(0, true, 11);
 }
 
 // At the last collective the output stands already: rank 0 has done the job, the others are told what befell them.

@@ -25,7 +25,7 @@ static void test_rows(void **state) {
             }
             next = 0;
             for (size_t r = 0; r < size; r++) {
-                OK(er_sequences_share(&own, all, &(er_comm){.rank = r, .size = size}));
+                OK(er_sequences_share(&own, all, 0, &(er_comm){.rank = r, .size = size}));
                 for (size_t i = 0; i < own->tokens; i++) assert_int_equal(own->token[i], next++);
                 assert_true(own->tokens <= all->tokens / size + 1 + 60);
                 seen += own->rows;
@@ -35,6 +35,27 @@ static void test_rows(void **state) {
             assert_int_equal(next, all->tokens);
             er_sequences_free(all);
         }
+}
+
+// Batches of 100 tokens at most, of rows of 30: three rows each, and a last one of fewer.
+static void test_whole_batches(void **state) {
+    (void)state;
+    int32_t token[30] = {0};
+    for (size_t size = 1; size <= 7; size++) {
+        er_sequences *all = NULL, *own = NULL;
+        size_t rows = 0;
+        OK(er_sequences_new(&all));
+        for (size_t r = 0; r < 32; r++) OK(er_sequences_add(all, token, 30));
+        for (size_t r = 0; r < size; r++) {
+            OK(er_sequences_share(&own, all, 100, &(er_comm){.rank = r, .size = size}));
+            rows += own->rows;
+            size_t batches = 11 / size + (r < 11 % size);
+            assert_int_equal(own->rows, r + 1 < size ? 3 * batches : 3 * batches - 1);
+            er_sequences_free(own);
+        }
+        assert_int_equal(rows, 32);
+        er_sequences_free(all);
+    }
 }
 
 // The batches that are foretold are those that the slots take, for batches of all sizes.
@@ -133,7 +154,7 @@ static void test_requests(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_whole_batches),
         cmocka_unit_test(test_batches_of_a_deterministic_run), cmocka_unit_test(test_requests)};
     er_log_set_level(ER_LOG_QUIET);
     return cmocka_run_group_tests(tests, NULL, NULL);
