@@ -30,7 +30,7 @@ static er_floors floors_of(const job *j, size_t facts) {
 
 static er_status statistics_rows(job *j, size_t n_layers, const er_sequences *rows, double *flops) {
     return er_statistics_collect(
-        j->moments, j->m, j->h.layers, n_layers, rows, j->o.cov_batch, NULL, NULL, flops);
+        j->moments, j->m, j->h.layers, n_layers, rows, j->o.cov_batch, NULL, NULL, NULL, flops);
 }
 
 void job_free_moments(job *j) {

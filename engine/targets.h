@@ -48,6 +48,10 @@ size_t er_targets_bytes(
 er_status er_targets_batch(size_t *batch, size_t *need, const er_device *dev, const er_arch *a,
     const er_requests *requests, const er_hparams *h, size_t wanted, size_t available);
 
+// group [requests]: in which batch, counted from 0, a deterministic run of `batch_tokens` optimises each request. Returns how many there
+// are. Ranks share a deterministic run by its batches: each request then meets the same company on any number of them.
+size_t er_targets_groups(size_t *group, const er_requests *requests, size_t batch_tokens);
+
 // Where memory does not suffice the batch is halved, down to the longest request's, and a warning says so; a deterministic run fails
 // instead. EINTERRUPTED once er_stop_requested(): requests already given to the sink are finished.
 er_status er_targets_optimise(er_targets_stats *stats, er_model *m, const er_requests *requests,

@@ -12,5 +12,5 @@ out:
 }
 
 er_status er_job_check(er_job_report **report, const er_job_options *options) {
-    return er_job_run(report, options, stages, true);
+    return er_job_run(report, options, er_comm_self(), stages, true);
 }

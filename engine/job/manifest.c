@@ -38,7 +38,8 @@ static void add_run(er_json_writer *w, cJSON *root, const er_job *j) {
     if (gmtime_r(&now, &utc)) (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
     text(w, r, "finished", when);
     er_json_number(w, r, "seconds", er_clock() - j->start);
-    er_json_number(w, r, "threads", j->dev->threads);
+    er_json_number(w, r, "ranks", (double)j->comm->size);
+    er_json_number(w, r, "threads", j->dev->threads);  // of each
     er_json_bool(w, r, "deterministic", j->o->deterministic);
     er_json_bool(w, r, "strict", j->o->strict);
     er_json_number(w, r, "limit", (double)j->o->limit);

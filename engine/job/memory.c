@@ -3,7 +3,7 @@
 // statistics, the solve. Facts and prompts come on top.
 #include <math.h>
 
-#include "engine/job/job_internal.h"
+#include "engine/job/share_internal.h"
 #include "io/base/log.h"
 
 static double gb(size_t bytes) { return (double)bytes * 1e-9; }
@@ -39,16 +39,16 @@ er_status er_job_check_limit(er_job *j) {
 }
 
 // The largest batch that fits, or the wanted one.
-static er_status plan_limited_cpu(er_job *j) {
+static er_status plan_limited_cpu(er_job *j, const er_requests *own) {
     const er_hparams *h = &j->report->hparams;
     er_dtype stored = j->m->block[h->layers[0]].down_tensor->dtype;
     double weights = er_estimate_weights(j->dev, &j->arch, h, (double)j->report->weight_bytes, stored),
            sums = sums_of(j), solve = er_estimate_solve(&j->arch, h) - sums,
            limit = (double)j->dev->memory_limit;
     size_t batch = j->o->batch_tokens ? j->o->batch_tokens : USUAL_BATCH;
-    double values = (double)er_targets_bytes(&j->arch, j->requests, h, batch);
+    double values = (double)er_targets_bytes(&j->arch, own, h, batch);
     while (weights + sums + values > limit && !j->o->batch_tokens && batch / 2 >= LEAST_BATCH)
-        values = (double)er_targets_bytes(&j->arch, j->requests, h, batch /= 2);
+        values = (double)er_targets_bytes(&j->arch, own, h, batch /= 2);
     double work = larger(values, solve);
     if (weights + sums + work > limit) return refuse(j, weights, sums, work);
     j->batch_tokens = batch;
@@ -76,15 +76,16 @@ er_status er_job_plan_memory(er_job *j) {
     er_device *d = j->dev;
     const er_hparams *h = &j->report->hparams;
     size_t available = 0, total = 0, need = 0, weights = j->report->weight_bytes;
-    if (d->memory_bound) return plan_limited_cpu(j);
+    er_requests own = er_share_expected(j);
+    if (d->memory_bound) return plan_limited_cpu(j, &own);
     ER_TRY(d->op->memory(d, &available, &total));
     if (weights > total / 3 * 2) weights = total / 3 * 2;
     if (j->check_only) available = available > weights ? available - weights : 0;  // not loaded
     // What is free at the moment must not decide the bits of a deterministic job.
     size_t wanted = j->o->batch_tokens ? j->o->batch_tokens : j->o->deterministic && d->is_async ? 8192 : 0;
-    ER_TRY(er_targets_batch(&j->batch_tokens, &need, d, &j->arch, j->requests, h, wanted, available));
+    ER_TRY(er_targets_batch(&j->batch_tokens, &need, d, &j->arch, &own, h, wanted, available));
     if (!d->is_async) {
-        warn_if_short(j, total, er_targets_bytes(&j->arch, j->requests, h, j->batch_tokens));
+        warn_if_short(j, total, er_targets_bytes(&j->arch, &own, h, j->batch_tokens));
         goto out;
     }
     size_t moments = h->n_layers * j->arch.d_ff * j->arch.d_ff * sizeof(double);

@@ -37,6 +37,13 @@ out:
 }
 
 static er_status read_facts(er_job *j) {
+    uint64_t bytes = 0;
+    if (j->comm->size > 1) {
+        er_status rc = strcmp(j->o->facts, "-")
+                           ? er_file_size(&bytes, j->o->facts)
+                           : er_fail(ER_ECONFIG, "standard input has facts for one rank");
+        if (rc != ER_OK) return rc;
+    }
     er_facts_options fo = {.zsre_answers = j->o->zsre_answers, .limit = j->o->limit};
     return er_facts_read(&j->facts, j->o->facts, &fo);
 }
@@ -97,7 +104,7 @@ er_status er_job_prepare(er_job *j) {
     if (!j->o->model || !j->o->facts) ER_FAIL(ER_EARG, "--model and --facts are needed");
     if (!j->check_only) {
         if (!j->o->out) ER_FAIL(ER_EARG, "--out is needed");
-        ER_TRY(er_output_check(j->o->out, j->o->force, j->o->model));
+        if (j->comm->rank == 0) ER_TRY(er_output_check(j->o->out, j->o->force, j->o->model));
     }
     ER_TRY(er_corpus_check(j->o->text, j->o->n_text));
     ER_TRY(er_cache_dir(&j->cache, j->o->cache));

@@ -11,6 +11,9 @@ void er_stop_request(void);
 void er_stop_clear(void);
 // Was either asked for, of the process or of the calling thread's listener?
 bool er_stop_requested(void);
+// A second one to ask, for the work of this thread: er_stop_requested() is true there once `asked` is, as for a job that stops where
+// another rank does. It is asked in every check, so it must be cheap. NULL: nobody.
+void er_stop_watch(bool (*asked)(void *ctx), void *ctx);
 
 // For whoever does the work, about once a second of it: EINTERRUPTED, in the words of `what`, once a stop was
 // asked for. In front of them the stage is named, "interrupted in values: ...", by er_interrupted_in(), which
