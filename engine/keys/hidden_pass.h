@@ -12,8 +12,9 @@ typedef struct er_hidden_pass er_hidden_pass;
 er_status er_hidden_pass_create(
     er_hidden_pass **out, er_model *m, const er_microbatches *l, size_t last_layer);
 void er_hidden_pass_free(er_hidden_pass *c);
-// What it takes on the device with its states there.
-size_t er_hidden_pass_bytes(const er_arch *a, const er_microbatches *l, size_t last_layer);
+// Adds what it takes, its states on the device, to an arena without one.
+er_status er_hidden_pass_measure(
+    er_arena *counted, const er_arch *a, const er_microbatches *l, size_t last_layer);
 // Runs `layer` over all rows: their states become that layer's output. Waits when they are host memory.
 er_status er_hidden_pass_step_layer(er_hidden_pass *c, size_t layer);
 

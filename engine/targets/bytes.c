@@ -4,8 +4,11 @@
 size_t er_targets_bytes(
     const er_arch *a, const er_requests *requests, const er_hparams *h, size_t batch_tokens) {
     er_z_slots_size z;
+    er_z_slots s = {.above = a->layers - 1 - h->layers[h->n_layers - 1]};
+    er_arena counted = {0};
     er_z_slots_measure(&z, requests, batch_tokens);
-    return er_z_slots_bytes(&z, a, h->layers[h->n_layers - 1]);
+    (void)er_z_slots_take_memory(&s, &counted, a, &z);
+    return counted.bytes;
 }
 
 enum { CPU_BATCH = 1024, GPU_BATCH = 8192, LEAST_BATCH = 128 };
