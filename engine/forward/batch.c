@@ -19,8 +19,8 @@ void er_batch_bind(er_batch *b, int32_t *host, int32_t *dev, size_t tokens, size
 er_status er_batch_take(er_batch *b, er_arena *a, size_t tokens, size_t rows) {
     er_status rc = ER_OK;
     int32_t *host = NULL, *dev = NULL;
-    ER_TRY(er_arena_take_host(a, &host, er_batch_words(tokens, rows), sizeof *host));
     ER_TRY(er_arena_take(a, &dev, er_batch_words(tokens, rows), sizeof *dev));
+    ER_TRY(er_arena_take_host(a, &host, er_batch_words(tokens, rows), sizeof *host));
     er_batch_bind(b, host, dev, tokens, rows);
 out:
     return rc;

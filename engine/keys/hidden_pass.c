@@ -25,6 +25,7 @@ void er_hidden_pass_free(er_hidden_pass *c) {
     if (!c) return;
     er_arena_release(&c->memory);
     free(c->batch);
+    free(c->staging);
     free(c);
 }
 
@@ -49,8 +50,6 @@ static er_status take_buffers(
     ER_TRY(er_kv_take(&c->kv, a, m, 0, last_layer + 1, l->cached + 1));
     ER_TRY(er_arena_take(a, &c->x, l->most_tokens * m->hidden, sizeof *c->x));
     ER_TRY(er_arena_take(a, &c->words, words, sizeof *c->words));
-    ER_TRY(
-        er_arena_take_host(a, &c->staging, er_batch_words(l->most_tokens, l->most_rows), sizeof *c->staging));
 out:
     return rc;
 }
@@ -73,8 +72,9 @@ static er_status create_buffers(er_hidden_pass *c) {
     er_status rc = ER_OK;
     const er_arch *a = &c->m->arch;
     const er_microbatches *l = c->l;
-    if (!(c->batch = calloc(l->n_microbatches + 1, sizeof *c->batch)))
-        ER_FAIL(ER_ENOMEM, "%zu micro-batches", l->n_microbatches);
+    c->batch = calloc(l->n_microbatches + 1, sizeof *c->batch);
+    c->staging = malloc(er_batch_words(l->most_tokens, l->most_rows) * sizeof *c->staging);
+    if (!c->batch || !c->staging) ER_FAIL(ER_ENOMEM, "%zu micro-batches", l->n_microbatches);
     ER_TRY(take_buffers(c, &c->memory, a, l, c->last_layer));
     ER_TRY(er_hidden_pass_fits(&c->resident, c->m->dev, l->tokens * a->hidden * sizeof *c->states, a->d_ff));
     ER_TRY(take_states(c, &c->memory, a, l, c->resident));

@@ -15,7 +15,9 @@ typedef struct slow {
     er_model *m;
     const er_requests *requests;
     const er_hparams *h;
-    er_run *run;
+    er_batch batch;
+    er_run run;
+    er_arena memory;
     float *x;  // [dev] [longest row, hidden]
 } slow;
 
@@ -29,18 +31,16 @@ static double *zeros(size_t n) {
 static void run_row(slow *s, const er_prompt *r, size_t layer, double *key, double *state) {
     const er_arch *a = &s->m->arch;
     er_device *d = s->m->dev;
-    int32_t pos[256], start[2] = {0, (int32_t)r->length};
     float out[MAX_D];
-    for (size_t i = 0; i < r->length; i++) pos[i] = (int32_t)i;
-    OK(er_run_begin(s->run,
-        &(er_batch){.rows = 1, .tokens = r->length, .token = r->token, .pos = pos, .row_start = start},
-        NULL));
-    OK(er_run_embed(s->run, s->x));
+    er_batch_clear(&s->batch);
+    OK(er_batch_row(&s->batch, r->token, r->length, ER_NO_KV, ER_NO_KV));
+    OK(er_run_begin(&s->run, &s->batch, NULL));
+    OK(er_run_embed(&s->run, s->x));
     size_t last = s->h->layers[s->h->n_layers - 1], end = key ? layer : last + 1;
-    for (size_t l = 0; l < end; l++) OK(er_run_layer(s->run, l, s->x, NULL));
+    for (size_t l = 0; l < end; l++) OK(er_run_layer(&s->run, l, s->x, NULL));
     if (key) {
-        OK(er_run_layer_to_key(s->run, layer, s->x, NULL));
-        OK(d->op->download(d, out, s->run->act + r->subject_last * a->d_ff, a->d_ff * sizeof *out));
+        OK(er_run_layer_to_key(&s->run, layer, s->x, NULL));
+        OK(d->op->download(d, out, s->run.act + r->subject_last * a->d_ff, a->d_ff * sizeof *out));
         for (size_t i = 0; i < a->d_ff; i++) key[i] += (double)r->key_weight * (double)out[i];
         return;
     }
@@ -259,10 +259,11 @@ static void open_case(fixture *f, const char *name, bool bos, size_t n_layers, c
     f->n = f->x.requests->count, f->d = f->x.m->arch.d_ff, f->o = f->x.m->arch.hidden;
     assert_true(f->d <= MAX_D && f->n <= MAX_N);
     f->s = (slow){.m = f->y.m, .requests = f->y.requests, .h = &f->x.h};
-    void *p = NULL;
-    OK(er_run_create(&f->s.run, f->y.m, f->y.requests->max_prompt_tokens, 1, false));
-    OK(f->y.dev->op->alloc(f->y.dev, &p, f->y.requests->max_prompt_tokens * f->o * sizeof(float)));
-    f->s.x = p;
+    size_t longest = f->y.requests->max_prompt_tokens;
+    f->s.run.model = f->y.m, f->s.memory.dev = f->y.dev;
+    OK(er_batch_take(&f->s.batch, &f->s.memory, longest, 1));
+    OK(er_run_take(&f->s.run, &f->s.memory, &f->y.m->arch, longest, false));
+    OK(er_arena_take(&f->s.memory, &f->s.x, longest * f->o, sizeof *f->s.x));
     for (size_t l = 0; l < n_layers; l++) {  // a positive definite sum of 3 d outer products
         double *c = f->host_c[l] = zeros(f->d * f->d), v[MAX_D];
         for (size_t t = 0; t < 3 * f->d; t++) {
@@ -285,8 +286,7 @@ static void open_case(fixture *f, const char *name, bool bos, size_t n_layers, c
     for (size_t i = 0; i < f->n * f->o; i++) f->z[i] = (float)(f->start[i] + 1.5 * test_uniform(&seed));
 }
 static void close_case(fixture *f) {
-    f->y.dev->op->release(f->y.dev, f->s.x);
-    er_run_free(f->s.run);
+    er_arena_release(&f->s.memory);
     for (size_t l = 0; l < f->x.h.n_layers; l++) er_second_moment_free(f->x.dev, f->c[l]), free(f->host_c[l]);
     free(f->z);
     free(f->start);
@@ -493,48 +493,61 @@ static void carried(
     free(host);
 }
 
+// The shared row that stands at `prefix` in the cache.
+static const er_microbatch_row *shared_row(const er_microbatches *l, er_kv_range prefix) {
+    for (size_t i = 0; i < l->shared; i++)
+        if (l->row[i].store.at == prefix.at && l->row[i].n == prefix.n) return &l->row[i];
+    return NULL;
+}
+
 // What a layout promises: every row in one micro-batch, behind a shared one where it continues it, none too long.
 static void check_layout(const fixture *f, const er_microbatches *l, size_t max_tokens) {
-    size_t at = 0, first = 0;
+    size_t at = 0, first = 0, cached = 0;
     assert_int_equal(l->requests, f->n);
     assert_int_equal(l->rows, f->rows);
     assert_true(l->shared > 0 && l->cached > 0);
     for (size_t i = 0; i < l->n_microbatches; i++) {
         const er_microbatch *k = &l->microbatch[i];
-        const int32_t *start = l->row_start + k->first + i;
         assert_int_equal(k->at, at);
         assert_int_equal(k->first, first);
         assert_true(k->rows > 0 && (k->tokens <= max_tokens || k->rows == 1));
         assert_true(k->tokens <= l->most_tokens && k->rows <= l->most_rows);
-        assert_int_equal(start[0], 0);
-        assert_int_equal(start[k->rows], k->tokens);
+        size_t own = 0;
         for (size_t r = 0; r < k->rows; r++) {
-            size_t row = first + r, t = at + (size_t)start[r];
-            assert_int_equal(l->pos[t], l->prefix_len[row]);
+            size_t row = first + r;
+            const er_microbatch_row *x = &l->row[row];
+            own += x->n;
             assert_int_equal(i < l->n_prefix_groups, row < l->shared);
-            if (row < l->shared) continue;
-            bool bare = row - l->shared < l->requests;
-            assert_int_equal(bare, i < l->n_prefix_groups + l->n_base);
-            if (bare) assert_int_equal(l->request[row - l->shared], row - l->shared);
-            assert_int_equal(l->last[row - l->shared], start[r + 1] - 1);
+            if (row < l->shared) {  // one behind the other in the cache
+                assert_int_equal(x->store.at, cached);
+                assert_int_equal(x->store.n, x->n);
+                assert_int_equal(x->prefix.n, 0);
+                cached += x->n;
+                continue;
+            }
+            assert_int_equal(x->store.n, 0);
+            bool base = row - l->shared < l->requests;
+            assert_int_equal(base, i < l->n_prefix_groups + l->n_base);
+            if (base) assert_int_equal(l->request[row - l->shared], row - l->shared);
             const er_request *u = &f->x.requests->at[l->request[row - l->shared]];
+            const er_microbatch_row *g = shared_row(l, x->prefix);
             bool found = false;
-            for (size_t q = bare ? 0 : 1; q < (bare ? 1 : u->n_rows); q++) {
+            for (size_t q = base ? 0 : 1; q < (base ? 1 : u->n_rows); q++) {
                 const er_prompt *from = &u->row[q];
-                size_t own = from->subject_last + 1 - (size_t)l->prefix_len[row], skip = 0;
-                while (skip < (size_t)l->prefix_len[row] &&
-                       from->token[skip] == l->token[(size_t)l->prefix_at[row] + skip])
-                    skip++;
-                found = found || (from->n_labels && skip == (size_t)l->prefix_len[row] &&
-                                     own == (size_t)(start[r + 1] - start[r]) &&
-                                     !memcmp(from->token + skip, l->token + t, own * sizeof(int32_t)));
+                size_t skip = x->prefix.n;
+                found =
+                    found || (from->n_labels && skip + x->n == from->subject_last + 1 &&
+                                 (!skip || (g && !memcmp(from->token, g->token, skip * sizeof(int32_t)))) &&
+                                 !memcmp(from->token + skip, x->token, x->n * sizeof(int32_t)));
             }
             assert_true(found);
         }
+        assert_int_equal(own, k->tokens);
         at += k->tokens, first += k->rows;
     }
     assert_int_equal(at, l->tokens);
     assert_int_equal(first, l->shared + l->rows);
+    assert_int_equal(cached, l->cached);
 }
 
 // Chunks of any size pass the same states.
