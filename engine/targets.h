@@ -43,8 +43,9 @@ typedef struct er_targets_stats {
 size_t er_targets_bytes(
     const er_arch *a, const er_requests *requests, const er_hparams *h, size_t batch_tokens);
 
-// The batch for a device: `wanted`, or where that is 0 the largest that fits the `available` bytes beside a GEMM's workspaces (1,024 on
-// a CPU, where larger ones only leave the cache). *need gets its bytes. ENOMEM when not even the smallest, or not the wanted one, fits.
+// The batch for a device: `wanted`, or where that is 0 the largest that fits the `available` bytes, on a GPU beside a GEMM's workspaces
+// (at most 1,024 on a CPU, where larger ones only leave the cache). *need gets its bytes. ENOMEM, with *batch and *need of the last one
+// looked at, when not even the smallest, or not the wanted one, fits; never for a CPU without a memory limit.
 er_status er_targets_batch(size_t *batch, size_t *need, const er_device *dev, const er_arch *a,
     const er_requests *requests, const er_hparams *h, size_t wanted, size_t available);
 

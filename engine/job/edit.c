@@ -64,7 +64,6 @@ er_status er_edit(er_edit_report **report, const er_edit_options *options) {
         ER_TRY(er_job_write(&j));
     } else {
         ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.requests, &j.report->hparams,
-            j.batch_tokens, (double)j.report->weight_bytes,
             j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
         ER_TRY(er_job_manifest(&j, false));
     }
