@@ -5,6 +5,9 @@
 #include "engine/statistics.h"
 #include "io/base/log.h"
 
+#define CPU_SCRATCH                                                                                          \
+    ((size_t)8 << 20)  // of single ops: activations split for a matrix unit, scores of attention
+
 static double gb(size_t bytes) { return (double)bytes * 1e-9; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -34,6 +37,7 @@ static er_status count_solve(er_memory_plan *p, const er_job *j, const er_reques
     p->statistics = h->n_layers * moment;
     p->pass = er_statistics_pass_bytes(&j->arch, h->cov_tokens < tokens ? h->cov_tokens : tokens);
     er_status rc = er_apply_bytes(&p->solve, &j->arch, &a);
+    if (!j->dev->is_async) p->pass += CPU_SCRATCH, p->solve += CPU_SCRATCH;
     if (j->editor->keeps_history) p->solve += (j->dev->is_async ? 1 : h->n_layers) * moment;
     return rc;
 }
@@ -66,9 +70,10 @@ er_status er_job_check_limit(er_job *j) {
 }
 
 static er_status plan_limited_cpu(er_job *j, er_memory_plan *p) {
-    size_t kept = p->weights + p->statistics, limit = j->dev->memory_limit;
+    size_t kept = p->weights + p->statistics + CPU_SCRATCH, limit = j->dev->memory_limit;
     er_status rc = er_targets_batch(&p->batch_tokens, &p->values, j->dev, &j->arch, j->requests,
         &j->report->hparams, j->o->batch_tokens, limit > kept ? limit - kept : 0);
+    p->values += CPU_SCRATCH;
     if (rc == ER_ENOMEM || (rc == ER_OK && !is_within_limit(j, p))) return refuse(j, p);
     if (rc == ER_OK)
         er_info("memory      %.2f GB may be used: weights %.2f, values %.2f (%zu tokens a step), statistics "
@@ -90,6 +95,7 @@ static er_status plan_device(er_job *j, er_memory_plan *p) {
     size_t wanted = j->o->batch_tokens ? j->o->batch_tokens : j->o->deterministic && d->is_async ? 8192 : 0;
     ER_TRY(er_targets_batch(
         &p->batch_tokens, &p->values, d, &j->arch, j->requests, &j->report->hparams, wanted, available));
+    if (!d->is_async) p->values += CPU_SCRATCH;
     if (d->is_async)
         er_info("memory      %.2f GB may be used: weights %.2f of %.2f, values %.2f (%zu tokens a step), "
                 "statistics %.2f, solve %.2f%s",
