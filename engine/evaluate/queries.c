@@ -3,8 +3,9 @@
 // keys and values:
 //
 //     prompt   p0 p1 p2 p3            labels: the first token of each object, all at p3
-//     object          [p0..p3] a0 a1  labels: a1 at a0, a2 at a1       (the last token of an object is never
-//     run)
+//     object          [p0..p3] a0 a1  labels: a1 at a0, a2 at a1
+//
+// The last token of an object is never run.
 #include "engine/evaluate/evaluate_internal.h"
 
 #include <stdio.h>

@@ -33,6 +33,6 @@ er_status er_decode_batch_create(
 void er_decode_batch_free(er_decode_batch *b);
 // n more tokens of a slot join the step, begun with er_batch_clear; they continue what the slot has cached. EARG without room.
 er_status er_decode_batch_push(er_decode_batch *b, size_t slot, const int32_t *token, size_t n);
-er_status er_decode_batch_step(
-    er_decode_batch *b);  // host_logits [rows, vocab]: what follows each row's last token. Waits
+// Then host_logits [rows, vocab] has what follows each row's last token. Waits.
+er_status er_decode_batch_step(er_decode_batch *b);
 #endif

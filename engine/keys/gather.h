@@ -1,6 +1,6 @@
 // Keys and residuals of a layer, from the hidden states of all prompts into the layer's normal equations. Either every prompt is a
 // column of its own, with the target h_orig + (z - h_orig of the base prompt), or the prompts of a request are averaged into one
-// column (the reference). Everything is taken once; a gathering waits for nothing but what er_hidden_pass says.
+// column (the authors' code). Everything is taken once; a gathering waits for nothing but what er_hidden_pass says.
 #ifndef ER_GATHER_H
 #define ER_GATHER_H
 #include "engine/keys/hidden_pass.h"

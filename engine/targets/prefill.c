@@ -6,7 +6,7 @@ static er_status upload_gather(er_z_slots *s, size_t n) {
     return s->m->dev->op->upload(s->m->dev, s->dev.gather, s->host.gather, n * sizeof *s->host.gather);
 }
 
-// Layers 0..z over whole rows, which stand in the batch; then the suffix states, and z0 at the bare row's subject.
+// Layers 0..z over whole rows, which stand in the batch; then the suffix states, and z0 at the base prompt's subject.
 static er_status prefill_lower(er_z_slots *s, const size_t *slots, size_t n) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;
@@ -47,8 +47,9 @@ static er_status prefill_upper_prefix(er_z_slots *s, const size_t *slots, size_t
         for (size_t r = 0; r < u->n_rows; base += u->row[r++].length) {
             size_t prefix = u->row[r].subject_last;
             if (!prefix) continue;
-            for (size_t j = 0; j < prefix; j++) s->host.gather[b->tokens + j] = (int32_t)(base + j);
+            size_t first = b->tokens;
             ER_TRY(er_batch_row(b, u->row[r].token, prefix, ER_NO_KV, (er_kv_range){at, prefix}));
+            for (size_t j = 0; j < prefix; j++) s->host.gather[first + j] = (int32_t)(base + j);
             at += prefix;
         }
     }

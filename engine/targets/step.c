@@ -2,38 +2,38 @@
 #include "engine/targets/z_slots_internal.h"
 
 // The labels of a row whose first suffix token is row_first in the batch, or its KL position: that very token.
-static void plan_labels(er_z_slots *s, size_t slot, const er_prompt *r, size_t row_first) {
+static er_status plan_labels(er_z_slots *s, size_t slot, const er_prompt *r, size_t row_first) {
     er_z_indices *p = &s->host;
-    size_t offset = r->first_label - r->subject_last;
-    for (size_t j = 0; j < r->n_labels; j++, s->labels++) {
-        p->label_token[s->labels] = (int32_t)(row_first + offset + j);
-        p->label[s->labels] = r->label[j];
-        p->kl_ref[s->labels] = 0;
-        p->weight[s->labels] = r->nll_weight / (float)r->n_labels;
+    size_t n = r->n_labels ? r->n_labels : 1,
+           at = r->n_labels ? row_first + r->first_label - r->subject_last : row_first;
+    if (n > s->cap_labels - s->labels)
+        return er_fail(ER_EARG, "%zu labels in a step; there is room for %zu", s->labels + n, s->cap_labels);
+    if (!r->n_labels) s->kl_logit[slot] = (int32_t)s->labels;
+    for (size_t j = 0; j < n; j++, s->labels++) {
+        p->label_token[s->labels] = (int32_t)(at + j);
+        p->label[s->labels] = r->n_labels ? r->label[j] : -1;
+        p->kl_ref[s->labels] = (int32_t)slot;
+        p->weight[s->labels] = r->n_labels ? r->nll_weight / (float)n : (float)s->h->kl;
     }
-    if (r->n_labels) return;
-    p->label_token[s->labels] = (int32_t)row_first;
-    p->label[s->labels] = -1;
-    p->kl_ref[s->labels] = (int32_t)slot;
-    p->weight[s->labels] = (float)s->h->kl;
-    s->kl_logit[slot] = (int32_t)s->labels++;
+    return ER_OK;
 }
 
 static er_status plan_slot(er_z_slots *s, size_t slot) {
+    er_status rc = ER_OK;
     const er_request *u = er_z_slots_request(s, slot);
     size_t prefix = s->prefix_at[slot], state = s->state_at[slot];
     for (size_t i = 0; i < u->n_rows; i++) {
         const er_prompt *r = &u->row[i];
-        size_t first = s->batch.tokens, n = r->length - r->subject_last;
-        s->host.slot_of_row[s->batch.rows] = (int32_t)slot;
-        er_status rc = er_batch_row(
-            &s->batch, r->token + r->subject_last, n, (er_kv_range){prefix, r->subject_last}, ER_NO_KV);
-        if (rc != ER_OK) return rc;
+        size_t first = s->batch.tokens, row = s->batch.rows, n = r->length - r->subject_last;
+        ER_TRY(er_batch_row(
+            &s->batch, r->token + r->subject_last, n, (er_kv_range){prefix, r->subject_last}, ER_NO_KV));
+        ER_TRY(plan_labels(s, slot, r, first));
+        s->host.slot_of_row[row] = (int32_t)slot;
         for (size_t j = 0; j < n; j++) s->host.state_index[first + j] = (int32_t)state++;
         prefix += r->subject_last;
-        plan_labels(s, slot, r, first);
     }
-    return ER_OK;
+out:
+    return rc;
 }
 
 bool er_z_slots_runs(const er_z_slots *s, size_t slot) {

@@ -28,14 +28,14 @@ typedef struct buffer {
     size_t count, element;
 } buffer;
 
-static er_status take_all(er_arena *a, const buffer *b, size_t n) {
+static er_status take_all(er_arena *a, const buffer *b, size_t n, bool host) {
     for (size_t i = 0; i < n; i++) {
-        er_status rc = er_arena_take(a, b[i].at, b[i].count, b[i].element);
+        er_status rc = (host ? er_arena_take_host : er_arena_take)(a, b[i].at, b[i].count, b[i].element);
         if (rc != ER_OK) return rc;
     }
     return ER_OK;
 }
-#define TAKE_ALL(a, list) take_all(a, list, sizeof(list) / sizeof *(list))
+#define TAKE_ALL(a, list, host) take_all(a, list, sizeof(list) / sizeof *(list), host)
 
 static er_status take_slots(er_z_slots *s, er_arena *a, const er_arch *m, const er_z_slots_size *z) {
     size_t n = z->count, hidden = n * m->hidden, f = sizeof(float), i32 = sizeof(int32_t);
@@ -43,7 +43,7 @@ static er_status take_slots(er_z_slots *s, er_arena *a, const er_arch *m, const 
         {&s->delta, hidden, f}, {&s->adam_m, hidden, f}, {&s->adam_v, hidden, f}, {&s->grad, hidden, f},
         {&s->z0_norm, n, f}, {&s->total, n, f}, {&s->step, n, i32}, {&s->done, n, i32},
         {&s->reference, n * m->vocab, f}};
-    return TAKE_ALL(a, all);
+    return TAKE_ALL(a, all, false);
 }
 
 static er_status take_batch(er_z_slots *s, er_arena *a, const er_arch *m, const er_z_slots_size *z) {
@@ -53,31 +53,22 @@ static er_status take_batch(er_z_slots *s, er_arena *a, const er_arch *m, const 
         {&s->row_tmp, z->cap_rows * hidden, f}, {&s->logits, labels * m->vocab, f},
         {&s->picked, labels * hidden, f}, {&s->head_tmp, labels * hidden, f},
         {&s->dpicked, labels * hidden, f}, {&s->picked_stats, labels * 2, f}, {&s->loss, labels, f}};
-    return TAKE_ALL(a, all);
+    return TAKE_ALL(a, all, false);
 }
 
 static er_status take_indices(er_z_indices *x, er_arena *a, const er_z_slots_size *z, bool host) {
     const buffer all[] = {{&x->state_index, z->cap_tokens, 4}, {&x->slot_of_row, z->cap_rows, 4},
         {&x->label_token, z->cap_labels, 4}, {&x->label, z->cap_labels, 4}, {&x->kl_ref, z->cap_labels, 4},
         {&x->weight, z->cap_labels, 4}, {&x->loss_start, z->count + 1, 4}, {&x->gather, z->run_tokens, 4}};
-    er_status rc = ER_OK;
-    if (!host) return TAKE_ALL(a, all);
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        ER_TRY(er_arena_take_host(a, all[i].at, all[i].count, all[i].element));
-out:
-    return rc;
+    return TAKE_ALL(a, all, host);
 }
 
 static er_status take_results(er_z_slots *s, er_arena *a, const er_arch *m, size_t n) {
-    er_status rc = ER_OK;
-    for (int i = 0; i < 2; i++) {
-        ER_TRY(er_arena_take_host(a, &s->host_done[i], n, sizeof(int32_t)));
-        ER_TRY(er_arena_take_host(a, &s->host_total[i], n, sizeof(float)));
-        ER_TRY(er_arena_take_host(a, &s->host_delta[i], n * m->hidden, sizeof(float)));
-    }
-    ER_TRY(er_arena_take_host(a, &s->host_z0, n * m->hidden, sizeof(float)));
-out:
-    return rc;
+    size_t states = n * m->hidden, f = sizeof(float);
+    const buffer all[] = {{&s->host_done[0], n, 4}, {&s->host_done[1], n, 4}, {&s->host_total[0], n, f},
+        {&s->host_total[1], n, f}, {&s->host_delta[0], states, f}, {&s->host_delta[1], states, f},
+        {&s->host_z0, states, f}};
+    return TAKE_ALL(a, all, true);
 }
 
 er_status er_z_slots_take_memory(er_z_slots *s, er_arena *a, const er_arch *m, const er_z_slots_size *z) {
