@@ -2,19 +2,20 @@
 
 #include <stdlib.h>
 #include "io/base/clock.h"
+#include "kernels/arena.h"
 
 er_status er_estimate_gemm_rate(double *rate, er_device *d, const er_arch *a, er_dtype stored) {
     er_status rc = ER_OK;
     enum { M = 512 };
     size_t n = a->d_ff, k = a->hidden;
     er_weight *w = NULL;
-    void *x = NULL, *y = NULL;
-    float *host = calloc(n * k, sizeof *host);
+    er_arena memory = {.dev = d};
+    float *x = NULL, *y = NULL, *host = calloc(n * k, sizeof *host);
     if (!host) ER_FAIL(ER_ENOMEM, "%zu floats", n * k);
     er_weight_spec spec = {.bytes = host, .dtype = stored, .d_out = n, .d_in = k};
     ER_TRY(d->op->weight_create(d, &w, &spec));
-    ER_TRY(d->op->alloc(d, &x, M * k * sizeof(float)));
-    ER_TRY(d->op->alloc(d, &y, M * n * sizeof(float)));
+    ER_TRY(er_arena_take(&memory, &x, M * k, sizeof *x));
+    ER_TRY(er_arena_take(&memory, &y, M * n, sizeof *y));
     ER_TRY(d->op->zero(d, x, M * k * sizeof(float)));
     ER_TRY(d->op->linear(d, y, x, w, NULL, M, 0));
     double start = er_clock(), runs = 0;
@@ -26,8 +27,7 @@ er_status er_estimate_gemm_rate(double *rate, er_device *d, const er_arch *a, er
     *rate = runs * 2.0 * M * (double)n * (double)k / (er_clock() - start);
 out:
     if (w) d->op->weight_free(d, w);
-    d->op->release(d, x);
-    d->op->release(d, y);
+    er_arena_release(&memory);
     free(host);
     return rc;
 }
