@@ -180,8 +180,9 @@ typedef struct er_check_report {
     uint64_t facts, rejected, duplicates, subjects;
     double flops;             // of the values, if every step is used
     double flops_per_second;  // that a GEMM of this model's shape reached just now
-    double memory, memory_weights, memory_batch, memory_facts, memory_solve;  // bytes: in all, and its parts
-    double seconds;                                                           // that the check took
+    // Bytes of the device: in all, of the weights and statistics, and of the three stages, which come one after another.
+    double memory, memory_weights, memory_statistics, memory_covary, memory_values, memory_solve;
+    double seconds;  // that the check took
     const char *device;
     const char *manifest;  // as of an edit, without what only an edit knows
 } er_check_report;

@@ -79,6 +79,8 @@ er_status er_statistics_tell(
 // wanted layer.
 er_status er_statistics_rows(er_second_moment *const *moments, er_model *m, const size_t *layers,
     size_t n_layers, const er_sequences *rows, size_t batch_tokens, double *flops);
+// Of the device, that a pass takes for batches of so many tokens, beside weights and sums.
+size_t er_statistics_pass_bytes(const er_arch *a, size_t batch_tokens);
 
 // ---- exchange with the reference ----
 

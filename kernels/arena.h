@@ -12,19 +12,21 @@
 #define ER_ARENA_H
 #include "kernels/device.h"
 
+typedef struct er_arena_block {
+    void *p;
+    size_t bytes;
+    bool host;
+} er_arena_block;
+
 typedef struct er_arena {
     er_device *dev;            // NULL: count only, and set every pointer to NULL
     size_t bytes, host_bytes;  // taken so far, of the device and of the host (pinned where the device can)
-    struct er_arena_block {
-        void *p;
-        size_t bytes;
-        bool host;
-    } * block;  // everything taken
+    er_arena_block *block;     // [count] everything taken
     size_t count, capacity;
 } er_arena;
 
 // count elements of `element` bytes, not initialised; `slot` is the address of a pointer of any type. Nothing asked for gives a
-// pointer all the same. ENOMEM when there is no room or the product overflows.
+// pointer all the same. ENOMEM when there is no room or a product or sum overflows: what was taken before stays taken.
 er_status er_arena_take(er_arena *a, void *slot, size_t count, size_t element);
 er_status er_arena_take_host(er_arena *a, void *slot, size_t count, size_t element);
 // Gives everything back; the arena is empty and may be used again. Waits first when host memory is among it, since copies may be

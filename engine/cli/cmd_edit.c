@@ -245,12 +245,15 @@ static void print_edit(const er_job_report *r, const char *out) {
 
 static void print_check(const er_job_report *r) {
     const er_estimate *e = &r->estimate;
+    const er_memory_plan *m = &r->memory;
     (void)printf("usable   %zu facts (%zu subjects), %zu rejected, %zu duplicates\n", r->facts, r->requests,
         r->rejected, r->duplicates);
     (void)printf("work     %.3g GFLOP a fact, %.3g TFLOP in all, if every step is used\n",
         e->flops / (double)r->facts * 1e-9, e->flops * 1e-12);
-    (void)printf("memory   about %.2f GB: weights %.2f, batch %.2f, facts %.2f, solve %.2f\n",
-        e->bytes * 1e-9, e->weights * 1e-9, e->batch * 1e-9, e->facts * 1e-9, e->solve * 1e-9);
+    (void)printf(
+        "memory   %.2f GB: weights %.2f, statistics %.2f and in turn covary %.2f, values %.2f, solve %.2f\n",
+        (double)er_memory_peak(m) * 1e-9, (double)m->weights * 1e-9, (double)m->statistics * 1e-9,
+        (double)m->pass * 1e-9, (double)m->values * 1e-9, (double)m->solve * 1e-9);
     (void)printf("time     about %.0f s for the values, at the %.0f GFLOP/s a GEMM reached just now\n",
         e->flops / e->rate, e->rate * 1e-9);
 }

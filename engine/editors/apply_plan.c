@@ -50,11 +50,13 @@ er_status er_apply_bytes(size_t *bytes, const er_arch *arch, const er_apply *a) 
     er_status rc = er_microbatches_create(&l, &share, a->max_tokens);
     if (rc != ER_OK) return rc;
     er_normal_shape shape = er_walk_shape(a, arch, l);
-    (void)er_walk_take(&s, &s.memory, &shape);
-    *bytes = s.memory.bytes + er_hidden_pass_bytes(arch, l, a->h->layers[a->h->n_layers - 1]) +
-             er_gather_bytes(arch, l, er_walk_editor(a)->averaged || !a->h->key_per_prompt);
+    ER_TRY(er_walk_take(&s, &s.memory, &shape));
+    ER_TRY(er_hidden_pass_measure(&s.memory, arch, l, a->h->layers[a->h->n_layers - 1]));
+    ER_TRY(er_gather_measure(&s.memory, arch, l, er_walk_editor(a)->averaged || !a->h->key_per_prompt));
+    *bytes = s.memory.bytes;
+out:
     er_microbatches_free(l);
-    return ER_OK;
+    return rc;
 }
 
 er_status er_apply_room(size_t *max_tokens, er_device *dev, const er_arch *arch, const er_apply *a) {

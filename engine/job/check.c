@@ -4,8 +4,8 @@
 static er_status stages(er_job *j) {
     er_status rc = ER_OK;
     const er_hparams *h = &j->report->hparams;
-    ER_TRY(er_estimate_job(&j->report->estimate, j->dev, &j->arch, j->requests, h, j->batch_tokens,
-        (double)j->report->weight_bytes, j->m->block[h->layers[0]].down_tensor->dtype));
+    ER_TRY(er_estimate_job(&j->report->estimate, j->dev, &j->arch, j->requests, h,
+        j->m->block[h->layers[0]].down_tensor->dtype));
     ER_TRY(er_job_manifest(j, false));
 out:
     return rc;

@@ -62,6 +62,7 @@ typedef struct er_job_report {
     size_t facts, rejected, duplicates, requests;
     size_t targets_cached;  // requests whose z came from the cache
     er_hparams hparams;
+    er_memory_plan memory;
     er_estimate estimate;  // of a check only
     er_targets_stats targets;
     er_apply_report spread;

@@ -34,7 +34,7 @@ er_status er_gather_create(
     er_gather *g, er_model *m, const er_microbatches *l, const float *z, bool averaged) {
     er_status rc = ER_OK;
     er_device *d = m->dev;
-    *g = (er_gather){.m = m, .l = l, .averaged = averaged, .memory = {.dev = d}, .late = {.dev = d}};
+    *g = (er_gather){.m = m, .l = l, .averaged = averaged, .memory = {.dev = d}};
     ER_TRY(take_buffers(g, &g->memory, &m->arch, l));
     if (averaged && !(g->host_spread = malloc((l->requests + 1) * sizeof(float))))
         ER_FAIL(ER_ENOMEM, "weights of %zu requests", l->requests);
@@ -45,33 +45,36 @@ out:
     return rc;
 }
 
-er_status er_gather_keep_states(er_gather *g) {
+// h_orig of all prompts, or of the base prompts alone with the others' on the host.
+static er_status take_states(er_gather *g, er_arena *a, size_t o, const er_microbatches *l, bool fits) {
     er_status rc = ER_OK;
-    const er_microbatches *l = g->l;
-    size_t o = g->m->arch.hidden;
-    bool fits = false;
-    if (g->averaged) return ER_OK;
-    ER_TRY(er_hidden_pass_fits(&fits, g->m->dev, l->rows * o * sizeof(float), g->m->arch.d_ff));
     g->kept = fits ? l->rows : l->requests;
-    ER_TRY(er_arena_take(&g->late, &g->h_orig, g->kept * o, sizeof(float)));
+    ER_TRY(er_arena_take(a, &g->h_orig, g->kept * o, sizeof(float)));
     if (fits) return ER_OK;
-    ER_TRY(er_arena_take(&g->late, &g->batch_h_orig, l->most_rows * o, sizeof(float)));
-    ER_TRY(er_arena_take_host(&g->late, &g->host_h_orig, (l->rows - g->kept + 1) * o, sizeof(float)));
+    ER_TRY(er_arena_take(a, &g->batch_h_orig, l->most_rows * o, sizeof(float)));
+    ER_TRY(er_arena_take_host(a, &g->host_h_orig, (l->rows - g->kept + 1) * o, sizeof(float)));
 out:
     return rc;
 }
 
-void er_gather_free(er_gather *g) {
-    if (!g->m) return;
-    er_arena_release(&g->late);
-    er_arena_release(&g->memory);
-    free(g->host_spread);
+er_status er_gather_keep_states(er_gather *g) {
+    size_t o = g->m->arch.hidden;
+    bool fits = false;
+    if (g->averaged) return ER_OK;
+    er_status rc = er_hidden_pass_fits(&fits, g->m->dev, g->l->rows * o * sizeof *g->h_orig, g->m->arch.d_ff);
+    return rc == ER_OK ? take_states(g, &g->memory, o, g->l, fits) : rc;
 }
 
-size_t er_gather_bytes(const er_arch *a, const er_microbatches *l, bool averaged) {
+er_status er_gather_measure(er_arena *counted, const er_arch *a, const er_microbatches *l, bool averaged) {
     er_gather g = {.averaged = averaged};
-    (void)take_buffers(&g, &g.memory, a, l);
-    return g.memory.bytes + (averaged ? 0 : l->rows * a->hidden * sizeof(float));
+    er_status rc = take_buffers(&g, counted, a, l);
+    return rc != ER_OK || averaged ? rc : take_states(&g, counted, a->hidden, l, true);
+}
+
+void er_gather_free(er_gather *g) {
+    if (!g->m) return;
+    er_arena_release(&g->memory);
+    free(g->host_spread);
 }
 
 // ---- one column per request ----

@@ -1,14 +1,12 @@
 // Sums of several layers where the device cannot hold all of them at once.
 #include "engine/statistics.h"
-#include "engine/forward.h"
 #include "engine/statistics/ranks_internal.h"
 
 enum { CPU_BATCH = 2048, GPU_BATCH = 8192 };
 
-// What a pass of `batch` tokens takes beside weights and sums; the last term is the 16-bit copy of its keys.
+// What a pass of `batch` tokens takes beside weights and sums; the second term is the 16-bit copy of its keys.
 static size_t pass_bytes(const er_arch *a, size_t batch) {
-    return er_run_bytes(a, batch, batch, false) + batch * a->hidden * sizeof(float) +
-           a->d_ff * a->d_ff * sizeof(float) + 2 * batch * a->d_ff;
+    return er_statistics_pass_bytes(a, batch) + 2 * batch * a->d_ff;
 }
 
 static size_t longest_row(const er_sequences *rows) {

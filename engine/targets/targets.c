@@ -178,7 +178,7 @@ er_status er_targets_optimise(er_targets_stats *stats, er_model *m, const er_req
     stats->batch_tokens = l.s->cap_tokens;
     ER_TRY(run_loop(&l, stats, total));
 out:
-    if (l.s) stats->flops = l.s->run->flops, stats->failed = l.s->failed;
+    if (l.s) stats->flops = l.s->run.flops, stats->failed = l.s->failed;
     stats->seconds = er_clock() - start;
     er_z_slots_free(l.s);
     free(l.taken);

@@ -86,48 +86,61 @@ static void carried(
     free(host);
 }
 
+// The shared row that stands at `prefix` in the cache.
+static const er_microbatch_row *shared_row(const er_microbatches *l, er_kv_range prefix) {
+    for (size_t i = 0; i < l->shared; i++)
+        if (l->row[i].store.at == prefix.at && l->row[i].n == prefix.n) return &l->row[i];
+    return NULL;
+}
+
 // What a layout promises: every row in one micro-batch, behind a shared one where it continues it, none too long.
 static void check_layout(const fixture *f, const er_microbatches *l, size_t max_tokens) {
-    size_t at = 0, first = 0;
+    size_t at = 0, first = 0, cached = 0;
     assert_int_equal(l->requests, f->n);
     assert_int_equal(l->rows, f->rows);
     assert_true(l->shared > 0 && l->cached > 0);
     for (size_t i = 0; i < l->n_microbatches; i++) {
         const er_microbatch *k = &l->microbatch[i];
-        const int32_t *start = l->row_start + k->first + i;
         assert_int_equal(k->at, at);
         assert_int_equal(k->first, first);
         assert_true(k->rows > 0 && (k->tokens <= max_tokens || k->rows == 1));
         assert_true(k->tokens <= l->most_tokens && k->rows <= l->most_rows);
-        assert_int_equal(start[0], 0);
-        assert_int_equal(start[k->rows], k->tokens);
+        size_t own = 0;
         for (size_t r = 0; r < k->rows; r++) {
-            size_t row = first + r, t = at + (size_t)start[r];
-            assert_int_equal(l->pos[t], l->prefix_len[row]);
+            size_t row = first + r;
+            const er_microbatch_row *x = &l->row[row];
+            own += x->n;
             assert_int_equal(i < l->n_prefix_groups, row < l->shared);
-            if (row < l->shared) continue;
-            bool bare = row - l->shared < l->requests;
-            assert_int_equal(bare, i < l->n_prefix_groups + l->n_base);
-            if (bare) assert_int_equal(l->request[row - l->shared], row - l->shared);
-            assert_int_equal(l->last[row - l->shared], start[r + 1] - 1);
+            if (row < l->shared) {  // one behind the other in the cache
+                assert_int_equal(x->store.at, cached);
+                assert_int_equal(x->store.n, x->n);
+                assert_int_equal(x->prefix.n, 0);
+                cached += x->n;
+                continue;
+            }
+            assert_int_equal(x->store.n, 0);
+            bool base = row - l->shared < l->requests;
+            assert_int_equal(base, i < l->n_prefix_groups + l->n_base);
+            if (base) assert_int_equal(l->request[row - l->shared], row - l->shared);
             const er_request *u = &f->x.requests->at[l->request[row - l->shared]];
+            const er_microbatch_row *g = shared_row(l, x->prefix);
             bool found = false;
-            for (size_t q = bare ? 0 : 1; q < (bare ? 1 : u->n_rows); q++) {
+            for (size_t q = base ? 0 : 1; q < (base ? 1 : u->n_rows); q++) {
                 const er_prompt *from = &u->row[q];
-                size_t own = from->subject_last + 1 - (size_t)l->prefix_len[row], skip = 0;
-                while (skip < (size_t)l->prefix_len[row] &&
-                       from->token[skip] == l->token[(size_t)l->prefix_at[row] + skip])
-                    skip++;
-                found = found || (from->n_labels && skip == (size_t)l->prefix_len[row] &&
-                                     own == (size_t)(start[r + 1] - start[r]) &&
-                                     !memcmp(from->token + skip, l->token + t, own * sizeof(int32_t)));
+                size_t skip = x->prefix.n;
+                found =
+                    found || (from->n_labels && skip + x->n == from->subject_last + 1 &&
+                                 (!skip || (g && !memcmp(from->token, g->token, skip * sizeof(int32_t)))) &&
+                                 !memcmp(from->token + skip, x->token, x->n * sizeof(int32_t)));
             }
             assert_true(found);
         }
+        assert_int_equal(own, k->tokens);
         at += k->tokens, first += k->rows;
     }
     assert_int_equal(at, l->tokens);
     assert_int_equal(first, l->shared + l->rows);
+    assert_int_equal(cached, l->cached);
 }
 
 // Chunks of any size pass the same states.

@@ -16,7 +16,9 @@ typedef struct slow {  // the slow way's copy of the model, which carries the ed
     er_model *m;
     const er_requests *requests;
     const er_hparams *h;
-    er_run *run;
+    er_batch batch;
+    er_run run;
+    er_arena memory;
     float *x;  // [dev] [longest row, hidden]
 } slow;
 
@@ -30,18 +32,16 @@ static inline double *zeros(size_t n) {
 static inline void run_row(slow *s, const er_prompt *r, size_t layer, double *key, double *state) {
     const er_arch *a = &s->m->arch;
     er_device *d = s->m->dev;
-    int32_t pos[256], start[2] = {0, (int32_t)r->length};
     float out[MAX_D];
-    for (size_t i = 0; i < r->length; i++) pos[i] = (int32_t)i;
-    OK(er_run_begin(s->run,
-        &(er_batch){.rows = 1, .tokens = r->length, .token = r->token, .pos = pos, .row_start = start},
-        NULL));
-    OK(er_run_embed(s->run, s->x));
+    er_batch_clear(&s->batch);
+    OK(er_batch_row(&s->batch, r->token, r->length, ER_NO_KV, ER_NO_KV));
+    OK(er_run_begin(&s->run, &s->batch, NULL));
+    OK(er_run_embed(&s->run, s->x));
     size_t last = s->h->layers[s->h->n_layers - 1], end = key ? layer : last + 1;
-    for (size_t l = 0; l < end; l++) OK(er_run_layer(s->run, l, s->x, NULL));
+    for (size_t l = 0; l < end; l++) OK(er_run_layer(&s->run, l, s->x, NULL));
     if (key) {
-        OK(er_run_layer_to_key(s->run, layer, s->x, NULL));
-        OK(d->op->download(d, out, s->run->act + r->subject_last * a->d_ff, a->d_ff * sizeof *out));
+        OK(er_run_layer_to_key(&s->run, layer, s->x, NULL));
+        OK(d->op->download(d, out, s->run.act + r->subject_last * a->d_ff, a->d_ff * sizeof *out));
         for (size_t i = 0; i < a->d_ff; i++) key[i] += (double)r->key_weight * (double)out[i];
         return;
     }
@@ -131,10 +131,11 @@ static inline void open_case(fixture *f, const char *name, bool bos, size_t n_la
     f->n = f->x.requests->count, f->d = f->x.m->arch.d_ff, f->o = f->x.m->arch.hidden;
     assert_true(f->d <= MAX_D && f->n <= MAX_N);
     f->s = (slow){.m = f->y.m, .requests = f->y.requests, .h = &f->x.h};
-    void *p = NULL;
-    OK(er_run_create(&f->s.run, f->y.m, f->y.requests->max_prompt_tokens, 1, false));
-    OK(f->y.dev->op->alloc(f->y.dev, &p, f->y.requests->max_prompt_tokens * f->o * sizeof(float)));
-    f->s.x = p;
+    size_t longest = f->y.requests->max_prompt_tokens;
+    f->s.run.model = f->y.m, f->s.memory.dev = f->y.dev;
+    OK(er_batch_take(&f->s.batch, &f->s.memory, longest, 1));
+    OK(er_run_take(&f->s.run, &f->s.memory, &f->y.m->arch, longest, false));
+    OK(er_arena_take(&f->s.memory, &f->s.x, longest * f->o, sizeof *f->s.x));
     for (size_t l = 0; l < n_layers; l++) {  // a positive definite sum of 3 d outer products
         double *c = f->host_c[l] = zeros(f->d * f->d), v[MAX_D];
         for (size_t t = 0; t < 3 * f->d; t++) {
@@ -157,8 +158,7 @@ static inline void open_case(fixture *f, const char *name, bool bos, size_t n_la
     for (size_t i = 0; i < f->n * f->o; i++) f->z[i] = (float)(f->start[i] + 1.5 * test_uniform(&seed));
 }
 static inline void close_case(fixture *f) {
-    f->y.dev->op->release(f->y.dev, f->s.x);
-    er_run_free(f->s.run);
+    er_arena_release(&f->s.memory);
     for (size_t l = 0; l < f->x.h.n_layers; l++) er_second_moment_free(f->x.dev, f->c[l]), free(f->host_c[l]);
     free(f->z);
     free(f->start);

@@ -402,7 +402,7 @@ static void test_check(void **state) {
     for (size_t i = 0; i < er_checkpoint_count(c); i++) bytes += er_checkpoint_at(c, i)->bytes;
     er_checkpoint_free(c);
     assert_int_equal(r->weight_bytes, bytes);
-    assert_true(r->estimate.flops > 0 && r->estimate.rate > 0 && r->estimate.weights >= (double)bytes);
+    assert_true(r->estimate.flops > 0 && r->estimate.rate > 0 && r->memory.weights >= bytes);
     assert_int_equal(r->facts, FACTS);
     assert_int_equal(count_entries(in_scratch("never")), -1);
     er_job_report_free(r);

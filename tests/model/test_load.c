@@ -207,13 +207,13 @@ static void longrope_ends(void **state) {
     golden_open(&g, "phi3_longrope");
     assert_int_equal(g.m->arch.max_position_embeddings, 80);
     assert_int_equal(g.m->rope_positions, 20);
-    er_run *r = golden_run(&g, 1, 1, false);
-    int32_t token = 3, pos = 19, start[2] = {0, 1};
-    er_batch b = {.rows = 1, .tokens = 1, .token = &token, .pos = &pos, .row_start = start};
+    er_run *r = golden_run(&g, 21, false);
+    int32_t token[21] = {3}, start[2] = {0, 20};
+    er_batch b = pack_rows(token, start, 1, NULL, NULL, NULL);
     OK(er_run_begin(r, &b, NULL));
-    pos = 20;
+    start[1] = 21;
+    b = pack_rows(token, start, 1, NULL, NULL, NULL);
     FAILS(er_run_begin(r, &b, NULL), ER_EARG, "position 20; the model has 20");
-    er_run_free(r);
     golden_close(&g);
     er_model *m = NULL;
     OK(er_model_load(&m, NULL, GOLDEN_DIR "phi3_longrope", &(er_model_options){.check_only = true}));
