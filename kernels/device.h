@@ -57,6 +57,64 @@ typedef struct er_attention {  // everything [dev]
         longest_prefix;  // no row has more own tokens or a longer prefix. Host numbers: they shape a GPU's grid
 } er_attention;
 
+typedef struct er_embed_args {
+    size_t tokens;
+    const er_weight *table;     // [vocab, hidden]
+    const er_weight *position;  // [positions, hidden], or NULL
+    float scale;
+    const int32_t *token, *pos;  // [tokens] [dev]; pos is not read without `position`
+    int32_t pos_offset;
+} er_embed_args;
+
+typedef struct er_norm_args {
+    er_norm_kind kind;
+    size_t tokens, hidden;
+    const float *x;      // [tokens, hidden] [dev]
+    const float *w, *b;  // [hidden] [dev]; b may be NULL
+    float eps;
+} er_norm_args;
+
+typedef struct er_qk_norm_args {
+    er_norm_kind kind;
+    size_t tokens, heads, head_dim;
+    size_t ld;           // row stride of what is normed, at least heads * head_dim
+    const float *w, *b;  // [heads, head_dim] [dev]; b may be NULL
+    float eps;
+} er_qk_norm_args;
+
+typedef struct er_rope_args {
+    er_rope_style style;
+    size_t tokens, heads, head_dim;
+    size_t rot;          // dimensions of a head that turn: even, at most head_dim
+    size_t ld;           // row stride of what is turned, at least heads * head_dim
+    const int32_t *pos;  // [tokens] [dev]
+    const float *table;  // [positions, rot] [dev]: rot/2 cosines, then rot/2 sines per position
+} er_rope_args;
+
+typedef struct er_kv_store_args {  // everything [dev] but the sizes
+    size_t tokens, kv_dim;
+    size_t ld_qkv, k_at;  // row stride of qkv; the column of k in it, behind whose kv_dim columns v stands
+    const float *qkv;     // [tokens, ld_qkv]
+    const int32_t *at;    // [tokens] position in the cache; negative: skipped
+    float *cache_k, *cache_v;  // [capacity, kv_dim] out
+} er_kv_store_args;
+
+typedef struct er_matrix {  // an operand of a product: row-major, fp64 [dev]
+    const double *at;
+    size_t ld;
+    bool transposed;  // the product takes its transpose
+} er_matrix;
+
+typedef struct er_gemm_args {
+    size_t m, n, k;
+    double alpha;
+    er_matrix a;  // [m, k], or [k, m] transposed
+    er_matrix b;  // [k, n], or [n, k] transposed
+    double beta;  // 0: c is not read
+    double *c;    // [m, n] [dev]
+    size_t ldc;
+} er_gemm_args;
+
 typedef struct er_weight_change {  // Frobenius norms, in fp64
     double weight;                 // |W| before
     double change;                 // |dW|
@@ -65,10 +123,11 @@ typedef struct er_weight_change {  // Frobenius norms, in fp64
 
 typedef struct er_residual {  // everything [dev] but the sizes
     size_t rows, width;
-    const float *then, *now;  // [rows, width]
-    const float *z, *start;   // [units, width]
-    const int32_t *request;   // [rows]
-    const float *scale;       // [rows]
+    const float *h_orig, *h_cur;  // [rows, width] hidden states before any edit, and now
+    const float *target_z,
+        *z_start;  // [requests, width] the optimised states, and those that they were optimised from
+    const int32_t *request;  // [rows]
+    const float *scale;      // [rows]
 } er_residual;
 
 typedef struct er_label_loss {  // everything [dev]; one row of logits per label or KL position
@@ -135,22 +194,17 @@ typedef struct er_device_ops {
     er_status (*weight_set)(
         er_device *, er_weight *, const void *bytes);  // host, stored layout: put back or replace
 
-    // x [tokens, hidden] = scale * embed[token] (+ position[pos + pos_offset] when `position` is not NULL). A weight's rows are d_out.
-    er_status (*embed)(er_device *, float *x, const er_weight *embed, float scale, const er_weight *position,
-        const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens);
-    // y = norm(x) * w + b; stats [tokens, 2] = mean (0 for RMS), 1/std. b may be NULL, stats may be NULL. [dev]
-    er_status (*norm)(er_device *, er_norm_kind, float *y, float *stats, const float *x, const float *w,
-        const float *b, float eps, size_t tokens, size_t hidden);
-    // dx += d norm / dx * dy, from the saved x and stats.
-    er_status (*norm_backward)(er_device *, er_norm_kind, float *dx, const float *dy, const float *x,
-        const float *w, const float *stats, size_t tokens, size_t hidden);
-    // In place on x [tokens, ld]: norm of each of the first `heads` heads of head_dim, times w, plus b; both [heads, head_dim], b may
-    // be NULL.
-    er_status (*qk_norm)(er_device *, er_norm_kind, float *x, size_t ld, const float *w, const float *b,
-        float eps, size_t tokens, size_t heads, size_t head_dim);
-    // In place: d [tokens, ld] in: gradient of its output, out: of its input x [tokens, ld].
-    er_status (*qk_norm_backward)(er_device *, er_norm_kind, float *d, const float *x, size_t ld,
-        const float *w, float eps, size_t tokens, size_t heads, size_t head_dim);
+    // x [tokens, hidden] = scale * table[token] (+ position[pos + pos_offset]). A weight's rows are d_out.
+    er_status (*embed)(er_device *, const er_embed_args *, float *x);
+    // y [tokens, hidden] = norm(x) * w + b; stats [tokens, 2] = mean (0 for RMS), 1/std, or NULL.
+    er_status (*norm)(er_device *, const er_norm_args *, float *y, float *stats);
+    // dx [tokens, hidden] += d norm / dx * dy, from the stats of the way there. b and eps are not read.
+    er_status (*norm_backward)(
+        er_device *, const er_norm_args *, float *dx, const float *dy, const float *stats);
+    // In place on x [tokens, ld]: norm of each of the first `heads` heads of head_dim, times w, plus b.
+    er_status (*qk_norm)(er_device *, const er_qk_norm_args *, float *x);
+    // In place on d [tokens, ld]; in: gradient of its output, out: of its input x [tokens, ld]. b is not read.
+    er_status (*qk_norm_backward)(er_device *, const er_qk_norm_args *, float *d, const float *x);
     // In place on x [n]: what lies outside -limit .. limit becomes the nearer end; NaN stays. The way back: d [n] becomes 0 where x does.
     er_status (*clip)(er_device *, float *x, float limit, size_t n);
     er_status (*clip_backward)(er_device *, float *d, const float *x, float limit, size_t n);
@@ -162,18 +216,15 @@ typedef struct er_device_ops {
     // dx [m, d_in] = beta*dx + dy [m, d_out] W.
     er_status (*linear_backward)(
         er_device *, float *dx, const float *dy, const er_weight *, size_t m, float beta);
-    // In place on x [tokens, ld]: the first `rot` of each of `heads` heads of head_dim. table [positions, rot] = rot/2 cosines, then
-    // rot/2 sines per position. inverse: the transpose (for gradients).
-    er_status (*rope)(er_device *, er_rope_style, float *x, size_t ld, const int32_t *pos, const float *table,
-        size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse);
+    // In place on x [tokens, ld]: the first `rot` of each of `heads` heads of head_dim. inverse: the transpose (for gradients).
+    er_status (*rope)(er_device *, const er_rope_args *, float *x, bool inverse);
     // out [tokens, heads*head_dim], lse [tokens, heads] (natural log of the softmax denominator, scores scaled); lse may be NULL.
     er_status (*attention)(er_device *, const er_attention *, float *out, float *lse);
     // dqkv [tokens, ld_qkv] = gradients of q, k, v of the batch's own tokens (overwritten; none flows to the prefix).
     er_status (*attention_backward)(er_device *, const er_attention *, float *dqkv, const float *dout,
         const float *out, const float *lse);
-    // k and v of qkv rows to the cache: token t goes to cache position at[t]; at[t] < 0 is skipped. cache_k/v [capacity, kv_dim].
-    er_status (*kv_store)(er_device *, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv,
-        size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens);
+    // k and v of qkv rows to the cache.
+    er_status (*kv_store)(er_device *, const er_kv_store_args *);
     // a [tokens, d_ff] = act(u), u [tokens, d_ff]; gated: u [tokens, 2*d_ff] = gate | up, a = act(gate) * up.
     er_status (*activation)(
         er_device *, er_act_kind, bool gated, float *a, const float *u, size_t tokens, size_t d_ff);
@@ -198,14 +249,13 @@ typedef struct er_device_ops {
     // C [n, n] = alpha A^T A + beta C on and below the diagonal, A [k, n] with leading dimension lda, fp64; beta is 0 or 1.
     er_status (*syrk_f64)(
         er_device *, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c);
-    // C [m, n] = alpha op(A) op(B) + beta C, fp64, row-major with leading dimensions.
-    er_status (*gemm_f64)(er_device *, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, double alpha,
-        const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc);
+    // c [m, n] = alpha op(a) op(b) + beta c, fp64.
+    er_status (*gemm_f64)(er_device *, const er_gemm_args *);
     er_status (*cast)(er_device *, double *dst, const float *src, size_t n);
     // dst[index[i]] += scale[i] * src[i], rows of `width`; equal indices are added in order of i. index NULL: dst[i] = scale[i] * src[i].
     er_status (*scaled_scatter)(er_device *, double *dst, const float *src, const float *scale,
         const int32_t *index, size_t n, size_t width);
-    // r [rows, width] = scale[i] * (then[i] + z[u] - start[u] - now[i]) with u = request[i], in fp64.
+    // r [rows, width] = scale[i] * (h_orig[i] + target_z[u] - z_start[u] - h_cur[i]) with u = request[i], in fp64.
     er_status (*residual)(er_device *, double *r, const er_residual *p);
     er_status (*axpy_f64)(er_device *, double *y, double alpha, const double *x, size_t n);  // y += alpha x
     er_status (*add_diagonal)(er_device *, double *a, size_t n, double value);

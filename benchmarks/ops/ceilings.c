@@ -26,8 +26,8 @@ static void run_linear(void *p, size_t turn) {
 static void run_gemm(void *p, size_t turn) {
     (void)turn;
     product *q = p;
-    bench_must(bench.dev->op->gemm_f64(
-        bench.dev, false, false, q->n, q->n, q->n, 1, q->a, q->n, q->b, q->n, 0, q->c, q->n));
+    bench_must(bench.dev->op->gemm_f64(bench.dev,
+        &(er_gemm_args){q->n, q->n, q->n, 1, {q->a, q->n, false}, {q->b, q->n, false}, 0, q->c, q->n}));
 }
 
 static void measure_copy(size_t bytes) {

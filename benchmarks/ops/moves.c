@@ -19,8 +19,9 @@ static void run_scatter(void *p, size_t turn) {
 static void run_store(void *p, size_t turn) {  // src as fused rows: q is width / 2, k and v a quarter each
     (void)turn;
     mover *m = p;
-    bench_must(bench.dev->op->kv_store(
-        bench.dev, m->cache_k, m->cache_v, m->src, m->width, m->width / 2, m->width / 4, m->index, m->n));
+    bench_must(
+        bench.dev->op->kv_store(bench.dev, &(er_kv_store_args){m->n, m->width / 4, m->width, m->width / 2,
+                                               m->src, m->index, m->cache_k, m->cache_v}));
 }
 
 void bench_rows_moved(size_t n, size_t width) {
@@ -149,7 +150,7 @@ static void subtract_rows(size_t n, size_t width, field f, field scale, const in
         .bound = 1e-12,
         .run = run_residual,
         .data = &s});
-    const void *all[] = {s.dst, s.r.then, s.r.now, s.r.z, s.r.start, s.r.request, s.r.scale};
+    const void *all[] = {s.dst, s.r.h_orig, s.r.h_cur, s.r.target_z, s.r.z_start, s.r.request, s.r.scale};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) bench_release(all[i]);
 }
 

@@ -98,13 +98,13 @@ static void run_norm(void *p, size_t turn) {
     (void)turn;
     rowwise *r = p;
     bench_must(bench.dev->op->norm(
-        bench.dev, r->norm, r->y, r->stats, r->x, r->w, r->b, 1e-5f, r->tokens, r->width));
+        bench.dev, &(er_norm_args){r->norm, r->tokens, r->width, r->x, r->w, r->b, 1e-5f}, r->y, r->stats));
 }
 static void run_norm_backward(void *p, size_t turn) {
     (void)turn;
     rowwise *r = p;
-    bench_must(bench.dev->op->norm_backward(
-        bench.dev, r->norm, r->dx, r->dy, r->x, r->w, r->stats, r->tokens, r->width));
+    bench_must(bench.dev->op->norm_backward(bench.dev,
+        &(er_norm_args){r->norm, r->tokens, r->width, r->x, r->w, r->b, 1e-5f}, r->dx, r->dy, r->stats));
 }
 
 // One row whole: y = h w + b with h = (x - mean) / std, and dx = (g - mean(g) - h mean(g h)) / std with g =
@@ -179,8 +179,9 @@ typedef struct turner {
 static void run_rope(void *p, size_t turn) {
     (void)turn;
     turner *r = p;
-    bench_must(bench.dev->op->rope(
-        bench.dev, r->style, r->x, r->ld, r->pos, r->table, r->rot, r->tokens, r->heads, r->width, false));
+    bench_must(bench.dev->op->rope(bench.dev,
+        &(er_rope_args){r->style, r->tokens, r->heads, r->width, r->rot, r->ld, r->pos, r->table}, r->x,
+        false));
 }
 
 static check check_rope(const turner *r, field x, const float *table) {

@@ -30,8 +30,8 @@ static void run_potrs(void *p, size_t turn) {
 static void run_gemm(void *p, size_t turn) {
     (void)turn;
     solve *s = p;
-    bench_must(bench.dev->op->gemm_f64(
-        bench.dev, true, false, s->n, s->n, s->rhs, 1, s->b, s->n, s->b, s->n, 0, s->a, s->n));
+    bench_must(bench.dev->op->gemm_f64(bench.dev,
+        &(er_gemm_args){s->n, s->n, s->rhs, 1, {s->b, s->n, true}, {s->b, s->n, false}, 0, s->a, s->n}));
 }
 static void run_syrk(void *p, size_t turn) {
     (void)turn;

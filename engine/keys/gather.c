@@ -101,10 +101,10 @@ static er_status gather_averaged(
     // count the requests.
     er_residual p = {.rows = l->requests,
         .width = o,
-        .then = g->h_cur,
-        .now = g->h_cur,
-        .z = g->z,
-        .start = g->h_cur,
+        .h_orig = g->h_cur,
+        .h_cur = g->h_cur,
+        .target_z = g->z,
+        .z_start = g->h_cur,
         .request = g->request,
         .scale = g->spread};
     ER_TRY(d->op->residual(d, resid, &p));
@@ -149,10 +149,10 @@ static er_status gather_microbatch(
     ER_TRY(original_states(g, &orig, row, n, h, first));
     er_residual p = {.rows = n,
         .width = o,
-        .then = orig,
-        .now = h,
-        .z = g->z,
-        .start = g->h_orig,
+        .h_orig = orig,
+        .h_cur = h,
+        .target_z = g->z,
+        .z_start = g->h_orig,
         .request = g->request + row,
         .scale = g->scale + row};
     ER_TRY(d->op->residual(d, resid, &p));

@@ -97,16 +97,12 @@ er_status er_cpu_weight_add(er_device *d, er_weight *w, const double *dw, er_wei
 size_t er_cpu_weight_copy_bits(const er_device *d, er_dtype stored, bool backward);
 er_status er_cpu_weight_read(er_device *d, er_weight *w, void *bytes);
 er_status er_cpu_weight_set(er_device *d, er_weight *w, const void *bytes);
-er_status er_cpu_embed(er_device *d, float *x, const er_weight *embed, float scale, const er_weight *position,
-    const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens);
-er_status er_cpu_norm(er_device *d, er_norm_kind kind, float *y, float *stats, const float *x, const float *w,
-    const float *b, float eps, size_t tokens, size_t hidden);
-er_status er_cpu_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy, const float *x,
-    const float *w, const float *stats, size_t tokens, size_t hidden);
-er_status er_cpu_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w, const float *b,
-    float eps, size_t tokens, size_t heads, size_t head_dim);
-er_status er_cpu_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x, size_t ld,
-    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim);
+er_status er_cpu_embed(er_device *d, const er_embed_args *a, float *x);
+er_status er_cpu_norm(er_device *d, const er_norm_args *a, float *y, float *stats);
+er_status er_cpu_norm_backward(
+    er_device *d, const er_norm_args *a, float *dx, const float *dy, const float *stats);
+er_status er_cpu_qk_norm(er_device *d, const er_qk_norm_args *a, float *x);
+er_status er_cpu_qk_norm_backward(er_device *d, const er_qk_norm_args *a, float *dy, const float *x);
 er_status er_cpu_clip(er_device *d, float *x, float limit, size_t n);
 er_status er_cpu_clip_backward(er_device *d, float *dy, const float *x, float limit, size_t n);
 er_status er_cpu_row_norm(er_device *d, float *out, const float *x, size_t rows, size_t width);
@@ -114,13 +110,11 @@ er_status er_cpu_linear(
     er_device *d, float *y, const float *x, const er_weight *w, const float *bias, size_t m, float beta);
 er_status er_cpu_linear_backward(
     er_device *d, float *dx, const float *dy, const er_weight *w, size_t m, float beta);
-er_status er_cpu_rope(er_device *d, er_rope_style style, float *x, size_t ld, const int32_t *pos,
-    const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse);
+er_status er_cpu_rope(er_device *d, const er_rope_args *a, float *x, bool inverse);
 er_status er_cpu_attention(er_device *d, const er_attention *a, float *out, float *lse);
 er_status er_cpu_attention_backward(
     er_device *d, const er_attention *a, float *dqkv, const float *dout, const float *out, const float *lse);
-er_status er_cpu_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv,
-    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens);
+er_status er_cpu_kv_store(er_device *d, const er_kv_store_args *a);
 er_status er_cpu_activation(
     er_device *d, er_act_kind kind, bool gated, float *a, const float *u, size_t tokens, size_t d_ff);
 er_status er_cpu_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du, const float *da,
@@ -141,9 +135,7 @@ er_status er_cpu_syrk_accumulate(
 er_status er_cpu_symmetrise(er_device *d, double *a, size_t n);
 er_status er_cpu_syrk_f64(
     er_device *d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c);
-er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
-    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
-    size_t ldc);
+er_status er_cpu_gemm_f64(er_device *d, const er_gemm_args *a);
 er_status er_cpu_cast(er_device *d, double *dst, const float *src, size_t n);
 er_status er_cpu_axpy_f64(er_device *d, double *y, double alpha, const double *x, size_t n);
 er_status er_cpu_add_diagonal(er_device *d, double *a, size_t n, double value);

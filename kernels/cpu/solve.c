@@ -33,12 +33,11 @@ void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const 
 // OpenMP's number of threads belongs to the calling thread, and OpenBLAS asks for it.
 static void take_threads(const er_device *d) { omp_set_num_threads(d->threads); }
 
-er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
-    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
-    size_t ldc) {
-    (void)d;
+er_status er_cpu_gemm_f64(er_device *d, const er_gemm_args *a) {
+    const size_t m = a->m, n = a->n, k = a->k;
     if (!m || !n) return ER_OK;
-    if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
+    if (m > INT_MAX || n > INT_MAX || k > INT_MAX || a->a.ld > INT_MAX || a->b.ld > INT_MAX ||
+        a->ldc > INT_MAX)
         return er_fail(
             ER_EUNSUPPORTED, "a product of %zu x %zu x %zu is beyond the 32-bit sizes of BLAS", m, n, k);
     take_threads(d);
@@ -46,9 +45,10 @@ er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, si
         size_t rows = m - at < part ? m - at : part;
         er_status rc = next_piece(at);
         if (rc != ER_OK) return rc;
-        cblas_dgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
-            (int)rows, (int)n, (int)k, alpha, a + (trans_a ? at : at * lda), (int)lda, b, (int)ldb, beta,
-            c + at * ldc, (int)ldc);
+        cblas_dgemm(CblasRowMajor, a->a.transposed ? CblasTrans : CblasNoTrans,
+            a->b.transposed ? CblasTrans : CblasNoTrans, (int)rows, (int)n, (int)k, a->alpha,
+            a->a.at + (a->a.transposed ? at : at * a->a.ld), (int)a->a.ld, a->b.at, (int)a->b.ld, a->beta,
+            a->c + at * a->ldc, (int)a->ldc);
     }
     return ER_OK;
 }

@@ -183,22 +183,23 @@ static void embed_row(float *x, const er_weight *w, size_t at, float scale, bool
     }
 }
 
-er_status er_cpu_embed(er_device *d, float *x, const er_weight *embed, float scale, const er_weight *position,
-    const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
-    for (size_t t = 0; t < tokens; t++) {
-        if (token[t] < 0 || (size_t)token[t] >= embed->d_out)
+er_status er_cpu_embed(er_device *d, const er_embed_args *a, float *x) {
+    const er_weight *table = a->table, *position = a->position;
+    for (size_t t = 0; t < a->tokens; t++) {
+        int32_t token = a->token[t];
+        if (token < 0 || (size_t)token >= table->d_out)
             return er_fail(
-                ER_EARG, "token %d at %zu is outside the vocabulary of %zu", token[t], t, embed->d_out);
-        int64_t p = position ? (int64_t)pos[t] + pos_offset : 0;
+                ER_EARG, "token %d at %zu is outside the vocabulary of %zu", token, t, table->d_out);
+        int64_t p = position ? (int64_t)a->pos[t] + a->pos_offset : 0;
         if (position && (p < 0 || (size_t)p >= position->d_out))
             return er_fail(ER_EARG, "position %lld at token %zu is outside the %zu known", (long long)p, t,
                 position->d_out);
     }
-#pragma omp parallel for num_threads(d->threads) if (tokens * embed->d_in > 1 << 14)
-    for (size_t t = 0; t < tokens; t++) {
-        embed_row(x + t * embed->d_in, embed, (size_t)token[t], scale, true);
-        if (position)
-            embed_row(x + t * embed->d_in, position, (size_t)((int64_t)pos[t] + pos_offset), 1, false);
+#pragma omp parallel for num_threads(d->threads) if (a->tokens * table->d_in > 1 << 14)
+    for (size_t t = 0; t < a->tokens; t++) {
+        float *row = x + t * table->d_in;
+        embed_row(row, table, (size_t)a->token[t], a->scale, true);
+        if (position) embed_row(row, position, (size_t)((int64_t)a->pos[t] + a->pos_offset), 1, false);
     }
     return ER_OK;
 }

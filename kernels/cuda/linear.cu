@@ -11,7 +11,7 @@
 template <int V> static __global__ void k_bias(float *y, const float *bias, size_t m, size_t n) {
     ER_EACH_ROW(t, m) {
         ER_EACH_COLUMN(i, n, V) {
-            er_pack<float, V> v = er_footprint<V>(y + t * n + i), b = er_footprint<V>(bias + i);
+            er_pack<float, V> v = er_load<V>(y + t * n + i), b = er_load<V>(bias + i);
             for (int k = 0; k < V; k++) v.at[k] += b.at[k];
             er_store<V>(y + t * n + i, v);
         }

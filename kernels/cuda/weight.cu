@@ -287,9 +287,8 @@ static table table_of(const er_weight *w) {
     return t;
 }
 
-er_status er_cuda_embed(er_device *d, float *x, const er_weight *embed, float scale,
-    const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
-    if (!tokens || !embed->d_in) return ER_OK;
-    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_embed, tokens, embed->d_in, 1, er_cuda_stream(d), x, table_of(embed),
-        scale, table_of(position), token, pos, pos_offset, tokens));
+er_status er_cuda_embed(er_device *d, const er_embed_args *a, float *x) {
+    if (!a->tokens || !a->table->d_in) return ER_OK;
+    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_embed, a->tokens, a->table->d_in, 1, er_cuda_stream(d), x,
+        table_of(a->table), a->scale, table_of(a->position), a->token, a->pos, a->pos_offset, a->tokens));
 }

@@ -93,11 +93,12 @@ static void test_skewed_norm(void **state) {
         er_norm_kind k = kind ? ER_RMS_NORM : ER_LAYER_NORM;
         float *dev_x = skewed(x, N), *dev_w = skewed(w, WIDTH), *y = skewed(ref, N),
               *stats = guard_alloc(dev, TOKENS * 8);
-        OK(dev->op->norm(dev, k, y, stats, dev_x, dev_w, skewed(b, WIDTH), 1e-5f, TOKENS, WIDTH));
+        er_norm_args a = {k, TOKENS, WIDTH, dev_x, dev_w, skewed(b, WIDTH), 1e-5f};
+        OK(dev->op->norm(dev, &a, y, stats));
         ref_norm(k, ref, x, w, b, (double)1e-5f, TOKENS, WIDTH);
         BELOW(guard_error(dev, y, ref, N), 8);
         float *dev_dx = skewed(dx, N);
-        OK(dev->op->norm_backward(dev, k, dev_dx, skewed(dy, N), dev_x, dev_w, stats, TOKENS, WIDTH));
+        OK(dev->op->norm_backward(dev, &a, dev_dx, skewed(dy, N), stats));
         ref_norm_backward(k, ref, dy, x, w, (double)1e-5f, TOKENS, WIDTH);
         for (size_t i = 0; i < N; i++) ref[i] += dx[i];
         BELOW(guard_error(dev, dev_dx, ref, N), 16);
@@ -143,7 +144,7 @@ static void test_skewed_rows(void **state) {
     // The same rows seen as q, k and v of 16 columns each, stored to positions 4, 0, 4 would collide: take
     // two.
     float *k = skewed(zero, 5 * 16), *v = skewed(zero, 5 * 16);
-    OK(dev->op->kv_store(dev, k, v, src, WIDTH, 16, 16, at, 2));
+    OK(dev->op->kv_store(dev, &(er_kv_store_args){2, 16, WIDTH, 16, src, at, k, v}));
     memset(ref, 0, N * sizeof *ref);
     memcpy(ref + 4 * 16, x + 16, 16 * sizeof *x), memcpy(ref, x + WIDTH + 16, 16 * sizeof *x);
     assert_true(guard_error(dev, k, ref, 5 * 16) == 0);
@@ -188,7 +189,8 @@ static void test_beyond_the_grid(void **state) {
     OK(dev->op->activation(dev, ER_GELU_ERF, false, a, dev_x, ROWS, 1));
     ref_activation(ER_GELU_ERF, false, ref, x, ROWS, 1);
     BELOW(guard_error(dev, a, ref, ROWS), 4);
-    OK(dev->op->norm(dev, ER_RMS_NORM, a, NULL, dev_x, guard_put_narrow(dev, w, 1), NULL, 1e-5f, ROWS, 1));
+    er_norm_args rms = {ER_RMS_NORM, ROWS, 1, dev_x, guard_put_narrow(dev, w, 1), NULL, 1e-5f};
+    OK(dev->op->norm(dev, &rms, a, NULL));
     ref_norm(ER_RMS_NORM, ref, x, w, NULL, (double)1e-5f, ROWS, 1);
     BELOW(guard_error(dev, a, ref, ROWS), 8);
     guard_end(dev);

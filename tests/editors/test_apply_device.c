@@ -84,26 +84,14 @@ WATCH(upload, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst
 WATCH(download_async, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
 WATCH(copy, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
 WATCH(zero, (er_device * d, void *dst, size_t bytes), (d, dst, bytes))
-WATCH(embed,
-    (er_device * d, float *x, const er_weight *w, float scale, const er_weight *position,
-        const int32_t *token, const int32_t *pos, int32_t offset, size_t tokens),
-    (d, x, w, scale, position, token, pos, offset, tokens))
-WATCH(norm,
-    (er_device * d, er_norm_kind k, float *y, float *stats, const float *x, const float *w, const float *b,
-        float eps, size_t tokens, size_t hidden),
-    (d, k, y, stats, x, w, b, eps, tokens, hidden))
+WATCH(embed, (er_device * d, const er_embed_args *a, float *x), (d, a, x))
+WATCH(norm, (er_device * d, const er_norm_args *a, float *y, float *stats), (d, a, y, stats))
 WATCH(linear,
     (er_device * d, float *y, const float *x, const er_weight *w, const float *b, size_t m, float beta),
     (d, y, x, w, b, m, beta))
-WATCH(rope,
-    (er_device * d, er_rope_style k, float *x, size_t ld, const int32_t *pos, const float *table, size_t rot,
-        size_t tokens, size_t heads, size_t head_dim, bool inverse),
-    (d, k, x, ld, pos, table, rot, tokens, heads, head_dim, inverse))
+WATCH(rope, (er_device * d, const er_rope_args *a, float *x, bool inverse), (d, a, x, inverse))
 WATCH(attention, (er_device * d, const er_attention *a, float *out, float *lse), (d, a, out, lse))
-WATCH(kv_store,
-    (er_device * d, float *k, float *v, const float *qkv, size_t ld, size_t k_at, size_t kv_dim,
-        const int32_t *at, size_t tokens),
-    (d, k, v, qkv, ld, k_at, kv_dim, at, tokens))
+WATCH(kv_store, (er_device * d, const er_kv_store_args *a), (d, a))
 WATCH(activation,
     (er_device * d, er_act_kind k, bool gated, float *a, const float *u, size_t tokens, size_t d_ff),
     (d, k, gated, a, u, tokens, d_ff))
@@ -118,10 +106,7 @@ WATCH(residual, (er_device * d, double *r, const er_residual *p), (d, r, p))
 WATCH(syrk_f64,
     (er_device * d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c),
     (d, n, k, alpha, a, lda, beta, c))
-WATCH(gemm_f64,
-    (er_device * d, bool ta, bool tb, size_t m, size_t n, size_t k, double alpha, const double *a, size_t lda,
-        const double *b, size_t ldb, double beta, double *c, size_t ldc),
-    (d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
+WATCH(gemm_f64, (er_device * d, const er_gemm_args *a), (d, a))
 WATCH(axpy_f64, (er_device * d, double *y, double alpha, const double *x, size_t n), (d, y, alpha, x, n))
 WATCH(add_diagonal, (er_device * d, double *a, size_t n, double value), (d, a, n, value))
 WATCH(potrf, (er_device * d, double *a, size_t n), (d, a, n))

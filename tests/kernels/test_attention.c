@@ -154,7 +154,8 @@ static void test_prefix_identity(void **state) {
             int32_t at[N], start[2] = {0, N - cut}, prefix_at = 3;
             for (int32_t t = 0; t < N; t++) at[t] = t < cut ? t + 3 : -1;
             float *k = guard_alloc(dev, (N + 3) * KVD * 4), *v = guard_alloc(dev, (N + 3) * KVD * 4);
-            OK(dev->op->kv_store(dev, k, v, dev_qkv, LD, HEADS * HD, KVD, guard_put(dev, at, sizeof at), N));
+            OK(dev->op->kv_store(dev,
+                &(er_kv_store_args){N, KVD, LD, HEADS * HD, dev_qkv, guard_put(dev, at, sizeof at), k, v}));
             er_attention s = {(size_t)(N - cut), 1, HEADS, KV, HD, LD, dev_qkv + (size_t)cut * LD, k, v,
                 guard_put(dev, start, 8), guard_put(dev, &prefix_at, 4), guard_put(dev, &cut, 4), 0.2f,
                 window, (size_t)(N - cut), (size_t)cut};

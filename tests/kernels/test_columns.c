@@ -53,27 +53,28 @@ static void test_rows_f64(void **state) {
 static void test_residual_rows(void **state) {
     (void)state;
     const size_t shapes[][2] = {{0, 4}, {3, 0}, {1, 1}, {4, 33}, {7, 128}, {33, 97}};
-    enum { UNITS = 4 };
+    enum { REQUESTS = 4 };
     for (size_t s = 0; s < N_CASES(shapes); s++) {
         size_t rows = shapes[s][0], width = shapes[s][1], n = rows * width;
         uint64_t seed = s + 1;
-        double *then = test_doubles(&seed, n, 5), *now = test_doubles(&seed, n, 5),
-               *z = test_doubles(&seed, UNITS * width, 5), *start = test_doubles(&seed, UNITS * width, 5),
-               *scale = test_doubles(&seed, rows, 1), *want = test_doubles(&seed, n, 0);
+        double *h_orig = test_doubles(&seed, n, 5), *h_cur = test_doubles(&seed, n, 5),
+               *z = test_doubles(&seed, REQUESTS * width, 5),
+               *z_start = test_doubles(&seed, REQUESTS * width, 5), *scale = test_doubles(&seed, rows, 1),
+               *want = test_doubles(&seed, n, 0);
         int32_t request[64];
-        for (size_t i = 0; i < rows; i++) request[i] = (int32_t)(i * 3 % UNITS);
+        for (size_t i = 0; i < rows; i++) request[i] = (int32_t)(i * 3 % REQUESTS);
         for (size_t i = 0; i < n; i++) {
             size_t u = (size_t)request[i / width] * width + i % width;
-            want[i] = scale[i / width] * (then[i] + z[u] - start[u] - now[i]);
+            want[i] = scale[i / width] * (h_orig[i] + z[u] - z_start[u] - h_cur[i]);
         }
         double *r = guard_alloc(dev, n * sizeof *r);
-        er_residual p = {rows, width, guard_put_narrow(dev, then, n), guard_put_narrow(dev, now, n),
-            guard_put_narrow(dev, z, UNITS * width), guard_put_narrow(dev, start, UNITS * width),
+        er_residual p = {rows, width, guard_put_narrow(dev, h_orig, n), guard_put_narrow(dev, h_cur, n),
+            guard_put_narrow(dev, z, REQUESTS * width), guard_put_narrow(dev, z_start, REQUESTS * width),
             guard_put(dev, request, rows * sizeof *request), guard_put_narrow(dev, scale, rows)};
         OK(dev->op->residual(dev, r, &p));
         BELOW(f64_error(r, want, n), 8);
         guard_end(dev);
-        free(then), free(now), free(z), free(start), free(scale), free(want);
+        free(h_orig), free(h_cur), free(z), free(z_start), free(scale), free(want);
     }
 }
 

@@ -265,8 +265,9 @@ static void test_gemm_f64(void **state) {
             double *a = test_doubles(&seed, (ta ? k : m) * lda, 1),
                    *b = test_doubles(&seed, (tb ? n : k) * ldb, 1);
             double *c = test_doubles(&seed, m * ldc, 1), *dev_c = wide_put(c, m * ldc);
-            OK(dev->op->gemm_f64(dev, ta, tb, m, n, k, 1.5, wide_put(a, (ta ? k : m) * lda), lda,
-                wide_put(b, (tb ? n : k) * ldb), ldb, beta, dev_c, ldc));
+            er_gemm_args g = {m, n, k, 1.5, {wide_put(a, (ta ? k : m) * lda), lda, ta},
+                {wide_put(b, (tb ? n : k) * ldb), ldb, tb}, beta, dev_c, ldc};
+            OK(dev->op->gemm_f64(dev, &g));
             ref_gemm(ta, tb, m, n, k, 1.5, a, lda, b, ldb, beta, c, ldc);
             BELOW(f64_error(dev_c, c, m * ldc), product_bound(k));
             guard_end(dev);

@@ -32,16 +32,16 @@ static void one_norm(const case_rows *c, er_norm_kind kind, bool bias, double of
           *dev_b = guard_put_narrow(dev, b, c->width);
     float *y = guard_alloc(dev, n * 4), *stats = guard_alloc(dev, c->tokens * 8),
           *dev_dx = guard_put_narrow(dev, dx, n);
-    OK(dev->op->norm(dev, kind, y, stats, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f, c->tokens, c->width));
+    er_norm_args a = {kind, c->tokens, c->width, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f};
+    OK(dev->op->norm(dev, &a, y, stats));
     ref_norm(kind, ref, x, w, bias ? b : NULL, (double)1e-5f, c->tokens, c->width);
     // Subtracting the mean loses |mean| / std.
     double bound = 8 + 4 * condition(x, c->tokens, c->width);
     BELOW(guard_error(dev, y, ref, n), bound);
-    OK(dev->op->norm(dev, kind, y, NULL, dev_x, dev_w, bias ? dev_b : NULL, 1e-5f, c->tokens, c->width));
+    OK(dev->op->norm(dev, &a, y, NULL));
     BELOW(guard_error(dev, y, ref, n), bound);
 
-    OK(dev->op->norm_backward(
-        dev, kind, dev_dx, guard_put_narrow(dev, dy, n), dev_x, dev_w, stats, c->tokens, c->width));
+    OK(dev->op->norm_backward(dev, &a, dev_dx, guard_put_narrow(dev, dy, n), stats));
     ref_norm_backward(kind, ref, dy, x, w, (double)1e-5f, c->tokens, c->width);
     for (size_t i = 0; i < n; i++) ref[i] += dx[i];
     BELOW(guard_error(dev, dev_dx, ref, n), 2 * bound);
@@ -85,9 +85,10 @@ static void qk_norms(er_norm_kind kind, bool bias) {
             }
         float *dev_x = guard_put_narrow(dev, x, n), *dev_w = guard_put_narrow(dev, w, heads * hd),
               *dev_b = guard_put_narrow(dev, b, heads * hd), *dev_d = guard_put_narrow(dev, d, n);
-        OK(dev->op->qk_norm_backward(dev, kind, dev_d, dev_x, ld, dev_w, 1e-5f, tokens, heads, hd));
+        er_qk_norm_args a = {kind, tokens, heads, hd, ld, dev_w, bias ? dev_b : NULL, 1e-5f};
+        OK(dev->op->qk_norm_backward(dev, &a, dev_d, dev_x));
         BELOW(guard_error(dev, dev_d, dx, n), 16);
-        OK(dev->op->qk_norm(dev, kind, dev_x, ld, dev_w, bias ? dev_b : NULL, 1e-5f, tokens, heads, hd));
+        OK(dev->op->qk_norm(dev, &a, dev_x));
         BELOW(guard_error(dev, dev_x, y, n), 8);
         guard_end(dev);
         free(x), free(w), free(b), free(d), free(y), free(dx);
@@ -233,11 +234,12 @@ static void test_rope(void **state) {
             float *dev_x = guard_put_narrow(dev, x, tokens * ld),
                   *dev_table = guard_put_narrow(dev, table, 40 * rot);
             int32_t *dev_pos = guard_put(dev, pos, tokens * 4);
-            OK(dev->op->rope(dev, style, dev_x, ld, dev_pos, dev_table, rot, tokens, heads, hd, mode >= 3));
+            er_rope_args a = {style, tokens, heads, hd, rot, ld, dev_pos, dev_table};
+            OK(dev->op->rope(dev, &a, dev_x, mode >= 3));
             ref_rope(style, x, ld, pos, table, rot, tokens, heads, hd, mode >= 3);
             BELOW(guard_error(dev, dev_x, x, tokens * ld), 2);
             // There and back again is the identity.
-            OK(dev->op->rope(dev, style, dev_x, ld, dev_pos, dev_table, rot, tokens, heads, hd, mode < 3));
+            OK(dev->op->rope(dev, &a, dev_x, mode < 3));
             BELOW(guard_error(dev, dev_x, start, tokens * ld), 3);
             guard_end(dev);
             free(x), free(table), free(start), free(pos);
@@ -285,8 +287,9 @@ static void test_kv_store(void **state) {
     double *qkv = test_doubles(&seed, TOKENS * LD, 1), *k = test_doubles(&seed, CAPACITY * KV, 1),
            *v = test_doubles(&seed, CAPACITY * KV, 1);
     float *dev_k = guard_put_narrow(dev, k, CAPACITY * KV), *dev_v = guard_put_narrow(dev, v, CAPACITY * KV);
-    OK(dev->op->kv_store(dev, dev_k, dev_v, guard_put_narrow(dev, qkv, TOKENS * LD), LD, K_AT, KV,
-        guard_put(dev, at, sizeof at), TOKENS));
+    OK(dev->op->kv_store(
+        dev, &(er_kv_store_args){TOKENS, KV, LD, K_AT, guard_put_narrow(dev, qkv, TOKENS * LD),
+                 guard_put(dev, at, sizeof at), dev_k, dev_v}));
     for (size_t t = 0; t < TOKENS; t++)
         for (size_t j = 0; j < KV && at[t] >= 0; j++) {
             k[(size_t)at[t] * KV + j] = qkv[t * LD + K_AT + j];

@@ -174,7 +174,8 @@ static void test_embed(void **state) {
         for (int mode = 0; mode < 4; mode++) {
             bool with = mode & 1;
             const float scale = mode & 2 ? 5.5f : 1;
-            OK(dev->op->embed(dev, dev_x, e, scale, with ? p : NULL, dev_token, dev_pos, 2, TOKENS));
+            er_embed_args a = {TOKENS, e, with ? p : NULL, scale, dev_token, dev_pos, 2};
+            OK(dev->op->embed(dev, &a, dev_x));
             guard_get(dev, x, dev_x, sizeof x);
             for (size_t i = 0; i < TOKENS * HIDDEN; i++) {
                 size_t row = i / HIDDEN, col = i % HIDDEN;

@@ -28,25 +28,22 @@ static er_status f_weight_create(er_device *d, er_weight **out, const er_weight_
     COUNTED;
     return real->weight_create(d, out, spec);
 }
-static er_status f_norm(er_device *d, er_norm_kind k, float *y, float *stats, const float *x, const float *w,
-    const float *b, float eps, size_t tokens, size_t hidden) {
+static er_status f_norm(er_device *d, const er_norm_args *a, float *y, float *stats) {
     COUNTED;
-    return real->norm(d, k, y, stats, x, w, b, eps, tokens, hidden);
+    return real->norm(d, a, y, stats);
 }
-static er_status f_norm_backward(er_device *d, er_norm_kind k, float *dx, const float *dy, const float *x,
-    const float *w, const float *stats, size_t tokens, size_t hidden) {
+static er_status f_norm_backward(
+    er_device *d, const er_norm_args *a, float *dx, const float *dy, const float *stats) {
     COUNTED;
-    return real->norm_backward(d, k, dx, dy, x, w, stats, tokens, hidden);
+    return real->norm_backward(d, a, dx, dy, stats);
 }
-static er_status f_qk_norm(er_device *d, er_norm_kind k, float *x, size_t ld, const float *w, const float *b,
-    float eps, size_t tokens, size_t heads, size_t head_dim) {
+static er_status f_qk_norm(er_device *d, const er_qk_norm_args *a, float *x) {
     COUNTED;
-    return real->qk_norm(d, k, x, ld, w, b, eps, tokens, heads, head_dim);
+    return real->qk_norm(d, a, x);
 }
-static er_status f_qk_norm_backward(er_device *d, er_norm_kind k, float *dy, const float *x, size_t ld,
-    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
+static er_status f_qk_norm_backward(er_device *d, const er_qk_norm_args *a, float *dy, const float *x) {
     COUNTED;
-    return real->qk_norm_backward(d, k, dy, x, ld, w, eps, tokens, heads, head_dim);
+    return real->qk_norm_backward(d, a, dy, x);
 }
 static er_status f_clip(er_device *d, float *x, float limit, size_t n) {
     COUNTED;
@@ -66,10 +63,9 @@ static er_status f_linear_backward(
     COUNTED;
     return real->linear_backward(d, dx, dy, w, m, beta);
 }
-static er_status f_rope(er_device *d, er_rope_style k, float *x, size_t ld, const int32_t *pos,
-    const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse) {
+static er_status f_rope(er_device *d, const er_rope_args *a, float *x, bool inverse) {
     COUNTED;
-    return real->rope(d, k, x, ld, pos, table, rot, tokens, heads, head_dim, inverse);
+    return real->rope(d, a, x, inverse);
 }
 static er_status f_attention(er_device *d, const er_attention *a, float *out, float *lse) {
     COUNTED;
@@ -80,10 +76,9 @@ static er_status f_attention_backward(
     COUNTED;
     return real->attention_backward(d, a, dqkv, dout, out, lse);
 }
-static er_status f_kv_store(er_device *d, float *k, float *v, const float *qkv, size_t ld, size_t k_at,
-    size_t kv_dim, const int32_t *at, size_t tokens) {
+static er_status f_kv_store(er_device *d, const er_kv_store_args *a) {
     COUNTED;
-    return real->kv_store(d, k, v, qkv, ld, k_at, kv_dim, at, tokens);
+    return real->kv_store(d, a);
 }
 static er_status f_activation(
     er_device *d, er_act_kind k, bool gated, float *a, const float *u, size_t tokens, size_t d_ff) {
