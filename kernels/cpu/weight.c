@@ -16,9 +16,9 @@ static size_t stored_index(const er_weight *w, size_t o, size_t i) {
 }
 
 static void drop_copies(er_device *d, er_weight *w) {
-    if (w->f32 != w->stored) er_cpu_give(d, w->f32);
-    er_cpu_give(d, w->pack_fwd);
-    er_cpu_give(d, w->pack_bwd);
+    if (w->f32 != w->stored) er_cpu_release(d, w->f32);
+    er_cpu_release(d, w->pack_fwd);
+    er_cpu_release(d, w->pack_bwd);
     w->f32 = NULL;
     w->pack_fwd = w->pack_bwd = NULL;
 }
@@ -34,7 +34,7 @@ er_status er_cpu_weight_create(er_device *d, er_weight **out, const er_weight_sp
     if (!(w = calloc(1, sizeof *w))) ER_FAIL(ER_ENOMEM, "a weight");
     w->d_out = spec->d_out, w->d_in = spec->d_in, w->dtype = spec->dtype, w->conv1d = spec->conv1d,
     w->editable = spec->editable;
-    ER_TRY(er_cpu_take(d, &w->stored, weight_bytes(w)));
+    ER_TRY(er_cpu_alloc(d, &w->stored, weight_bytes(w)));
     if (weight_bytes(w)) memcpy(w->stored, spec->bytes, weight_bytes(w));
     *out = w;
     w = NULL;
@@ -46,7 +46,7 @@ out:
 void er_cpu_weight_free(er_device *d, er_weight *w) {
     if (!w) return;
     drop_copies(d, w);
-    er_cpu_give(d, w->stored);
+    er_cpu_release(d, w->stored);
     free(w);
 }
 
@@ -62,7 +62,7 @@ er_status er_cpu_weight_f32(er_device *d, er_weight *w, const float **out) {
     if (w->dtype == ER_F32) w->f32 = w->stored;
     if (!w->f32) {
         void *copy = NULL;
-        er_status rc = er_cpu_take(d, &copy, w->d_out * w->d_in * sizeof(float));
+        er_status rc = er_cpu_alloc(d, &copy, w->d_out * w->d_in * sizeof(float));
         if (rc != ER_OK) return rc;
         w->f32 = copy;
         refresh_f32(d, w);
@@ -82,7 +82,7 @@ er_status er_cpu_weight_pack(er_device *d, er_weight *w, bool backward, const ui
     uint16_t **pack = backward ? &w->pack_bwd : &w->pack_fwd;
     if (!*pack) {
         void *copy = NULL;
-        er_status rc = er_cpu_take(d, &copy,
+        er_status rc = er_cpu_alloc(d, &copy,
             backward ? er_tiles_packed_bytes(w->d_out, w->d_in) : er_tiles_packed_bytes(w->d_in, w->d_out));
         if (rc != ER_OK) return rc;
         *pack = copy;

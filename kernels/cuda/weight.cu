@@ -37,7 +37,7 @@ static er_status place_on_host(er_cuda *c, er_weight *w, const void *bytes) {
     if (w->bytes) memcpy(w->host, bytes, w->bytes);
     w->link = c->on_host;
     c->on_host = w;
-    if (!w->lookup) ER_TRY(er_cuda_ring_reserve(c, w->bytes));
+    if (!w->lookup) ER_TRY(er_cuda_offload_reserve(c, w->bytes));
 out:
     return rc;
 }
@@ -92,7 +92,7 @@ out:
 void er_cuda_weight_free(er_device *d, er_weight *w) {
     er_cuda *c = (er_cuda *)d;
     if (!w) return;
-    er_cuda_ring_forget(c, w);
+    er_cuda_offload_forget(c, w);
     for (er_weight **at = &c->on_host; *at; at = &(*at)->link)
         if (*at == w) {
             *at = w->link;
@@ -119,7 +119,7 @@ er_status er_cuda_weight_set(er_device *d, er_weight *w, const void *bytes) {
         return make_narrow(d, w);
     }
     ER_TRY(er_cuda_sync(d));  // no copy out of it may be under way
-    er_cuda_ring_forget((er_cuda *)d, w);
+    er_cuda_offload_forget((er_cuda *)d, w);
     if (w->bytes) memcpy(w->host, bytes, w->bytes);
 out:
     return rc;
