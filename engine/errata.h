@@ -1,4 +1,5 @@
-// errata as a library: facts go into a Hugging Face checkpoint, and the same checkpoint comes out with those facts changed.
+// errata as a library: facts go into a Hugging Face checkpoint, and the same checkpoint comes out with those
+// facts changed.
 //
 //     #include <errata.h>
 //     #include <stdio.h>
@@ -18,17 +19,21 @@
 //     cc edit.c $(pkg-config --cflags --libs errata)
 //
 // Rules that hold for all of it:
-//   - Every function that can fail returns er_status. Results come first among the parameters and are written only when it returns
-//     ER_OK; whoever gets one frees it. Freeing NULL is fine.
-//   - Strings are UTF-8 and NUL-terminated, and borrowed for the length of the call. Bytes are bytes, seconds are of wall time.
-//   - A call does its work on the calling thread and on OpenMP's workers, and returns when all is done. Calls of different threads may
-//     run at the same time, each with a context of its own; they take turns where they both want OpenBLAS.
-//   - Nothing is printed, no signal handler is set, and the locale, the OpenMP and the OpenBLAS settings of the calling thread are put
-//     back. Two things outlast a call: the threads of OpenMP, which keep all signals blocked that can be, and the cache folder.
-//   - In a struct of options 0 and NULL mean the default. `size` is what tells this library how much of the struct the calling program
-//     was compiled with: start from the struct's _INIT. Later versions append fields; a program compiled before them gets their
-//     defaults, and a program that sets one which this library is too old to know is refused (EUNSUPPORTED). Structs that the library
-//     hands out grow the same way, at their end.
+//   - Every function that can fail returns er_status. Results come first among the parameters and are written
+//     only when it returns ER_OK; whoever gets one frees it. Freeing NULL is fine.
+//   - Strings are UTF-8 and NUL-terminated, and borrowed for the length of the call. Bytes are bytes, seconds
+//     are of wall time.
+//   - A call does its work on the calling thread and on OpenMP's workers, and returns when all is done. Calls
+//     of different threads may run at the same time, each with a context of its own; they take turns where
+//     they both want OpenBLAS.
+//   - Nothing is printed, no signal handler is set, and the locale, the OpenMP and the OpenBLAS settings of
+//     the calling thread are put back. Two things outlast a call: the threads of OpenMP, which keep all
+//     signals blocked that can be, and the cache folder.
+//   - In a struct of options 0 and NULL mean the default. `size` is what tells this library how much of the
+//     struct the calling program was compiled with: start from the struct's _INIT. Later versions append
+//     fields; a program compiled before them gets their defaults, and a program that sets one which this
+//     library is too old to know is refused (EUNSUPPORTED). Structs that the library hands out grow the same
+//     way, at their end.
 #ifndef ERRATA_H
 #define ERRATA_H
 #include <stddef.h>
@@ -76,11 +81,12 @@ typedef enum er_status {   //                                                   
 } er_status;
 #endif
 
-// One line for the user about why the calling thread's last call failed; "" when it did not. Valid until the thread's next call.
+// One line for the user about why the calling thread's last call failed; "" when it did not. Valid until the
+// thread's next call.
 ER_API const char *er_last_error(void);
 ER_API int er_exit_code(er_status status);  // as the program `errata` would end with
-ER_API const char *er_version(
-    void);  // of the library that runs: "0.1.0". ERRATA_VERSION is that of this header
+// Of the library that runs: "0.1.0". ERRATA_VERSION is that of this header.
+ER_API const char *er_version(void);
 
 // ---- context: who hears a call, and who may stop it ----
 
@@ -98,56 +104,61 @@ typedef struct er_progress_event {
 } er_progress_event;
 #endif
 
-// Called on the thread that made the call, as often as there is something to say; what they point to is gone when they return. They
-// must not jump out of the call, by longjmp or by an exception.
+// Called on the thread that made the call, as often as there is something to say; what they point to is gone
+// when they return. They must not jump out of the call, by longjmp or by an exception.
 typedef void (*er_log_fn)(void *user, er_log_level level, const char *line);  // without a newline
 typedef void (*er_progress_fn)(void *user, const er_progress_event *event);
 
-// Whatever takes one takes NULL too: then nobody hears the call, and nobody can stop it. A context serves one call at a time; a second
-// one at the same time is refused (EARG).
+// Whatever takes one takes NULL too: then nobody hears the call, and nobody can stop it. A context serves one
+// call at a time; a second one at the same time is refused (EARG).
 typedef struct er_context er_context;
 ER_API er_status er_context_new(er_context **context);
 ER_API void er_context_free(er_context *context);  // not during a call
-// Not during a call either. Warnings are ER_LOG_WARN, all that the program `errata` says of its own accord is ER_LOG_INFO; lines above
-// `most` are not made.
+// Not during a call either. Warnings are ER_LOG_WARN, all that the program `errata` says of its own accord is
+// ER_LOG_INFO; lines above `most` are not made.
 ER_API void er_context_on_log(er_context *context, er_log_level most, er_log_fn fn, void *user);
 ER_API void er_context_on_progress(er_context *context, er_progress_fn fn, void *user);
-// From any thread, from a callback and from a signal handler: the call that runs in this context, and every later one, ends with
-// ER_EINTERRUPTED within about a second of work. Its output is not made; the target values that it has found are in the cache, and the
-// same call goes on from there once er_context_resume() has taken the wish back.
+// From any thread, from a callback and from a signal handler: the call that runs in this context, and every
+// later one, ends with ER_EINTERRUPTED within about a second of work. Its output is not made; the target
+// values that it has found are in the cache, and the same call goes on from there once er_context_resume()
+// has taken the wish back.
 ER_API void er_context_stop(er_context *context);
 ER_API void er_context_resume(er_context *context);
 
 // ---- edit and check ----
 
-#define ER_FORCE ((uint64_t)1)  // replace `out` when it exists
-#define ER_STRICT                                                                                            \
-    ((uint64_t)2)  // a rejected fact refuses the job (EFORMAT); else it is skipped, counted and told in the manifest
-#define ER_DETERMINISTIC                                                                                     \
-    ((uint64_t)4)  // batches fixed by the input alone: a resumed job repeats an unbroken one to the bit
-#define ER_COPY_ALL ((uint64_t)8)  // files that hold unedited weights (*.bin, *.gguf, ...) travel along too
-#define ER_ZSRE_ANSWERS ((uint64_t)16)  // zsRE: edit to the true answer instead of the alternative
+// Flags of an edit.
+// Replace `out` when it exists.
+#define ER_FORCE ((uint64_t)1)
+// A rejected fact refuses the job (EFORMAT); else it is skipped, counted and told in the manifest.
+#define ER_STRICT ((uint64_t)2)
+// Batches are fixed by the input alone: a resumed job repeats an unbroken one to the bit.
+#define ER_DETERMINISTIC ((uint64_t)4)
+// Files that hold unedited weights (*.bin, *.gguf, ...) travel along too.
+#define ER_COPY_ALL ((uint64_t)8)
+// zsRE: edit to the true answer instead of the alternative.
+#define ER_ZSRE_ANSWERS ((uint64_t)16)
 
 typedef struct er_edit_options {
     uint64_t size;
-    const char *
-        model;  // folder of a Hugging Face checkpoint: config.json, *.safetensors, tokenizer. Never written to
+    // Folder of a Hugging Face checkpoint: config.json, *.safetensors, tokenizer. Never written to.
+    const char *model;
     const char *facts;    // file of facts, or a pipe; "-": standard input
     const char *out;      // folder to make; it appears whole or not at all. er_check() needs none
     uint64_t flags;       // ER_FORCE | ...
     uint64_t limit;       // the first records only; 0: all
     const char *profile;  // "default": what measures best; "reference": MEMIT step for step
-    const char
-        *editor;  // "memit", "memit_seq", "emmet", "alphaedit"; NULL: as the settings file says, or memit
-    const char *hparams;  // settings file with the reference's keys, JSON or YAML
-    const char *layers;   // "3-8" or "3,4,5"; NULL: as the preset of this model says
-    double lambda;        // weight of the key statistics
-    uint64_t steps;       // of the optimisation of a value
-    uint64_t seed;        // 0: 1
-    const char *space;    // between prompt and target: "auto", "always", "never"; NULL: as the profile has it
+    // "memit", "memit_seq", "emmet", "alphaedit"; NULL: as the settings file says, or memit
+    const char *editor;
+    const char *hparams;    // settings file with the reference's keys, JSON or YAML
+    const char *layers;     // "3-8" or "3,4,5"; NULL: as the preset of this model says
+    double lambda;          // weight of the key statistics
+    uint64_t steps;         // of the optimisation of a value
+    uint64_t seed;          // 0: 1
+    const char *space;      // between prompt and target: "auto", "always", "never"; NULL: by the profile
     const char *templates;  // file with a JSON array of context templates
-    const char *const *
-        texts;  // [n_texts] files to take key statistics from: prose, or JSON Lines with "text". None: the model's own
+    // [n_texts] files to take key statistics from: prose, or JSON Lines with "text". None: the model's own.
+    const char *const *texts;
     uint64_t n_texts;
     const char *import;          // folder of the reference's .npz statistics, instead of texts
     uint64_t statistics_tokens;  // 0: ten times the width of a key
@@ -165,22 +176,24 @@ typedef struct er_edit_report {
     uint64_t subjects;                     // of the facts; each has one target value
     uint64_t cached;                       // subjects whose value came from the cache
     double residual_left;  // share of what the edit had to change that is not changed; 0.05 is usual
-    double statistics_seconds, values_seconds, solve_seconds, write_seconds,
-        seconds;         // of the stages, and in all
+    // Of the stages, and in all.
+    double statistics_seconds, values_seconds, solve_seconds, write_seconds, seconds;
     const char *device;  // "cpu: ..., 8 threads, ..."
-    const char
-        *manifest;  // the text of errata-manifest.json: settings, digests, rejected records, warnings, norms
+    // The text of errata-manifest.json: settings, digests, rejected records, warnings, norms.
+    const char *manifest;
 } er_edit_report;
 
 ER_API er_status er_edit(er_edit_report **report, er_context *context, const er_edit_options *options);
 ER_API void er_edit_report_free(er_edit_report *report);
 
-// What er_edit() would do: model, facts and settings are read and verified, nothing is written. `out` and ER_FORCE are not looked at.
+// What er_edit() would do: model, facts and settings are read and verified, nothing is written. `out` and
+// ER_FORCE are not looked at.
 typedef struct er_check_report {
     uint64_t facts, rejected, duplicates, subjects;
     double flops;             // of the values, if every step is used
     double flops_per_second;  // that a GEMM of this model's shape reached just now
-    // Bytes of the device: in all, of the weights and statistics, and of the three stages, which come one after another.
+    // Bytes of the device: in all, of the weights and statistics, and of the three stages, which come one
+    // after another.
     double memory, memory_weights, memory_statistics, memory_covary, memory_values, memory_solve;
     double seconds;  // that the check took
     const char *device;
@@ -207,15 +220,17 @@ typedef struct er_ask_options {
 } er_ask_options;
 #define ER_ASK_OPTIONS_INIT ER_OPTIONS_INIT_(er_ask_options)
 
-// answers[i]: the continuation of prompts[i], without the prompt, to be freed by er_text_free(). The caller's array of n_prompts.
+// answers[i]: the continuation of prompts[i], without the prompt, to be freed by er_text_free(). The caller's
+// array of n_prompts.
 ER_API er_status er_ask(char **answers, er_context *context, const er_ask_options *options);
 ER_API void er_text_free(char *text);
 
 // ---- eval ----
 
-#define ER_DETAILS ((uint64_t)32)  // every prompt's scores in the metrics
-#define ER_ALL_PARAPHRASES                                                                                   \
-    ((uint64_t)64)  // score EasyEdit's rephrase_prompt too, although few of them are paraphrases
+// Every prompt's scores in the metrics.
+#define ER_DETAILS ((uint64_t)32)
+// Score EasyEdit's rephrase_prompt too, although few of them are paraphrases.
+#define ER_ALL_PARAPHRASES ((uint64_t)64)
 
 typedef struct er_eval_options {
     uint64_t size;

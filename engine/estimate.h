@@ -1,5 +1,5 @@
-// What a job will take, before it starts: bytes, counted by the arenas that its stages take their buffers from, and FLOPs with the GEMM
-// rate of this machine.
+// What a job will take, before it starts: bytes, counted by the arenas that its stages take their buffers
+// from, and FLOPs with the GEMM rate of this machine.
 #ifndef ER_ESTIMATE_H
 #define ER_ESTIMATE_H
 #include "engine/prompts.h"
@@ -7,9 +7,11 @@
 typedef struct er_memory_plan {  // bytes of the device
     size_t weights;              // with the copies of them that the device computes on
     size_t
-        statistics;  // second moments of all edited layers; on a GPU they wait on the host where room is short
-    // Beside those, in turn: the pass over text that finds the statistics (none when they are cached), the optimisation of the target
-    // values, the walk over the layers. What a device's own solvers and GEMMs take is counted with the values alone.
+        // second moments of all edited layers; on a GPU they wait on the host where room is short
+        statistics;
+    // Beside those, in turn: the pass over text that finds the statistics (none when they are cached), the
+    // optimisation of the target values, the walk over the layers. What a device's own solvers and GEMMs take
+    // is counted with the values alone.
     size_t pass, values, solve;
     size_t batch_tokens;  // a step of the values
 } er_memory_plan;

@@ -30,9 +30,9 @@ typedef struct er_generate_options {
 // model's positions; a row ends early where the positions do. EINTERRUPTED once a stop was requested.
 er_status er_generate(
     er_sequences **out, er_model *m, const er_sequences *prompts, const er_generate_options *o);
-// Text in, text out: the continuation alone, special tokens dropped; the caller frees each. A blank at a prompt's end goes into the
-// first token that follows, as it does in any text and as the editor has it: what may follow is then what begins with it. On failure
-// all are NULL.
+// Text in, text out: the continuation alone, special tokens dropped; the caller frees each. A blank at a
+// prompt's end goes into the first token that follows, as it does in any text and as the editor has it: what
+// may follow is then what begins with it. On failure all are NULL.
 er_status er_ask_all(
     char **out, er_model *m, const char *const *prompts, size_t n, const er_generate_options *o);
 er_status er_ask_one(char **out, er_model *m, const char *prompt, const er_generate_options *o);

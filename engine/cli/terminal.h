@@ -1,6 +1,6 @@
-// A listener that prints to stderr: lines as they come, warnings behind "warning: ", and the progress of one stage at a time: a bar with
-// rate and ETA, redrawn at most 6 times a second, when stderr is a terminal; otherwise a line when the stage begins, one each 30 s and
-// one when it ends.
+// A listener that prints to stderr: lines as they come, warnings behind "warning: ", and the progress of one
+// stage at a time: a bar with rate and ETA, redrawn at most 6 times a second, when stderr is a terminal;
+// otherwise a line when the stage begins, one each 30 s and one when it ends.
 #ifndef ER_TERMINAL_H
 #define ER_TERMINAL_H
 #include <stddef.h>

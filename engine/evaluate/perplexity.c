@@ -37,7 +37,8 @@ out:
     return rc;
 }
 
-// n tokens from `from` on, behind BOS if there is one: every token but the row's first is scored. row: scratch [n + 1].
+// n tokens from `from` on, behind BOS if there is one: every token but the row's first is scored. row:
+// scratch [n + 1].
 static er_status pack_window(er_scorer *s, const text *t, size_t from, size_t n, int32_t *row) {
     size_t extra = t->bos >= 0 ? 1 : 0, begin = s->batch.tokens;
     if (extra) row[0] = t->bos;

@@ -62,7 +62,8 @@ er_status er_batch_row(er_batch *b, const int32_t *token, size_t n, er_kv_range 
     return ER_OK;
 }
 
-// The arrays are pushed together, in the order in which they stand: none overwrites one that has not moved yet.
+// The arrays are pushed together, in the order in which they stand: none overwrites one that has not moved
+// yet.
 static size_t close_gaps(er_batch *b) {
     size_t t = b->tokens, r = b->rows;
     const er_batch from = *b;

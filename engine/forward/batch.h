@@ -1,5 +1,6 @@
-// A ragged batch: rows of tokens packed without padding, each of which may continue a prefix in the cache of keys and values and may
-// leave its own there. Rows are written into host memory that copies reach without a stop; one copy brings all of them to the device.
+// A ragged batch: rows of tokens packed without padding, each of which may continue a prefix in the cache of
+// keys and values and may leave its own there. Rows are written into host memory that copies reach without a
+// stop; one copy brings all of them to the device.
 //
 //     er_batch_take(&b, &arena, tokens, rows)        once
 //     er_batch_clear(&b)
@@ -37,8 +38,9 @@ void er_batch_bind(er_batch *b, int32_t *host, int32_t *dev, size_t tokens, size
 
 void er_batch_clear(er_batch *b);                                   // no rows
 bool er_batch_fits(const er_batch *b, size_t rows, size_t tokens);  // so many more
-// One more row: it continues the cached positions of `prefix`, so its first token stands at position prefix.n; its first store.n
-// tokens go to `store`. EARG when there is no room, and once the batch has been uploaded.
+// One more row: it continues the cached positions of `prefix`, so its first token stands at position
+// prefix.n; its first store.n tokens go to `store`. EARG when there is no room, and once the batch has been
+// uploaded.
 er_status er_batch_row(er_batch *b, const int32_t *token, size_t n, er_kv_range prefix, er_kv_range store);
 // One copy of what is in use. er_run_begin calls it.
 er_status er_batch_upload(er_batch *b, er_device *d);

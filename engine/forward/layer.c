@@ -22,13 +22,15 @@ static er_status linear_back(er_run *r, float *dx, const float *dy, const er_wei
 
 static er_status norm(er_run *r, float *y, float *stats, const float *x, const float *w, const float *b) {
     const er_arch *a = &r->model->arch;
-    return OPS(r)->norm(AT(r), a->norm, y, stats, x, w, b, a->norm_eps, r->batch->tokens, a->hidden);
+    return OPS(r)->norm(
+        AT(r), &(er_norm_args){a->norm, r->batch->tokens, a->hidden, x, w, b, a->norm_eps}, y, stats);
 }
 
 static er_status norm_back(
     er_run *r, float *dx, const float *dy, const float *x, const float *w, const float *stats) {
     const er_arch *a = &r->model->arch;
-    return OPS(r)->norm_backward(AT(r), a->norm, dx, dy, x, w, stats, r->batch->tokens, a->hidden);
+    return OPS(r)->norm_backward(
+        AT(r), &(er_norm_args){a->norm, r->batch->tokens, a->hidden, x, w, NULL, a->norm_eps}, dx, dy, stats);
 }
 
 static er_status rotate(er_run *r, size_t layer, float *qkv, bool inverse) {
@@ -36,12 +38,29 @@ static er_status rotate(er_run *r, size_t layer, float *qkv, bool inverse) {
     const er_arch *a = &m->arch;
     if (a->rope.style == ER_ROPE_NONE || er_layer_in(&a->unrotated, layer)) return ER_OK;
     // q heads and k heads stand side by side: one call turns both.
-    return OPS(r)->rope(AT(r), a->rope.style, qkv, er_arch_qkv_rows(a), er_batch_dev(r->batch, r->batch->pos),
-        m->rope_table, a->rope.dims, r->batch->tokens, a->heads + a->kv_heads, a->head_dim, inverse);
+    return OPS(r)->rope(AT(r),
+        &(er_rope_args){.style = a->rope.style,
+            .tokens = r->batch->tokens,
+            .heads = a->heads + a->kv_heads,
+            .head_dim = a->head_dim,
+            .rot = a->rope.dims,
+            .ld = er_arch_qkv_rows(a),
+            .pos = er_batch_dev(r->batch, r->batch->pos),
+            .table = m->rope_table},
+        qkv, inverse);
 }
 
 // Whether more than a rotation, which is undone without them, happens to heads: then a tape keeps them raw.
 static bool keeps_raw(const er_arch *a) { return a->qk_norms || a->clip_qkv > 0; }
+
+// The norms of the q heads and of the k heads, which stand behind them in the same rows.
+static void head_norms(er_qk_norm_args *q, er_qk_norm_args *k, const er_run *r, const er_block *b) {
+    const er_arch *a = &r->model->arch;
+    *q = (er_qk_norm_args){a->qk_norm, r->batch->tokens, a->heads, a->head_dim, er_arch_qkv_rows(a),
+        b->q_norm_w, b->q_norm_b, a->norm_eps};
+    *k = (er_qk_norm_args){a->qk_norm, r->batch->tokens, a->kv_heads, a->head_dim, er_arch_qkv_rows(a),
+        b->k_norm_w, b->k_norm_b, a->norm_eps};
+}
 
 // Clipping or head norms (no family has both), then rotation: what attention reads, from what the projection
 // gave.
@@ -50,12 +69,12 @@ static er_status prepare_heads(er_run *r, size_t layer, float *qkv) {
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
     size_t ld = er_arch_qkv_rows(a), hd = a->head_dim;
+    er_qk_norm_args q, k;
     if (a->clip_qkv > 0) ER_TRY(OPS(r)->clip(AT(r), qkv, a->clip_qkv, r->batch->tokens * ld));
     if (a->qk_norms) {
-        ER_TRY(OPS(r)->qk_norm(AT(r), a->qk_norm, qkv, ld, b->q_norm_w, b->q_norm_b, a->norm_eps,
-            r->batch->tokens, a->heads, hd));
-        ER_TRY(OPS(r)->qk_norm(AT(r), a->qk_norm, qkv + a->heads * hd, ld, b->k_norm_w, b->k_norm_b,
-            a->norm_eps, r->batch->tokens, a->kv_heads, hd));
+        head_norms(&q, &k, r, b);
+        ER_TRY(OPS(r)->qk_norm(AT(r), &q, qkv));
+        ER_TRY(OPS(r)->qk_norm(AT(r), &k, qkv + a->heads * hd));
     }
     ER_TRY(rotate(r, layer, qkv, false));
 out:
@@ -67,14 +86,14 @@ static er_status prepare_heads_backward(er_run *r, size_t layer, float *d, const
     er_status rc = ER_OK;
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
-    size_t ld = er_arch_qkv_rows(a), hd = a->head_dim, k_at = a->heads * hd;
+    size_t ld = er_arch_qkv_rows(a), k_at = a->heads * a->head_dim;
+    er_qk_norm_args q, k;
     ER_TRY(rotate(r, layer, d, true));
     if (a->clip_qkv > 0) ER_TRY(OPS(r)->clip_backward(AT(r), d, raw, a->clip_qkv, r->batch->tokens * ld));
     if (!a->qk_norms) goto out;
-    ER_TRY(OPS(r)->qk_norm_backward(
-        AT(r), a->qk_norm, d, raw, ld, b->q_norm_w, a->norm_eps, r->batch->tokens, a->heads, hd));
-    ER_TRY(OPS(r)->qk_norm_backward(AT(r), a->qk_norm, d + k_at, raw + k_at, ld, b->k_norm_w, a->norm_eps,
-        r->batch->tokens, a->kv_heads, hd));
+    head_norms(&q, &k, r, b);
+    ER_TRY(OPS(r)->qk_norm_backward(AT(r), &q, d, raw));
+    ER_TRY(OPS(r)->qk_norm_backward(AT(r), &k, d + k_at, raw + k_at));
 out:
     return rc;
 }
@@ -130,8 +149,9 @@ static er_status attend(er_run *r, size_t layer, float *keep, float *attn, float
     ER_TRY(prepare_heads(r, layer, qkv));
     cached(r, layer, &k, &v);
     if (r->batch->has_store && k)
-        ER_TRY(OPS(r)->kv_store(AT(r), k, v, qkv, ld, a->heads * a->head_dim, kv_dim,
-            er_batch_dev(r->batch, r->batch->store_at), r->batch->tokens));
+        ER_TRY(
+            OPS(r)->kv_store(AT(r), &(er_kv_store_args){r->batch->tokens, kv_dim, ld, a->heads * a->head_dim,
+                                        qkv, er_batch_dev(r->batch, r->batch->store_at), k, v}));
     ER_TRY(OPS(r)->attention(AT(r), &at, attn, lse));
 out:
     return rc;
@@ -144,9 +164,11 @@ static er_status check_layer(const er_run *r, size_t layer) {
 
 er_status er_run_embed(er_run *r, float *x) {
     const er_model *m = r->model;
-    const er_batch *b = r->batch;
-    return OPS(r)->embed(AT(r), x, m->embed, m->arch.embed_scale, m->position, er_batch_dev(b, b->token),
-        er_batch_dev(b, b->pos), m->arch.position_offset, b->tokens);
+    return OPS(r)->embed(AT(r),
+        &(er_embed_args){r->batch->tokens, m->embed, m->position, m->arch.embed_scale,
+            er_batch_dev(r->batch, r->batch->token), er_batch_dev(r->batch, r->batch->pos),
+            m->arch.position_offset},
+        x);
 }
 
 er_status er_run_layer_to_key(er_run *r, size_t layer, float *x, er_tape *tape) {
@@ -257,8 +279,9 @@ er_status er_run_head(er_run *r, float *logits, const float *x, const int32_t *i
     const er_model *m = r->model;
     const er_arch *a = &m->arch;
     ER_TRY(OPS(r)->gather_rows(AT(r), picked, x, index, n, a->hidden));
-    ER_TRY(OPS(r)->norm(
-        AT(r), a->norm, h_scratch, picked_stats, picked, m->final_w, m->final_b, a->norm_eps, n, a->hidden));
+    ER_TRY(OPS(r)->norm(AT(r),
+        &(er_norm_args){a->norm, n, a->hidden, picked, m->final_w, m->final_b, a->norm_eps}, h_scratch,
+        picked_stats));
     ER_TRY(linear(r, logits, h_scratch, m->head, m->head_b, n, a->vocab, a->hidden, 0));
 out:
     return rc;
@@ -271,8 +294,9 @@ er_status er_run_head_backward(er_run *r, float *dpicked, const float *dlogits, 
     const er_arch *a = &m->arch;
     ER_TRY(linear_back(r, h_scratch, dlogits, m->head, n, a->vocab, a->hidden, 0));
     ER_TRY(OPS(r)->zero(AT(r), dpicked, n * a->hidden * sizeof(float)));
-    ER_TRY(OPS(r)->norm_backward(
-        AT(r), a->norm, dpicked, h_scratch, picked, m->final_w, picked_stats, n, a->hidden));
+    ER_TRY(OPS(r)->norm_backward(AT(r),
+        &(er_norm_args){a->norm, n, a->hidden, picked, m->final_w, NULL, a->norm_eps}, dpicked, h_scratch,
+        picked_stats));
 out:
     return rc;
 }

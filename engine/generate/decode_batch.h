@@ -27,11 +27,13 @@ typedef struct er_decode_batch {
 } er_decode_batch;
 
 void er_end_ids(int32_t ends[2], const er_model *m);  // eos and "<|endoftext|>", -1 where there is none
-// Slots for `rows` prompts of at most `longest` tokens and max_new more, as many as fit `memory` (er_generate_options).
+// Slots for `rows` prompts of at most `longest` tokens and max_new more, as many as fit `memory`
+// (er_generate_options).
 er_status er_decode_batch_create(
     er_decode_batch **out, er_model *m, size_t rows, size_t longest, size_t max_new, size_t memory);
 void er_decode_batch_free(er_decode_batch *b);
-// n more tokens of a slot join the step, begun with er_batch_clear; they continue what the slot has cached. EARG without room.
+// n more tokens of a slot join the step, begun with er_batch_clear; they continue what the slot has cached.
+// EARG without room.
 er_status er_decode_batch_push(er_decode_batch *b, size_t slot, const int32_t *token, size_t n);
 // Then host_logits [rows, vocab] has what follows each row's last token. Waits.
 er_status er_decode_batch_step(er_decode_batch *b);

@@ -9,8 +9,8 @@
 #include "io/base/clock.h"
 #include "io/base/log.h"
 
-// For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins; ERRATA_DEBUG_SIGNAL=<stage> raises SIGUSR2
-// there, for a handler of the test.
+// For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins; ERRATA_DEBUG_SIGNAL=<stage>
+// raises SIGUSR2 there, for a handler of the test.
 static void debug_stop(const char *stage) {
     const char *wanted = getenv("ERRATA_DEBUG_STOP");
     if (wanted && !strcmp(wanted, stage)) er_stop_request();

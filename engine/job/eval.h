@@ -1,4 +1,5 @@
-// Facts scored on a model, before and after its edit, as one call: what `errata eval` and er_eval() are made of.
+// Facts scored on a model, before and after its edit, as one call: what `errata eval` and er_eval() are made
+// of.
 #ifndef ER_JOB_EVAL_H
 #define ER_JOB_EVAL_H
 #include <stdio.h>
@@ -23,8 +24,9 @@ typedef struct er_job_eval er_job_eval;  // the scores, with all that they rest 
 // *out is written only on success; the caller frees it. EINTERRUPTED with "interrupted in eval".
 er_status er_job_eval_score(er_job_eval **out, const er_job_eval_options *options);
 void er_job_eval_print_table(const er_job_eval *e, FILE *to);
-// metrics.json as text, which the caller frees; and in the folder `to`, unless that is NULL, metrics.json and report.html, whose paths
-// are told to `wrote` (NULL: to nobody). Every prompt's scores are in it with `details`.
+// metrics.json as text, which the caller frees; and in the folder `to`, unless that is NULL, metrics.json and
+// report.html, whose paths are told to `wrote` (NULL: to nobody). Every prompt's scores are in it with
+// `details`.
 er_status er_job_eval_write(char **json, const er_job_eval *e, const char *to, bool details,
     void (*wrote)(const char *metrics, const char *page));
 void er_job_eval_free(er_job_eval *e);  // NULL is fine

@@ -1,4 +1,5 @@
-// A whole edit as one call, for what is inside this tree; programs outside use engine/errata.h, which is made of this.
+// A whole edit as one call, for what is inside this tree; programs outside use engine/errata.h, which is made
+// of this.
 //
 //     er_job_options o = ER_JOB_OPTIONS_DEFAULT;
 //     o.model = "SmolLM2-135M", o.facts = "facts.jsonl", o.out = "SmolLM2-135M-edited";
@@ -7,14 +8,15 @@
 //     ...
 //     er_job_report_free(report);
 //
-// The output is an ordinary Hugging Face checkpoint plus errata-manifest.json; it appears whole or not at all. Nothing is
-// written to the model's own folder. Target values are kept in the cache as they are found, so the same call after an
-// interruption goes on.
+// The output is an ordinary Hugging Face checkpoint plus errata-manifest.json; it appears whole or not at
+// all. Nothing is written to the model's own folder. Target values are kept in the cache as they are found,
+// so the same call after an interruption goes on.
 //
-// What is said goes to the calling thread's listener (io/base/listener.h), and a stop is asked for through it or by
-// er_stop_request(): EINTERRUPTED within about a second of work. No handlers are set, and no masks that outlast the call but for
-// one thing: where the host has not called er_signals_block(), the OpenMP workers that compute keep all signals blocked that can
-// be. Handlers of the host never run inside oneDNN's GEMM, which would not survive it.
+// What is said goes to the calling thread's listener (io/base/listener.h), and a stop is asked for through it
+// or by er_stop_request(): EINTERRUPTED within about a second of work. No handlers are set, and no masks that
+// outlast the call but for one thing: where the host has not called er_signals_block(), the OpenMP workers
+// that compute keep all signals blocked that can be. Handlers of the host never run inside oneDNN's GEMM,
+// which would not survive it.
 #ifndef ER_JOB_H
 #define ER_JOB_H
 #include "engine/editors/apply.h"
@@ -45,7 +47,8 @@ typedef struct er_job_options {
     const char *templates;    // file with a JSON array of context templates, or NULL
     unsigned long long seed;  // 0: 1
 
-    // texts for the statistics: files of prose, or JSON Lines with "text"; none: sampled from the model itself
+    // texts for the statistics: files of prose, or JSON Lines with "text"; none: sampled from the model
+    // itself
     const char *const *text;
     size_t n_text;
     const char *import;  // folder of the reference's .npz statistics, instead of text; or NULL
@@ -73,9 +76,11 @@ typedef struct er_job_report {
     char *json;             // the manifest's text
 } er_job_report;
 
-// *report is written only on success; the caller frees it. EFORMAT with `strict` or when no fact is left; others as the stages say.
+// *report is written only on success; the caller frees it. EFORMAT with `strict` or when no fact is left;
+// others as the stages say.
 er_status er_job_edit(er_job_report **report, const er_job_options *options);
-// Everything up to the plan, and an estimate: model, facts and settings are read and verified, nothing is computed or written.
+// Everything up to the plan, and an estimate: model, facts and settings are read and verified, nothing is
+// computed or written.
 er_status er_job_check(er_job_report **report, const er_job_options *options);
 void er_job_report_free(er_job_report *r);  // NULL is fine
 #endif

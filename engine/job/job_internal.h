@@ -40,7 +40,8 @@ typedef struct er_job {
     double start;              // er_clock() when the job began
 } er_job;
 
-// One job from begin to end: prepare, print the plan, plan memory, `after`; all of it is released and *report is the caller's.
+// One job from begin to end: prepare, print the plan, plan memory, `after`; all of it is released and *report
+// is the caller's.
 er_status er_job_run(er_job_report **report, const er_job_options *options, const er_comm *comm,
     er_status (*after)(er_job *), bool check_only);
 // The stages. Ranks call all of them, in this order; one that fails on a rank fails on all (edit.c).
@@ -49,12 +50,14 @@ er_status er_job_prepare(er_job *j);  // read and check everything; no compute
 er_status er_job_compare_ranks(er_job *j);
 // What other ranks warned of since the last call is warned of by rank 0, whose manifest then has it.
 er_status er_job_tell_warnings(er_job *j);
-// ECONFIG when the key statistics would rest on too few tokens to be solved with; few are warned of. Part of prepare.
+// ECONFIG when the key statistics would rest on too few tokens to be solved with; few are warned of. Part of
+// prepare.
 er_status er_job_check_tokens(const er_job *j);
-// Chooses the batch of the values stage, for this rank's share of the requests, and says where memory goes. ENOMEM when not even the
-// smallest batch has room.
+// Chooses the batch of the values stage, for this rank's share of the requests, and says where memory goes.
+// ENOMEM when not even the smallest batch has room.
 er_status er_job_plan_memory(er_job *j);
-// With --memory-limit on a CPU: ENOMEM naming what the job needs at least, before the weights are read. Wants the device.
+// With --memory-limit on a CPU: ENOMEM naming what the job needs at least, before the weights are read. Wants
+// the device.
 er_status er_job_check_limit(er_job *j);
 er_status er_job_statistics(er_job *j);
 er_status er_job_targets(er_job *j);

@@ -1,6 +1,7 @@
-// The memory plan of a job: how large a batch there is room for, and what goes where. The stages count it themselves, with the arenas
-// that they will take their buffers from. A CPU is held to it only with --memory-limit, which counts what the device gives out: weights
-// and their copies, batches, statistics, the solve. Facts and prompts come on top.
+// The memory plan of a job: how large a batch there is room for, and what goes where. The stages count it
+// themselves, with the arenas that they will take their buffers from. A CPU is held to it only with
+// --memory-limit, which counts what the device gives out: weights and their copies, batches, statistics, the
+// solve. Facts and prompts come on top.
 #include "engine/job/share_internal.h"
 #include "engine/statistics.h"
 #include "io/base/log.h"
@@ -106,7 +107,8 @@ static er_status plan_device(er_job *j, er_memory_plan *p) {
             p->values + p->statistics + total / 4 > available
                 ? "; statistics on the host when the room is needed"
                 : "");
-    // What the machine, a control group or ulimit -v leaves is only warned about: what is taken beyond it is the kernel's to judge.
+    // What the machine, a control group or ulimit -v leaves is only warned about: what is taken beyond it is
+    // the kernel's to judge.
     else if (er_memory_peak(p) > total)
         er_warn("this job takes about %.2f GB; the machine, its control group and ulimit -v allow %.2f",
             gb(er_memory_peak(p)), gb(total));

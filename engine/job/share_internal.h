@@ -11,8 +11,9 @@ typedef struct er_share {
     bool *have;        // [own.count] those among them that it need not find
 } er_share;
 
-// Of the requests that no rank has (j->have, made the same on all ranks) each rank gets its share: long ones first, dealt in turn and
-// back, so that every rank has about as much to do; in a deterministic job batch g goes to rank g mod size. All ranks decide alike.
+// Of the requests that no rank has (j->have, made the same on all ranks) each rank gets its share: long ones
+// first, dealt in turn and back, so that every rank has about as much to do; in a deterministic job batch g
+// goes to rank g mod size. All ranks decide alike.
 er_status er_share_begin(er_share *s, er_job *j);
 size_t er_share_request(const er_share *s, size_t own);  // the place in the job's requests
 // j->z of all requests from their owners to everybody.

@@ -216,7 +216,8 @@ out:
     return rc;
 }
 
-// Rank 0 writes. A rank that is gone by then leaves no output; once it stands the job is done, whatever becomes of the others.
+// Rank 0 writes. A rank that is gone by then leaves no output; once it stands the job is done, whatever
+// becomes of the others.
 er_status er_job_write(er_job *j) {
     char missing[512];
     double start = er_clock();

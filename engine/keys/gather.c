@@ -100,14 +100,14 @@ static er_status gather_averaged(
     }
     for (size_t u = 0; u < l->requests; u++) g->host_spread[u] = (float)spread;
     ER_TRY(d->op->upload(d, g->spread, g->host_spread, l->requests * sizeof *g->spread));
-    // With one and the same state three times over the target is z itself; and the indices of the base prompts, which come first,
-    // count the requests.
+    // With one and the same state three times over the target is z itself; and the indices of the base
+    // prompts, which come first, count the requests.
     er_residual p = {.rows = l->requests,
         .width = o,
-        .then = g->h_cur,
-        .now = g->h_cur,
-        .z = g->z,
-        .start = g->h_cur,
+        .h_orig = g->h_cur,
+        .h_cur = g->h_cur,
+        .target_z = g->z,
+        .z_start = g->h_cur,
         .request = g->request,
         .scale = g->spread};
     ER_TRY(d->op->residual(d, resid, &p));
@@ -118,8 +118,8 @@ out:
 
 // ---- one column per prompt ----
 
-// What n prompts from `row` on gave before any edit; with `first` that is `h`. Copies to and from the host are in order: a layer's
-// last ones are waited for before the next layer reads them.
+// What n prompts from `row` on gave before any edit; with `first` that is `h`. Copies to and from the host
+// are in order: a layer's last ones are waited for before the next layer reads them.
 static er_status original_states(
     er_gather *g, const float **out, size_t row, size_t n, const float *h, bool first) {
     er_device *d = g->m->dev;
@@ -133,7 +133,8 @@ static er_status original_states(
     return first ? d->op->download_async(d, host, h, bytes) : d->op->upload(d, g->batch_h_orig, host, bytes);
 }
 
-// r = h_orig + delta - h: the optimisation added delta to every prompt's own state, so that is each prompt's own target.
+// r = h_orig + delta - h: the optimisation added delta to every prompt's own state, so that is each prompt's
+// own target.
 static er_status gather_microbatch(
     er_gather *g, er_normal *out, er_hidden_pass *pass, size_t i, size_t layer, bool first) {
     er_status rc = ER_OK;
@@ -152,10 +153,10 @@ static er_status gather_microbatch(
     ER_TRY(original_states(g, &orig, row, n, h, first));
     er_residual p = {.rows = n,
         .width = o,
-        .then = orig,
-        .now = h,
-        .z = g->z,
-        .start = g->h_orig,
+        .h_orig = orig,
+        .h_cur = h,
+        .target_z = g->z,
+        .z_start = g->h_orig,
         .request = g->request + row,
         .scale = g->scale + row};
     ER_TRY(d->op->residual(d, resid, &p));

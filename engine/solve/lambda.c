@@ -12,7 +12,8 @@ er_status er_traces_begin(double *workspace, er_device *dev, size_t d) {
 
 // out [n] = the diagonal of a [n, n]. Its entries lie n + 1 apart: a column of that stride, times 1.
 static er_status diagonal(double *out, const double *one, er_device *dev, const double *a, size_t n) {
-    return dev->op->gemm_f64(dev, false, false, n, 1, 1, 1.0, a, n + 1, one, 1, 0.0, out, 1);
+    return dev->op->gemm_f64(
+        dev, &(er_gemm_args){n, 1, 1, 1.0, {a, n + 1, false}, {one, 1, false}, 0.0, out, 1});
 }
 
 // The diagonal of K K^T from its blocks along it, for the whole of it may be more work than the solve.

@@ -4,7 +4,8 @@
 
 enum { CPU_BATCH = 2048, GPU_BATCH = 8192 };
 
-// What a pass of `batch` tokens takes beside weights and sums; the second term is the 16-bit copy of its keys.
+// What a pass of `batch` tokens takes beside weights and sums; the second term is the 16-bit copy of its
+// keys.
 static size_t pass_bytes(const er_arch *a, size_t batch) {
     return er_statistics_pass_bytes(a, batch) + 2 * batch * a->d_ff;
 }
@@ -41,7 +42,8 @@ static er_status plan(
     return ER_OK;
 }
 
-// Layers first .. first + *n - 1, as many as there is room for, each of which gets the sum of this rank's rows.
+// Layers first .. first + *n - 1, as many as there is room for, each of which gets the sum of this rank's
+// rows.
 static er_status collect_some(er_second_moment **out, size_t *n, size_t first, er_model *m,
     const size_t *layers, size_t n_layers, const er_sequences *rows, size_t batch_tokens, double *flops) {
     er_status rc = ER_OK;

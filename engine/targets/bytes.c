@@ -18,9 +18,9 @@ size_t er_targets_bytes(
 
 enum { CPU_BATCH = 1024, GPU_BATCH = 8192, LEAST_BATCH = 128 };
 
-// Beside the batch, on a GPU: the 16-bit copy of a GEMM's inputs (activations, or the gradient of the logits),
-// workspaces, what fragmentation costs. What the device needs for weights of another type, or of the host, it
-// has taken already.
+// Beside the batch, on a GPU: the 16-bit copy of a GEMM's inputs (activations, or the gradient of the
+// logits), workspaces, what fragmentation costs. What the device needs for weights of another type, or of the
+// host, it has taken already.
 static size_t beside(const er_arch *a, const er_requests *requests, size_t batch) {
     er_z_slots_size z;
     er_z_slots_measure(&z, requests, batch);

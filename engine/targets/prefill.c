@@ -6,7 +6,8 @@ static er_status upload_gather(er_z_slots *s, size_t n) {
     return s->m->dev->op->upload(s->m->dev, s->dev.gather, s->host.gather, n * sizeof *s->host.gather);
 }
 
-// Layers 0..z over whole rows, which stand in the batch; then the suffix states, and z0 at the base prompt's subject.
+// Layers 0..z over whole rows, which stand in the batch; then the suffix states, and z0 at the base prompt's
+// subject.
 static er_status prefill_lower(er_z_slots *s, const size_t *slots, size_t n) {
     er_status rc = ER_OK;
     er_device *d = s->m->dev;

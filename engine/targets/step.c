@@ -1,7 +1,8 @@
 // The batch of all active slots, and one optimisation step over it.
 #include "engine/targets/z_slots_internal.h"
 
-// The labels of a row whose first suffix token is row_first in the batch, or its KL position: that very token.
+// The labels of a row whose first suffix token is row_first in the batch, or its KL position: that very
+// token.
 static er_status plan_labels(er_z_slots *s, size_t slot, const er_prompt *r, size_t row_first) {
     er_z_indices *p = &s->host;
     size_t n = r->n_labels ? r->n_labels : 1,
@@ -131,7 +132,8 @@ static er_status one_step(er_z_slots *s) {
     er_delta_step step = {.slots = s->count,
         .hidden = s->m->arch.hidden,
         .steps = s->h->steps,
-        // Both are for a stream that is not held divided (er_arch.residual_scale); clamp and stop have no request.
+        // Both are for a stream that is not held divided (er_arch.residual_scale); clamp and stop have no
+        // request.
         .lr = (float)(s->h->lr / (double)s->m->arch.residual_scale),
         .decay = (float)(s->h->decay / (double)s->m->arch.residual_scale),
         .clamp = (float)s->h->clamp,

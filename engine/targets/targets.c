@@ -1,6 +1,6 @@
 // The loop: admit, queue a step, hand out what is done, refill. Where the device runs behind, a step's
-// results are looked at when the next one is already queued, so that it never waits for the host: a request that
-// stops early then takes part in one step more, which leaves its delta alone.
+// results are looked at when the next one is already queued, so that it never waits for the host: a request
+// that stops early then takes part in one step more, which leaves its delta alone.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +22,8 @@ typedef struct loop {
 
 static bool wanted(const loop *l, size_t request) { return !l->o->have || !l->o->have[request]; }
 
-// The deterministic order: groups of consecutive requests as many as fit an empty batch, whatever is cached. A
-// group runs whole when any of its requests is wanted, so that each request always meets the same company.
+// The deterministic order: groups of consecutive requests as many as fit an empty batch, whatever is cached.
+// A group runs whole when any of its requests is wanted, so that each request always meets the same company.
 static er_status fixed_group(loop *l, size_t *taken) {
     er_status rc = ER_OK;
     er_z_slots *s = l->s;

@@ -91,8 +91,8 @@ out:
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-// Rows, labels and places: twice the mean request's share, never less than the largest request needs, so that one
-// request far above the mean costs its own size once and not once a slot.
+// Rows, labels and places: twice the mean request's share, never less than the largest request needs, so that
+// one request far above the mean costs its own size once and not once a slot.
 void er_z_slots_measure(er_z_slots_size *out, const er_requests *requests, size_t batch_tokens) {
     er_footprint sum = {0};
     size_t whole = 1, n = larger(requests->count, 1);

@@ -79,7 +79,8 @@ static inline const er_request *er_z_slots_request(const er_z_slots *s, size_t s
     return &s->requests->at[s->request[slot]];
 }
 
-// All that the slots take, from the arena; s->above and, unless the arena only counts, s->tape are set before.
+// All that the slots take, from the arena; s->above and, unless the arena only counts, s->tape are set
+// before.
 er_status er_z_slots_take_memory(er_z_slots *s, er_arena *a, const er_arch *m, const er_z_slots_size *z);
 
 er_status er_z_slots_create(
@@ -93,12 +94,15 @@ bool er_z_slots_take(er_z_slots *s, size_t *slot, size_t request);
 // The one-time passes of n slots just taken: layers 0..z in full; prefix keys and values above z.
 er_status er_z_slots_prefill(er_z_slots *s, const size_t *slots, size_t n);
 er_status er_z_slots_release(er_z_slots *s, size_t slot);
-// Is the request in `slot` part of the next step? Not once all its steps are queued, though it stays until it is released.
+// Is the request in `slot` part of the next step? Not once all its steps are queued, though it stays until it
+// is released.
 bool er_z_slots_runs(const er_z_slots *s, size_t slot);
 // Lays out the batch of all slots that run and uploads its index arrays. Call after any change of membership.
 er_status er_z_slots_plan(er_z_slots *s);
-// Queues one optimisation step of the planned batch, and behind it the copies of what it leaves. Does not wait.
+// Queues one optimisation step of the planned batch, and behind it the copies of what it leaves. Does not
+// wait.
 er_status er_z_slots_queue(er_z_slots *s);
-// Waits for step number `step`, one of the last two queued: done, total and delta then stand in host_*[step % 2].
+// Waits for step number `step`, one of the last two queued: done, total and delta then stand in host_*[step %
+// 2].
 er_status er_z_slots_result(er_z_slots *s, size_t step);
 #endif

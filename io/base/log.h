@@ -1,5 +1,5 @@
-// Words to the user, and how far a stage has come. Both go to whoever listens to the calling thread (io/base/listener.h); nothing
-// here prints. Results are no words: the caller prints those.
+// Words to the user, and how far a stage has come. Both go to whoever listens to the calling thread
+// (io/base/listener.h); nothing here prints. Results are no words: the caller prints those.
 #ifndef ER_LOG_H
 #define ER_LOG_H
 #include <stdbool.h>
@@ -30,8 +30,8 @@ void er_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void er_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void er_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-// Progress of one stage, told to the listener at its begin, at every update and at its end. Begin, updates and
-// end are the same thread's.
+// Progress of one stage, told to the listener at its begin, at every update and at its end. Begin, updates
+// and end are the same thread's.
 typedef struct er_progress er_progress;
 er_progress *er_progress_begin(const char *stage, size_t total, const char *unit);  // never NULL
 void er_progress_update(er_progress *p, size_t done);

@@ -1,8 +1,9 @@
 // The error pattern of the whole project.
 //
-// Every fallible function returns er_status; results go through out-parameters, which come first and are written
-// only on success. The innermost failure calls er_fail() once; callers pass the code up untouched. A message is one
-// line, lower case, and names the object and the number ("model.safetensors: tensor 'x' ends at 40, file at 36").
+// Every fallible function returns er_status; results go through out-parameters, which come first and are
+// written only on success. The innermost failure calls er_fail() once; callers pass the code up untouched. A
+// message is one line, lower case, and names the object and the number ("model.safetensors: tensor 'x' ends
+// at 40, file at 36").
 //
 //     er_status rc = ER_OK; float *x = NULL;
 //     if (!(x = malloc(n * sizeof *x))) ER_FAIL(ER_ENOMEM, "%zu floats", n);
@@ -41,13 +42,15 @@ er_status er_fail_(const char *file, int line, er_status code, const char *fmt, 
     __attribute__((format(printf, 4, 5)));
 #define er_fail(...) er_fail_(__FILE__, __LINE__, __VA_ARGS__)
 
-// The message alone, for the user, of the last failure in this thread; "" when nothing failed yet. Public, as is the next.
+// The message alone, for the user, of the last failure in this thread; "" when nothing failed yet. Public, as
+// is the next.
 const char *er_last_error(void) __attribute__((visibility("default")));
 int er_exit_code(er_status rc) __attribute__((visibility("default")));  // the documented process exit code
 const char *er_last_error_place(void);                                  // "file.c:123", for --verbose
 void er_error_clear(void);  // "" again, for whoever has got over what failed
 
-// For functions with one `out:` label and a local `er_status rc`: every resource starts NULL, `out:` frees them all.
+// For functions with one `out:` label and a local `er_status rc`: every resource starts NULL, `out:` frees
+// them all.
 #define ER_TRY(call)                                                                                         \
     do {                                                                                                     \
         if ((rc = (call)) != ER_OK) goto out;                                                                \

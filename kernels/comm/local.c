@@ -1,6 +1,6 @@
-// A collective: every rank sends rank 0 a head that says what it is in, rank 0 compares them and sends its verdict, then the bytes
-// follow. Who finds that it cannot go on writes why into memory that all share and shuts its sockets down, which wakes whoever
-// waits for it; so all end with the same message.
+// A collective: every rank sends rank 0 a head that says what it is in, rank 0 compares them and sends its
+// verdict, then the bytes follow. Who finds that it cannot go on writes why into memory that all share and
+// shuts its sockets down, which wakes whoever waits for it; so all end with the same message.
 #include "kernels/comm/local_internal.h"
 
 #include <errno.h>
@@ -97,7 +97,8 @@ static er_status move(er_local *l, size_t peer, void *bytes, size_t n, bool out,
 
 // ---- heads ----
 
-// The heads of all others, in the order in which they come. A rank that is gone is noticed whoever else is waited for.
+// The heads of all others, in the order in which they come. A rank that is gone is noticed whoever else is
+// waited for.
 static er_status receive_heads(er_local *l, const char *in) {
     double until = er_clock() + patience(l);
     char who[ER_LOCAL_SAID / 2];

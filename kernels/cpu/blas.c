@@ -1,5 +1,5 @@
-// OpenBLAS belongs to the whole process: its number of threads is one for all callers, its pool serves one product at a time, and a
-// second caller waits for it without sleeping. So the jobs of a process take turns.
+// OpenBLAS belongs to the whole process: its number of threads is one for all callers, its pool serves one
+// product at a time, and a second caller waits for it without sleeping. So the jobs of a process take turns.
 #include <cblas.h>
 #include <pthread.h>
 #include <stdlib.h>

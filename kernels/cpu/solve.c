@@ -30,12 +30,11 @@ void dpotrs_(const char *uplo, const int *n, const int *nrhs, const double *a, c
 void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
     double *work, const int *lwork, int *iwork, const int *liwork, int *info);
 
-er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
-    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
-    size_t ldc) {
-    (void)d;
+er_status er_cpu_gemm_f64(er_device *d, const er_gemm_args *a) {
+    const size_t m = a->m, n = a->n, k = a->k;
     if (!m || !n) return ER_OK;
-    if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
+    if (m > INT_MAX || n > INT_MAX || k > INT_MAX || a->a.ld > INT_MAX || a->b.ld > INT_MAX ||
+        a->ldc > INT_MAX)
         return er_fail(
             ER_EUNSUPPORTED, "a product of %zu x %zu x %zu is beyond the 32-bit sizes of BLAS", m, n, k);
     for (size_t at = 0, part = piece_of(m, 2.0 * (double)n * (double)k); at < m; at += part) {
@@ -43,9 +42,10 @@ er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, si
         er_status rc = next_piece(at);
         if (rc != ER_OK) return rc;
         er_cpu_blas_begin(d);
-        cblas_dgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
-            (int)rows, (int)n, (int)k, alpha, a + (trans_a ? at : at * lda), (int)lda, b, (int)ldb, beta,
-            c + at * ldc, (int)ldc);
+        cblas_dgemm(CblasRowMajor, a->a.transposed ? CblasTrans : CblasNoTrans,
+            a->b.transposed ? CblasTrans : CblasNoTrans, (int)rows, (int)n, (int)k, a->alpha,
+            a->a.at + (a->a.transposed ? at : at * a->a.ld), (int)a->a.ld, a->b.at, (int)a->b.ld, a->beta,
+            a->c + at * a->ldc, (int)a->ldc);
         er_cpu_blas_end();
     }
     return ER_OK;

@@ -54,7 +54,8 @@ static void slow_update(double *dw, const double *keys, const double *current, c
 }
 
 // The default profile's form: every row a column of weight w, whose target is its own state before any edit
-// plus its request's delta = z - (the bare row's state before any edit). states, before [rows, o], keys [rows, d].
+// plus its request's delta = z - (the bare row's state before any edit). states, before [rows, o], keys
+// [rows, d].
 static void slow_update_rows(double *dw, const slow *s, const double *keys, const double *states,
     const double *before, const float *z, const double *c, double count, double lambda, double share) {
     size_t d = s->m->arch.d_ff, o = s->m->arch.hidden, at = 0;

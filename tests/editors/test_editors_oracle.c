@@ -1,5 +1,6 @@
-// Every closed-form editor's dW, from target values that are given, against the equations of its paper in fp64
-// (scripts/oracle/editors_oracle.py): on two checkpoints, layer by layer, in one job and in two jobs with history.
+// Every closed-form editor's dW, from target values that are given, against the equations of its paper in
+// fp64 (scripts/oracle/editors_oracle.py): on two checkpoints, layer by layer, in one job and in two jobs
+// with history.
 #include "engine/editors/editor.h"
 #include "engine/statistics.h"
 #include "io/base/log.h"

@@ -1,5 +1,5 @@
-// The pass that gathers keys and states: shared prefixes and micro-batches of any size change nothing in an edit, and a layout holds
-// every row once.
+// The pass that gathers keys and states: shared prefixes and micro-batches of any size change nothing in an
+// edit, and a layout holds every row once.
 #include "engine/keys/hidden_pass.h"
 
 #include "io/base/log.h"
@@ -93,7 +93,8 @@ static const er_microbatch_row *shared_row(const er_microbatches *l, er_kv_range
     return NULL;
 }
 
-// What a layout promises: every row in one micro-batch, behind a shared one where it continues it, none too long.
+// What a layout promises: every row in one micro-batch, behind a shared one where it continues it, none too
+// long.
 static void check_layout(const fixture *f, const er_microbatches *l, size_t max_tokens) {
     size_t at = 0, first = 0, cached = 0;
     assert_int_equal(l->requests, f->n);

@@ -1,6 +1,6 @@
-// A case of an edit and the slow way to its keys and states: every row of every request runs whole, by itself and from its first
-// token, through a second copy of the model. Of the engine it uses the forward pass of one whole row (which tests/model holds to
-// Hugging Face); nothing of engine/keys or engine/editors.
+// A case of an edit and the slow way to its keys and states: every row of every request runs whole, by itself
+// and from its first token, through a second copy of the model. Of the engine it uses the forward pass of one
+// whole row (which tests/model holds to Hugging Face); nothing of engine/keys or engine/editors.
 #ifndef ER_TEST_WHOLE_ROWS_H
 #define ER_TEST_WHOLE_ROWS_H
 #include "engine/editors/apply.h"
@@ -9,7 +9,8 @@
 enum { MAX_D = 256, MAX_N = 16 };
 
 // fp32 passes in different shapes: keys and states agree to 1e-6 or so. dW inherits that through the
-// residual, and from the second layer on through stored weights that a rounding may have moved by one request.
+// residual, and from the second layer on through stored weights that a rounding may have moved by one
+// request.
 #define SAME 2e-5
 
 typedef struct slow {  // the slow way's copy of the model, which carries the edits so far

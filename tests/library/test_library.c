@@ -1,4 +1,5 @@
-// The public functions as a host meets them: options of older and newer programs, contexts, silence, and what a call gives back.
+// The public functions as a host meets them: options of older and newer programs, contexts, silence, and what
+// a call gives back.
 #include "engine/errata.h"
 
 #include <fcntl.h>

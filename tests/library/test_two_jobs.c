@@ -1,5 +1,6 @@
-// Two jobs in two threads at the same time, of different models, facts, caches, outputs and contexts: each gives the bits that it gives
-// alone and hears nothing of the other, and a third thread stops one of them without the other noticing. ThreadSanitizer's build runs it.
+// Two jobs in two threads at the same time, of different models, facts, caches, outputs and contexts: each
+// gives the bits that it gives alone and hears nothing of the other, and a third thread stops one of them
+// without the other noticing. ThreadSanitizer's build runs it.
 #include "engine/errata.h"
 
 #include <pthread.h>

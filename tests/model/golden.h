@@ -139,8 +139,8 @@ static inline void golden_close(golden *g) {
     er_model_free(g->m);
     drop_all();
 }
-// Rows of consecutive tokens, split by `start`. Row r continues prefix_len[r] cached positions from prefix_at[r] on, and is stored
-// from store_at[r] on unless that is negative; each of the three may be NULL.
+// Rows of consecutive tokens, split by `start`. Row r continues prefix_len[r] cached positions from
+// prefix_at[r] on, and is stored from store_at[r] on unless that is negative; each of the three may be NULL.
 static inline er_batch pack_rows(const int32_t *token, const int32_t *start, size_t rows,
     const int32_t *prefix_at, const int32_t *prefix_len, const int32_t *store_at) {
     er_batch b;

@@ -1,5 +1,5 @@
-// The packer against what its header says: what stands on the device after the one copy, where a row is refused, and that the same rows
-// again bring nothing.
+// The packer against what its header says: what stands on the device after the one copy, where a row is
+// refused, and that the same rows again bring nothing.
 #include "engine/forward/batch.h"
 #include "tests/test.h"
 

@@ -1,4 +1,5 @@
-// A whole edit job by 1, 2 and 3 ranks is the same edit, and a job that was killed is finished by another number of ranks.
+// A whole edit job by 1, 2 and 3 ranks is the same edit, and a job that was killed is finished by another
+// number of ranks.
 #include <math.h>
 #include <sys/wait.h>
 
@@ -10,9 +11,10 @@
 
 // ---- the same edit ----
 
-// Statistics are sums of fp32 products over batches that end elsewhere for each number of ranks, 1e-7 apart at most, and lambda C is what
-// the solve rests on. Deterministic jobs keep the batches, of values too, so that all but the order of sums of fp64 is the same: weights
-// of fp32 hide it but where it turns a rounding of 6e-8 |W|.
+// Statistics are sums of fp32 products over batches that end elsewhere for each number of ranks, 1e-7 apart
+// at most, and lambda C is what the solve rests on. Deterministic jobs keep the batches, of values too, so
+// that all but the order of sums of fp64 is the same: weights of fp32 hide it but where it turns a rounding
+// of 6e-8 |W|.
 #define ALIKE 2e-6
 #define BOUND 1e-5
 
@@ -48,8 +50,8 @@ static double edit_distance(const char *a, const char *b) {
     return sqrt(apart / size);
 }
 
-// Times, the number of ranks, the form of the solve (ranks always add up sums), what follows from the last bits of the weights, and work: each rank runs the templates that its requests
-// share.
+// Times, the number of ranks, the form of the solve (ranks always add up sums), what follows from the last
+// bits of the weights, and work: each rank runs the templates that its requests share.
 static bool may_differ(const char *key, bool deterministic) {
     static const char *const keys[] = {"seconds", "solve_seconds", "gather_seconds", "finished", "ranks",
         "output_sha256", "gemm_flops", "rounding_loss", "history", "form"};

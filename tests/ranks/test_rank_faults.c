@@ -1,4 +1,5 @@
-// A rank that fails, is stopped, dies, or has read something else ends all ranks of a job with one message and without an output.
+// A rank that fails, is stopped, dies, or has read something else ends all ranks of a job with one message
+// and without an output.
 #include "io/base/log.h"
 #include "tests/support/letter_job.h"
 
@@ -122,7 +123,8 @@ static void test_a_rank_dies(void **state) {
     walk(0, true, 11);
 }
 
-// At the last collective the output stands already: rank 0 has done the job, the others are told what befell them.
+// At the last collective the output stands already: rank 0 has done the job, the others are told what befell
+// them.
 static void test_after_the_output_stands(void **state) {
     (void)state;
     rank_outcome out[JOB_RANKS];

@@ -1,4 +1,5 @@
-// What ranks are given: every row, every request and every batch once, about as much for each, whatever their number.
+// What ranks are given: every row, every request and every batch once, about as much for each, whatever their
+// number.
 #include <pthread.h>
 #include <stdlib.h>
 

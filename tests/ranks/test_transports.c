@@ -51,7 +51,8 @@ static void by_threads(part does, size_t size, double seconds) {
     thread_comms_free(t);
 }
 
-// Each rank leaves its result + 1 in memory that all share, for some are killed and some outlive their parent.
+// Each rank leaves its result + 1 in memory that all share, for some are killed and some outlive their
+// parent.
 static _Atomic(int) *result;
 
 static void share_results(void) {

@@ -347,8 +347,8 @@ static void check_is_ridge(const double *dw, const problem *p, double l2) {
     free(expected);
 }
 
-// AlphaEdit as its authors write it: R K^T P (P (K K^T + H) + L2 I)^-1, P = U U^T, in full size; and with P = I the ridge
-// form.
+// AlphaEdit as its authors write it: R K^T P (P (K K^T + H) + L2 I)^-1, P = U U^T, in full size; and with P =
+// I the ridge form.
 static void test_restricted_is_alphaedit(void **state) {
     (void)state;
     const size_t ranks[] = {1, 9, 26};

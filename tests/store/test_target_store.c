@@ -132,7 +132,8 @@ static void test_two_jobs_share_a_file(void **state) {
     OK(er_remove_tree(dir));
 }
 
-// Ranks write files of their own, and each reads all of them, also what fewer ranks left, and what a killed one left half.
+// Ranks write files of their own, and each reads all of them, also what fewer ranks left, and what a killed
+// one left half.
 static void test_ranks_read_each_other(void **state) {
     (void)state;
     char *dir = folder(), path[256];

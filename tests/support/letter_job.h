@@ -1,4 +1,5 @@
-// A whole edit job on a golden checkpoint with the letter tokenizer, and the files that it needs in a scratch folder.
+// A whole edit job on a golden checkpoint with the letter tokenizer, and the files that it needs in a scratch
+// folder.
 #ifndef ER_TEST_LETTER_JOB_H
 #define ER_TEST_LETTER_JOB_H
 #include "io/checkpoint.h"

@@ -1,5 +1,5 @@
-// What the values stage takes of GPT-J 6B, from its shape alone: the tapes are what backward reads and nothing else, 2.5 GB less than with
-// an x_mid that parallel blocks never touch.
+// What the values stage takes of GPT-J 6B, from its shape alone: the tapes are what backward reads and
+// nothing else, 2.5 GB less than with an x_mid that parallel blocks never touch.
 #include "engine/targets.h"
 #include "tests/test.h"
 
@@ -39,7 +39,8 @@ static void gpt_j_has_no_x_mid(void **state) {
     OK(er_arch_parse(&a, gpt_j, sizeof gpt_j - 1, "config.json"));
     assert_true(a.layers == 28 && a.hidden == 4096 && a.d_ff == 16384 && a.parallel_residual);
     size_t above = 28 - 1 - 8, plan = er_targets_bytes(&a, &requests, &h, BATCH);
-    // The tape as it was allocated by hand: x_in, x_mid; q, k, v; attention's output and its lse; two norms' statistics; u.
+    // The tape as it was allocated by hand: x_in, x_mid; q, k, v; attention's output and its lse; two norms'
+    // statistics; u.
     size_t by_hand = above * BATCH * (2 * 4096 + 3 * 4096 + 4096 + 16 + 2 * 2 + 16384) * sizeof(float);
     er_arena tape = {0};
     er_tape t;

@@ -1,14 +1,9 @@
-// What tests/kernels/test_attention.c does not ask of attention on a GPU: the same bits whatever the order of
-// threads, arrays that are not on 16 bytes, rows beyond 65,535, batches without rows, and heads that are too
-// wide.
+// What check_attention.c does not ask of attention on a GPU: the same bits whatever the order of threads,
+// arrays that are not on 16 bytes, rows beyond 65,535, batches without rows, and heads that are too wide.
 #include "tests/cuda_shim/shim.h"
-#include "tests/support/guard.h"
-#include "tests/support/parity_cases.h"
-#include "tests/test.h"
+#include "tests/ops/checks.h"
 
 #pragma weak shim_schedule  // absent on a GPU, where the order changes by itself
-
-static er_device *dev;
 
 // Short and long rows of both directions, with a prefix of 3 in front of each.
 enum { ROWS = 4, TOKENS = 78, PREFIX = 3, HEADS = 4, KV = 2 };
@@ -51,8 +46,9 @@ static arrays compute(size_t head_dim, size_t window, size_t skew) {
 
 static void drop(arrays *r) { free(r->out), free(r->lse), free(r->dqkv); }
 
-static void test_same_bits(void **state) {
+void test_same_bits(void **state) {
     (void)state;
+    ON_CUDA();
     const char *orders[] = {"asc", "desc", "1", "2"};
     const size_t dims[] = {20, 64, 100, 33}, windows[] = {0, 9, 0, 0};
     for (size_t c = 0; c < N_CASES(dims); c++) {
@@ -74,8 +70,9 @@ static void test_same_bits(void **state) {
 }
 
 // One float past 16 bytes: the scalar path, with sizes that would allow the other.
-static void test_skewed(void **state) {
+void test_skewed(void **state) {
     (void)state;
+    ON_CUDA();
     arrays wide = compute(64, 0, 0), r = compute(64, 0, 1);
     for (size_t i = 0; i < r.n_out; i++) NEAR(r.out[i], wide.out[i], 2e-6);
     for (size_t i = 0; i < r.n_lse; i++) NEAR(r.lse[i], wide.lse[i], 2e-6);
@@ -84,8 +81,9 @@ static void test_skewed(void **state) {
 }
 
 // A row of one token and no prefix attends to itself: out is v, dv is dout, and nothing reaches q and k.
-static void test_many_rows(void **state) {
+void test_many_rows(void **state) {
     (void)state;
+    ON_CUDA();
     enum { MANY = 65600 };
     if (shim_schedule || getenv("ERRATA_TEST_QUICK")) skip();  // 8 million fibers
     float *qkv = malloc(3 * MANY * 4), *dout = malloc(MANY * 4), *got = malloc(3 * MANY * 4);
@@ -112,8 +110,9 @@ static void test_many_rows(void **state) {
     free(qkv), free(dout), free(got), free(start);
 }
 
-static void test_nothing_and_too_much(void **state) {
+void test_nothing_and_too_much(void **state) {
     (void)state;
+    ON_CUDA();
     const int32_t start[2] = {0, 0};
     float *p = guard_alloc(dev, 64);
     er_attention a = {
@@ -127,26 +126,4 @@ static void test_nothing_and_too_much(void **state) {
     FAILS(dev->op->attention(dev, &a, p, p), ER_EUNSUPPORTED, "257");
     FAILS(dev->op->attention_backward(dev, &a, p, p, p, p), ER_EUNSUPPORTED, "257");
     guard_end(dev);
-}
-
-static int open_device(void **state) {
-    (void)state;
-    er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
-    OK(er_device_open(&dev, &o));
-    return 0;
-}
-static int close_device(void **state) {
-    (void)state;
-    er_device_close(dev);
-    return 0;
-}
-
-int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_skewed),
-        cmocka_unit_test(test_many_rows),
-        cmocka_unit_test(test_nothing_and_too_much),
-    };
-    return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -1,83 +1,28 @@
 // Losses over the vocabulary and the optimiser step.
 #include <float.h>
-#include "tests/support/guard.h"
-#include "tests/support/parity_cases.h"
-#include "tests/support/ref_ops.h"
-#include "tests/test.h"
+#include "tests/ops/checks.h"
 
-static er_device *dev;
-
-static void test_log_softmax(void **state) {
+void test_log_softmax(void **state) {
     (void)state;
-    for (size_t i = 0; i < N_CASES(cases_vocab); i++) {
-        size_t rows = cases_vocab[i].rows, vocab = cases_vocab[i].vocab;
-        uint64_t seed = i;
-        double *x = test_doubles(&seed, rows * vocab, 12), *ref = test_doubles(&seed, rows * vocab, 0);
-        ref_log_softmax(ref, x, rows, vocab);
-        float *dev_x = guard_put_narrow(dev, x, rows * vocab), *y = guard_alloc(dev, rows * vocab * 4);
-        OK(dev->op->log_softmax(dev, y, dev_x, rows, vocab));
-        BELOW(guard_error(dev, y, ref, rows * vocab), 2);
-        OK(dev->op->log_softmax(dev, dev_x, dev_x, rows, vocab));
-        BELOW(guard_error(dev, dev_x, ref, rows * vocab), 2);
-        guard_end(dev);
-        free(x), free(ref);
-    }
+    for (size_t i = 0; i < N_CASES(cases_vocab); i++)
+        for (int in_place = 0; in_place < 2; in_place++)
+            op_log_softmax(cases_vocab[i].rows, cases_vocab[i].vocab, in_place);
 }
 
-// Rows alternate between labels and KL rows, whose references come in reverse order.
-static void one_loss(const case_vocab *c, double size, bool want_grad, bool want_hit) {
-    size_t rows = c->rows, vocab = c->vocab, n = rows * vocab;
-    uint64_t seed = vocab + (uint64_t)size;
-    double *x = test_doubles(&seed, n, size), *other = test_doubles(&seed, n, size),
-           *ref = test_doubles(&seed, n, 0);
-    double *grad = test_doubles(&seed, n, 0), *weight = test_doubles(&seed, rows, 1),
-           *loss = test_doubles(&seed, rows, 0);
-    int32_t *label = malloc((rows + 1) * 4), *kl = malloc((rows + 1) * 4), *hit = malloc((rows + 1) * 4);
-    float *got = malloc((rows + 1) * 4);
-    assert_true(label && kl && hit && got);
-    ref_log_softmax(ref, other, rows, vocab);
-    for (size_t i = 0; i < n; i++) ref[i] = (double)(float)ref[i];
-    for (size_t r = 0; r < rows; r++) {
-        label[r] = r % 2 ? -1 : (int32_t)(test_next(&seed) % vocab);
-        kl[r] = r % 2 ? (int32_t)(rows - 1 - r) : -5;
-        double *g = grad + r * vocab;
-        loss[r] = r % 2 ? ref_kl(x + r * vocab, ref + (size_t)kl[r] * vocab, vocab, g)
-                        : ref_label_nll(x + r * vocab, vocab, (size_t)label[r], g);
-        for (size_t i = 0; i < vocab; i++) g[i] *= weight[r];
-    }
-    float *logits = guard_put_narrow(dev, x, n), *dev_loss = guard_alloc(dev, rows * 4);
-    int32_t *dev_hit = guard_alloc(dev, rows * 4);
-    er_label_loss l = {rows, vocab, logits, guard_put(dev, label, rows * 4), guard_put(dev, kl, rows * 4),
-        guard_put_narrow(dev, ref, n), guard_put_narrow(dev, weight, rows), dev_loss,
-        want_hit ? dev_hit : NULL, want_grad};
-    OK(dev->op->label_loss(dev, &l));
-    guard_get(dev, got, dev_loss, rows * 4);
-    guard_get(dev, hit, dev_hit, rows * 4);
-    for (size_t r = 0; r < rows; r++) {
-        // A loss is a difference of numbers as large as the logits.
-        NEAR(got[r], loss[r], 4 * (double)FLT_EPSILON * (size + fabs(loss[r]) + 1));
-        bool best = label[r] >= 0;
-        for (size_t i = 0; best && i < vocab; i++) best = x[r * vocab + i] <= x[r * vocab + (size_t)label[r]];
-        if (want_hit) assert_int_equal(hit[r], best);
-    }
-    if (want_grad) BELOW(guard_error(dev, logits, grad, n), 4 + size);
-    guard_end(dev);
-    free(x), free(other), free(ref), free(grad), free(weight), free(loss), free(label), free(kl), free(hit),
-        free(got);
-}
-
-static void test_label_loss(void **state) {
+void test_label_loss(void **state) {
     (void)state;
     for (size_t i = 0; i < N_CASES(cases_vocab); i++) {
-        one_loss(&cases_vocab[i], 1, true, true);
-        one_loss(&cases_vocab[i], 15, true, false);
-        one_loss(&cases_vocab[i], 15, false, true);
+        const case_vocab *c = &cases_vocab[i];
+        op_label_loss(c->rows, c->vocab, 1, true, true);
+        op_label_loss(c->rows, c->vocab, 15, true, false);
+        op_label_loss(c->rows, c->vocab, 15, false, true);
     }
-    one_loss(&cases_vocab[5], 400, true, true);  // e^400 overflows, e^-400 vanishes
+    op_label_loss(17, 33, 15, true, true);
+    op_label_loss(2, 1023, 400, true, true);  // e^400 overflows, e^-400 vanishes
 }
 
 // Equal maxima: the first wins. A confident row: the loss is 0 to fp32, the gradient vanishes.
-static void test_label_edges(void **state) {
+void test_label_edges(void **state) {
     (void)state;
     float x[8] = {1, 3, 3, -2, 90, -90, -90, -90}, loss[3], grad[8], w[2] = {1, 1};
     int32_t hit[3];
@@ -99,7 +44,7 @@ static void test_label_edges(void **state) {
     guard_end(dev);
 }
 
-static void test_loss_oracle(void **state) {
+void test_loss_oracle(void **state) {
     (void)state;
     enum { V = 7 };
     uint64_t seed = 9;
@@ -125,9 +70,16 @@ static void test_loss_oracle(void **state) {
 
 // ---- the optimiser ----
 
+void test_delta_step(void **state) {
+    (void)state;
+    static const size_t shapes[][2] = {{0, 8}, {1, 1}, {3, 33}, {5, 128}, {7, 577}};
+    for (size_t i = 0; i < N_CASES(shapes); i++) op_delta_step(shapes[i][0], shapes[i][1]);
+}
+
+// Many rounds: slots that are new, near their end, empty or good enough.
 enum { SLOTS = 6, HIDDEN = 37, EMPTY = 3 };
 
-static void test_delta_step(void **state) {
+void test_delta_rounds(void **state) {
     (void)state;
     uint64_t seed = 21;
     const int32_t start[SLOTS + 1] = {0, 2, 3, 3, 3, 5, 9}, step0[SLOTS] = {0, 3, 0, -1, 9, 0};
@@ -186,7 +138,7 @@ static void test_delta_step(void **state) {
 
 // By hand: the first Adam step of any gradient is lr * sign; the clamp then brings |delta| to clamp * |z0|; a
 // loss below `stop` and the last step leave delta as it is.
-static void test_delta_by_hand(void **state) {
+void test_delta_by_hand(void **state) {
     (void)state;
     float zero[8] = {0}, grad[8] = {3, -4, 0, 0, 3, -4, 0, 0}, z0[2] = {1, 10}, loss[2] = {2, 0.01f},
           one[2] = {1, 1}, got[8], total[2];
@@ -218,28 +170,4 @@ static void test_delta_by_hand(void **state) {
     NEAR(got[0], -side, 1e-6);
     assert_int_equal(done[0], 1);
     guard_end(dev);
-}
-
-static int open_device(void **state) {
-    (void)state;
-    er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
-    OK(er_device_open(&dev, &o));
-    return 0;
-}
-static int close_device(void **state) {
-    (void)state;
-    er_device_close(dev);
-    return 0;
-}
-
-int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_log_softmax),
-        cmocka_unit_test(test_label_loss),
-        cmocka_unit_test(test_label_edges),
-        cmocka_unit_test(test_loss_oracle),
-        cmocka_unit_test(test_delta_step),
-        cmocka_unit_test(test_delta_by_hand),
-    };
-    return cmocka_run_group_tests(tests, open_device, close_device);
 }

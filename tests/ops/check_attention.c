@@ -1,11 +1,6 @@
 // Attention and its gradient: against double-precision loops, the gradient oracle against central
 // differences, and identities.
-#include "tests/support/guard.h"
-#include "tests/support/parity_cases.h"
-#include "tests/support/ref_ops.h"
-#include "tests/test.h"
-
-static er_device *dev;
+#include "tests/ops/checks.h"
 
 typedef struct batch {
     ref_attention_in ref;
@@ -58,46 +53,23 @@ static void drop(batch *b) {
     free(b->qkv), free(b->k), free(b->v), free(b->dout);
 }
 
-static void one_attention(const case_attention *c, double scale, double factor) {
-    batch b = make_batch(c, scale);
-    bind(&b);
-    size_t n_out = b.ref.tokens * c->heads * c->head_dim, n_lse = b.ref.tokens * c->heads,
-           n_qkv = b.ref.tokens * b.ref.ld_qkv;
-    double *out = calloc(n_out + 1, 8), *lse = calloc(n_lse + 1, 8), *dqkv = calloc(n_qkv + 1, 8);
-    assert_true(out && lse && dqkv);
-    ref_attention(&b.ref, out, lse);
-    ref_attention_backward(&b.ref, dqkv, b.dout);
-    float *dev_out = guard_alloc(dev, n_out * 4), *dev_lse = guard_alloc(dev, n_lse * 4);
-    float *dev_dqkv = guard_put_narrow(dev, dqkv, 0);
-    OK(dev->op->attention(dev, &b.op, dev_out, NULL));
-    BELOW(guard_error(dev, dev_out, out, n_out), 8 * factor);
-    OK(dev->op->attention(dev, &b.op, dev_out, dev_lse));
-    BELOW(guard_error(dev, dev_out, out, n_out), 8 * factor);
-    BELOW(guard_error(dev, dev_lse, lse, n_lse), 8 * factor);
-
-    // Columns past q, k and v belong to somebody else: they start as 7 and must end as 7.
-    size_t width = (c->heads + 2 * c->kv_heads) * c->head_dim;
-    float *fill = malloc((n_qkv + 1) * 4);
-    assert_non_null(fill);
-    for (size_t i = 0; i < n_qkv; i++) fill[i] = i % b.ref.ld_qkv < width ? NAN : 7.0f;
-    for (size_t i = 0; i < n_qkv; i++)
-        if (i % b.ref.ld_qkv >= width) dqkv[i] = 7;
-    dev_dqkv = guard_put(dev, fill, n_qkv * 4);
-    OK(dev->op->attention_backward(
-        dev, &b.op, dev_dqkv, guard_put_narrow(dev, b.dout, n_out), dev_out, dev_lse));
-    BELOW(guard_error(dev, dev_dqkv, dqkv, n_qkv), 16 * factor);
-    drop(&b);
-    free(out), free(lse), free(dqkv), free(fill);
+static void one_attention(const case_attention *c, double scale, double loose) {
+    size_t rows = 0;
+    while (c->own[rows] >= 0) rows++;
+    bool prefixed = c->prefix[0] || c->prefix[1];
+    op_batch b = {c->heads, c->kv_heads, c->head_dim, c->pad, c->window, rows, rows, c->own,
+        prefixed ? c->prefix : NULL};
+    op_attention(&b, scale, loose);
 }
 
-static void test_attention(void **state) {
+void test_attention(void **state) {
     (void)state;
     for (size_t i = 0; i < N_CASES(cases_attention); i++)
         one_attention(&cases_attention[i], 1 / sqrt((double)cases_attention[i].head_dim), 1);
 }
 
 // Scores in the hundreds: without the running maximum e^x overflows. Errors grow with the size of the scores.
-static void test_attention_large_scores(void **state) {
+void test_attention_large_scores(void **state) {
     (void)state;
     one_attention(&cases_attention[2], 100, 300);
     one_attention(&cases_attention[8], 40, 300);
@@ -110,7 +82,7 @@ static double objective(const batch *b, double *out) {
     return sum;
 }
 
-static void test_attention_oracle(void **state) {
+void test_attention_oracle(void **state) {
     (void)state;
     const size_t small[] = {1, 2, 3, 4, 5, 7, 8, 9, 10};
     for (size_t i = 0; i < N_CASES(small); i++) {
@@ -136,7 +108,7 @@ static void test_attention_oracle(void **state) {
 }
 
 // Splitting a row into a cached prefix and a rest changes nothing for the rest.
-static void test_prefix_identity(void **state) {
+void test_prefix_identity(void **state) {
     (void)state;
     enum { N = 37, HEADS = 6, KV = 2, HD = 24, LD = (HEADS + 2 * KV) * HD, KVD = KV * HD };
     uint64_t seed = 77;
@@ -154,7 +126,8 @@ static void test_prefix_identity(void **state) {
             int32_t at[N], start[2] = {0, N - cut}, prefix_at = 3;
             for (int32_t t = 0; t < N; t++) at[t] = t < cut ? t + 3 : -1;
             float *k = guard_alloc(dev, (N + 3) * KVD * 4), *v = guard_alloc(dev, (N + 3) * KVD * 4);
-            OK(dev->op->kv_store(dev, k, v, dev_qkv, LD, HEADS * HD, KVD, guard_put(dev, at, sizeof at), N));
+            OK(dev->op->kv_store(dev,
+                &(er_kv_store_args){N, KVD, LD, HEADS * HD, dev_qkv, guard_put(dev, at, sizeof at), k, v}));
             er_attention s = {(size_t)(N - cut), 1, HEADS, KV, HD, LD, dev_qkv + (size_t)cut * LD, k, v,
                 guard_put(dev, start, 8), guard_put(dev, &prefix_at, 4), guard_put(dev, &cut, 4), 0.2f,
                 window, (size_t)(N - cut), (size_t)cut};
@@ -168,26 +141,4 @@ static void test_prefix_identity(void **state) {
     }
     guard_end(dev);
     free(qkv), free(whole), free(part);
-}
-
-static int open_device(void **state) {
-    (void)state;
-    er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
-    OK(er_device_open(&dev, &o));
-    return 0;
-}
-static int close_device(void **state) {
-    (void)state;
-    er_device_close(dev);
-    return 0;
-}
-
-int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_attention_large_scores),
-        cmocka_unit_test(test_attention_oracle),
-        cmocka_unit_test(test_prefix_identity),
-    };
-    return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -1,8 +1,8 @@
-// One table of shapes per op family, run by the parity tests on every device and by benchmarks. Seams of
-// vectors, tiles and threads: 0, 1, 2, 31..33, 127..129, primes; heads in groups; windows; prefixes; shapes
-// of real models.
-#ifndef ER_PARITY_CASES_H
-#define ER_PARITY_CASES_H
+// The shapes that tests give to the cases of ops: seams of vectors, tiles and threads (0, 1, 2, 31..33,
+// 127..129, primes), heads in groups, windows, prefixes, and shapes of real models. Benchmarks give the same
+// cases the shapes of jobs (benchmarks/bench_ops.c).
+#ifndef ER_OP_SHAPES_H
+#define ER_OP_SHAPES_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -2,12 +2,7 @@
 #include <float.h>
 #include "io/dtype.h"
 #include "kernels/cpu/cpu.h"
-#include "tests/support/guard.h"
-#include "tests/support/parity_cases.h"
-#include "tests/support/ref_ops.h"
-#include "tests/test.h"
-
-static er_device *dev;
+#include "tests/ops/checks.h"
 
 // W [d_out, d_in] as doubles that the stored type holds exactly, and the bytes of that type in its layout.
 static void *stored_form(double *w, size_t d_out, size_t d_in, er_dtype t, bool conv1d) {
@@ -24,53 +19,7 @@ static void *stored_form(double *w, size_t d_out, size_t d_in, er_dtype t, bool 
     return bytes;
 }
 
-// Norm-wise error of a product of length k, in eps: rounding of the k products and sums grows like sqrt(k).
-static double product_bound(size_t k) { return 2 + 0.3 * sqrt((double)k); }
-
-// Rounded inputs: each factor is off by up to 2^-9 of itself in bf16, 2^-11 in fp16 and TF32.
-static double bound(size_t k) {
-    switch (dev->precision) {
-    case ER_BF16_COMPUTE:
-        return 0x1p-7 / (double)FLT_EPSILON;
-    case ER_FP16_COMPUTE:
-    case ER_TF32_COMPUTE:
-        return 0x1p-9 / (double)FLT_EPSILON;
-    case ER_FP32:
-        break;
-    }
-    return product_bound(k);
-}
-
 static bool on_cpu(void) { return !strncmp(dev->name, "cpu", 3); }
-
-static void one_linear(const case_linear *c, er_dtype t, bool conv1d, bool bias, float beta) {
-    uint64_t seed = c->m * 31 + c->d_out * 7 + c->d_in + (uint64_t)t;
-    size_t n_w = c->d_out * c->d_in, n_x = c->m * c->d_in, n_y = c->m * c->d_out;
-    double *w = test_doubles(&seed, n_w, 1), *x = test_doubles(&seed, n_x, 2),
-           *b = test_doubles(&seed, c->d_out, 1);
-    double *y = test_doubles(&seed, n_y, 3), *dx = test_doubles(&seed, n_x, 3),
-           *ref = test_doubles(&seed, n_y + n_x, 0);
-    void *bytes = stored_form(w, c->d_out, c->d_in, t, conv1d);
-    er_weight *weight = NULL;
-    OK(dev->op->weight_create(dev, &weight,
-        &(er_weight_spec){.bytes = bytes, .dtype = t, .d_out = c->d_out, .d_in = c->d_in, .conv1d = conv1d}));
-    float *dev_x = guard_put_narrow(dev, x, n_x), *dev_b = guard_put_narrow(dev, b, c->d_out);
-    float *dev_y = beta != 0 ? guard_put_narrow(dev, y, n_y) : guard_alloc(dev, n_y * 4);
-    OK(dev->op->linear(dev, dev_y, dev_x, weight, bias ? dev_b : NULL, c->m, beta));
-    ref_linear(ref, x, w, bias ? b : NULL, c->m, c->d_out, c->d_in);
-    for (size_t i = 0; beta != 0 && i < n_y; i++) ref[i] += y[i];
-    BELOW(guard_error(dev, dev_y, ref, n_y), bound(c->d_in));
-
-    float *dev_dy = guard_put_narrow(dev, y, n_y);
-    float *dev_dx = beta != 0 ? guard_put_narrow(dev, dx, n_x) : guard_alloc(dev, n_x * 4);
-    OK(dev->op->linear_backward(dev, dev_dx, dev_dy, weight, c->m, beta));
-    ref_linear_backward(ref, y, w, c->m, c->d_out, c->d_in);
-    for (size_t i = 0; beta != 0 && i < n_x; i++) ref[i] += dx[i];
-    BELOW(guard_error(dev, dev_dx, ref, n_x), bound(c->d_out));
-    dev->op->weight_free(dev, weight);
-    guard_end(dev);
-    free(w), free(x), free(b), free(y), free(dx), free(ref), free(bytes);
-}
 
 // Fewer where the oracle is slow, none where a tool that slows all down asks for quick tests.
 static int modes_of(const case_linear *c) {
@@ -84,17 +33,17 @@ static void all_linear(void) {
     for (size_t i = 0; i < N_CASES(cases_linear); i++)
         for (size_t t = 0; t < 3; t++)
             for (int mode = 0; mode < modes_of(&cases_linear[i]); mode++)
-                one_linear(
-                    &cases_linear[i], types[t], (i + t) % 2, (mode + (int)i) & 1, mode & 2 ? 1.0f : 0.0f);
+                op_linear(cases_linear[i].m, cases_linear[i].d_out, cases_linear[i].d_in, types[t],
+                    (i + t) % 2, (mode + (int)i) & 1, mode & 2 ? 1.0f : 0.0f);
 }
 
-static void test_linear(void **state) {
+void test_linear(void **state) {
     (void)state;
     all_linear();
 }
 
 // The types of GEMM inputs that only a GPU has.
-static void test_linear_precisions(void **state) {
+void test_linear_precisions(void **state) {
     (void)state;
     if (on_cpu()) skip();
     er_device *first = dev;
@@ -110,7 +59,7 @@ static void test_linear_precisions(void **state) {
 
 // The ways a CPU may compute: with and without the tile unit, in fp32 and bf16, on one thread and on more
 // threads than blocks.
-static void test_linear_cpu(void **state) {
+void test_linear_cpu(void **state) {
     (void)state;
     er_device *first = dev;
 #ifdef __SANITIZE_THREAD__  // libgomp is not instrumented: its barriers would be taken for races
@@ -139,7 +88,7 @@ static void test_linear_cpu(void **state) {
 
 // Numbers whose three terms differ by many powers of two, and sums that cancel: the split must not cost
 // accuracy against the fp32 GEMM, whose error is measured beside it.
-static void test_split_accuracy(void **state) {
+void test_split_accuracy(void **state) {
     (void)state;
     enum { M = 33, OUT = 65, IN = 700 };
     if (!on_cpu()) skip();
@@ -173,7 +122,7 @@ static void test_split_accuracy(void **state) {
 }
 
 // On the tile unit a row's result does not depend on what else is in the batch, nor on the number of threads.
-static void test_rows_alone(void **state) {
+void test_rows_alone(void **state) {
     (void)state;
     enum { M = 77, OUT = 200, IN = 1700 };
     if (!on_cpu() || ((er_cpu *)dev)->unit != ER_BF16_TILES) skip();
@@ -201,35 +150,23 @@ static void test_rows_alone(void **state) {
     free(x), free(w), free(bytes);
 }
 
-static void test_second_moment(void **state) {
+void test_weight_add(void **state) {
+    (void)state;
+    const er_dtype types[] = {ER_F32, ER_BF16, ER_F16};
+    for (size_t i = 0; i < N_CASES(cases_linear); i++)
+        for (int t = 0; t < 3 && modes_of(&cases_linear[i]); t++)
+            op_weight_add(cases_linear[i].d_out, cases_linear[i].d_in, types[t]);
+}
+
+void test_syrk_accumulate(void **state) {
     (void)state;
     const size_t shapes[][2] = {
         {0, 3}, {1, 1}, {5, 2}, {33, 31}, {1023, 7}, {1025, 33}, {2049, 65}, {300, 513}, {64, 1030}};
-    for (size_t s = 0; s < N_CASES(shapes); s++) {
-        size_t tokens = shapes[s][0], n = shapes[s][1];
-        uint64_t seed = s;
-        double *x = test_doubles(&seed, tokens * n, 1), *sum = test_doubles(&seed, n * n, 5),
-               *got = malloc(n * n * 8), worst = 0, size = 0;
-        assert_non_null(got);
-        for (size_t i = 0; i < n; i++)
-            for (size_t j = 0; j < i; j++) sum[i * n + j] = sum[j * n + i];
-        double *dev_sum = guard_put(dev, sum, n * n * 8);
-        float *dev_x = guard_put_narrow(dev, x, tokens * n), *scratch = guard_alloc(dev, n * n * 4);
-        OK(dev->op->syrk_accumulate(dev, dev_sum, dev_x, scratch, tokens, n));
-        OK(dev->op->symmetrise(dev, dev_sum, n));
-        guard_get(dev, got, dev_sum, n * n * 8);
-        ref_gemm(true, false, n, n, tokens, 1, x, n, x, n, 1, sum, n);
-        for (size_t i = 0; i < n * n; i++) worst += pow(got[i] - sum[i], 2), size += sum[i] * sum[i];
-        BELOW(sqrt(worst / size) / (double)FLT_EPSILON, product_bound(tokens < 1024 ? tokens : 1024));
-        for (size_t i = 0; i < n; i++)
-            for (size_t j = 0; j < i; j++) assert_true(got[i * n + j] == got[j * n + i]);
-        guard_end(dev);
-        free(x), free(sum), free(got);
-    }
+    for (size_t s = 0; s < N_CASES(shapes); s++) op_syrk_accumulate(shapes[s][0], shapes[s][1]);
 }
 
 // A running total of 2^28 must still see contributions below its fp32 spacing of 32.
-static void test_moment_keeps_small_parts(void **state) {
+void test_moment_keeps_small_parts(void **state) {
     (void)state;
     double start = 0x1p28, got = 0;
     float x[3] = {1.0f, 2.0f, 0.5f};
@@ -252,55 +189,22 @@ static double f64_error(const double *dev_x, const double *ref, size_t n) {
     return sqrt(worst / size) / DBL_EPSILON;
 }
 
-static void test_gemm_f64(void **state) {
+void test_gemm_f64(void **state) {
     (void)state;
     const size_t shapes[][3] = {{1, 1, 1}, {2, 3, 5}, {31, 33, 32}, {65, 17, 129}, {7, 64, 1}};
     for (size_t s = 0; s < N_CASES(shapes); s++)
-        for (int mode = 0; mode < 8; mode++) {
-            bool ta = mode & 1, tb = mode & 2;
-            size_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2], lda = (ta ? m : k) + 3,
-                   ldb = (tb ? k : n) + 1, ldc = n + 2;
-            uint64_t seed = s;
-            double beta = mode & 4 ? -0.5 : 0;
-            double *a = test_doubles(&seed, (ta ? k : m) * lda, 1),
-                   *b = test_doubles(&seed, (tb ? n : k) * ldb, 1);
-            double *c = test_doubles(&seed, m * ldc, 1), *dev_c = wide_put(c, m * ldc);
-            OK(dev->op->gemm_f64(dev, ta, tb, m, n, k, 1.5, wide_put(a, (ta ? k : m) * lda), lda,
-                wide_put(b, (tb ? n : k) * ldb), ldb, beta, dev_c, ldc));
-            ref_gemm(ta, tb, m, n, k, 1.5, a, lda, b, ldb, beta, c, ldc);
-            BELOW(f64_error(dev_c, c, m * ldc), product_bound(k));
-            guard_end(dev);
-            free(a), free(b), free(c);
-        }
+        for (int mode = 0; mode < 8; mode++)
+            op_gemm_f64(
+                shapes[s][0], shapes[s][1], shapes[s][2], mode & 1, mode & 2, mode & 4 ? -0.5 : 0, s % 4);
 }
 
-// A = M M^T / n + I: solve, then measure the residual of what comes back against the original matrix.
-static void test_cholesky(void **state) {
+void test_cholesky(void **state) {
     (void)state;
     const size_t sizes[][2] = {{1, 1}, {2, 3}, {31, 1}, {32, 5}, {33, 2}, {129, 40}, {300, 7}};
-    for (size_t s = 0; s < N_CASES(sizes); s++) {
-        size_t n = sizes[s][0], rhs = sizes[s][1];
-        uint64_t seed = s;
-        double *m = test_doubles(&seed, n * n, 1), *a = calloc(n * n, 8),
-               *b = test_doubles(&seed, rhs * n, 1), *x = malloc(rhs * n * 8);
-        assert_true(a && x);
-        ref_gemm(false, true, n, n, n, 1 / (double)n, m, n, m, n, 0, a, n);
-        double *dev_a = wide_put(a, n * n), *dev_b = wide_put(b, rhs * n);
-        OK(dev->op->add_diagonal(dev, dev_a, n, 1.0));
-        for (size_t i = 0; i < n; i++) a[i * n + i] += 1;
-        OK(dev->op->potrf(dev, dev_a, n));
-        OK(dev->op->potrs(dev, dev_a, n, dev_b, rhs));
-        guard_get(dev, x, dev_b, rhs * n * 8);
-        ref_gemm(false, false, rhs, n, n, -1, x, n, a, n, 1, b, n);  // B - X A, A symmetric
-        double left = 0, size = 0;
-        for (size_t i = 0; i < rhs * n; i++) left += b[i] * b[i], size += x[i] * x[i];
-        BELOW(sqrt(left / size) / DBL_EPSILON, 10 * sqrt((double)n));
-        guard_end(dev);
-        free(m), free(a), free(b), free(x);
-    }
+    for (size_t s = 0; s < N_CASES(sizes); s++) op_cholesky(sizes[s][0], sizes[s][1]);
 }
 
-static void test_cholesky_refuses(void **state) {
+void test_cholesky_refuses(void **state) {
     (void)state;
     double bad[9] = {4, 2, 1, 2, 5, 3, 1, 3, -6};
     FAILS(dev->op->potrf(dev, wide_put(bad, 9), 3), ER_ENUMERIC, "pivot 2");
@@ -310,7 +214,7 @@ static void test_cholesky_refuses(void **state) {
     guard_end(dev);
 }
 
-static void test_widen_axpy(void **state) {
+void test_cast_axpy(void **state) {
     (void)state;
     const size_t sizes[] = {0, 1, 33, 70001};
     for (size_t s = 0; s < N_CASES(sizes); s++) {
@@ -326,33 +230,4 @@ static void test_widen_axpy(void **state) {
         guard_end(dev);
         free(x), free(y);
     }
-}
-
-static int open_device(void **state) {
-    (void)state;
-    er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
-    OK(er_device_open(&dev, &o));
-    return 0;
-}
-static int close_device(void **state) {
-    (void)state;
-    er_device_close(dev);
-    return 0;
-}
-
-int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_linear_precisions),
-        cmocka_unit_test(test_linear_cpu),
-        cmocka_unit_test(test_split_accuracy),
-        cmocka_unit_test(test_rows_alone),
-        cmocka_unit_test(test_second_moment),
-        cmocka_unit_test(test_moment_keeps_small_parts),
-        cmocka_unit_test(test_gemm_f64),
-        cmocka_unit_test(test_cholesky),
-        cmocka_unit_test(test_cholesky_refuses),
-        cmocka_unit_test(test_widen_axpy),
-    };
-    return cmocka_run_group_tests(tests, open_device, close_device);
 }

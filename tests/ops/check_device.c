@@ -1,14 +1,9 @@
-// What the tests of kernels/ do not ask of a device: its memory, the fp64 loops, pointers that are not on 16
-// bytes, rows beyond the grid and the chunk, and indices that only the device can check.
+// What a GPU may get wrong: its memory, the fp64 loops, pointers that are not on 16 bytes, rows beyond the
+// grid and the chunk, and indices that only the device can check.
 #include <float.h>
-#include "tests/support/guard.h"
-#include "tests/support/parity_cases.h"
-#include "tests/support/ref_ops.h"
-#include "tests/test.h"
+#include "tests/ops/checks.h"
 
-static er_device *dev;
-
-static void test_memory(void **state) {
+void test_alloc_and_copy(void **state) {
     (void)state;
     void *nothing = NULL;
     OK(dev->op->alloc(dev, &nothing, 0));
@@ -28,7 +23,7 @@ static void test_memory(void **state) {
 }
 
 // fp64 loops against fp64 loops: exact, but for one rounding where a product and a sum are fused.
-static void test_doubles_loops(void **state) {
+void test_doubles_loops(void **state) {
     (void)state;
     const size_t sizes[] = {0, 1, 2, 3, 31, 32, 33, 511, 512, 513, 2053};
     for (size_t k = 0; k < N_CASES(sizes); k++)
@@ -54,7 +49,7 @@ static void test_doubles_loops(void **state) {
         }
 }
 
-static void test_add_diagonal(void **state) {
+void test_add_diagonal(void **state) {
     (void)state;
     const size_t sizes[] = {0, 1, 2, 33, 129};
     for (size_t k = 0; k < N_CASES(sizes); k++) {
@@ -83,7 +78,7 @@ static float *skewed(const double *x, size_t n) {
     return p + 1;
 }
 
-static void test_skewed_norm(void **state) {
+void test_skewed_norm(void **state) {
     (void)state;
     uint64_t seed = 31;
     double *x = test_doubles(&seed, N, 2), *w = test_doubles(&seed, WIDTH, 1),
@@ -93,11 +88,12 @@ static void test_skewed_norm(void **state) {
         er_norm_kind k = kind ? ER_RMS_NORM : ER_LAYER_NORM;
         float *dev_x = skewed(x, N), *dev_w = skewed(w, WIDTH), *y = skewed(ref, N),
               *stats = guard_alloc(dev, TOKENS * 8);
-        OK(dev->op->norm(dev, k, y, stats, dev_x, dev_w, skewed(b, WIDTH), 1e-5f, TOKENS, WIDTH));
+        er_norm_args a = {k, TOKENS, WIDTH, dev_x, dev_w, skewed(b, WIDTH), 1e-5f};
+        OK(dev->op->norm(dev, &a, y, stats));
         ref_norm(k, ref, x, w, b, (double)1e-5f, TOKENS, WIDTH);
         BELOW(guard_error(dev, y, ref, N), 8);
         float *dev_dx = skewed(dx, N);
-        OK(dev->op->norm_backward(dev, k, dev_dx, skewed(dy, N), dev_x, dev_w, stats, TOKENS, WIDTH));
+        OK(dev->op->norm_backward(dev, &a, dev_dx, skewed(dy, N), stats));
         ref_norm_backward(k, ref, dy, x, w, (double)1e-5f, TOKENS, WIDTH);
         for (size_t i = 0; i < N; i++) ref[i] += dx[i];
         BELOW(guard_error(dev, dev_dx, ref, N), 16);
@@ -106,7 +102,7 @@ static void test_skewed_norm(void **state) {
     free(x), free(w), free(b), free(dy), free(ref), free(dx);
 }
 
-static void test_skewed_elements(void **state) {
+void test_skewed_elements(void **state) {
     (void)state;
     uint64_t seed = 32;
     double *u = test_doubles(&seed, 2 * N, 6), *da = test_doubles(&seed, N, 1),
@@ -128,7 +124,7 @@ static void test_skewed_elements(void **state) {
     free(u), free(da), free(ref);
 }
 
-static void test_skewed_rows(void **state) {
+void test_skewed_rows(void **state) {
     (void)state;
     uint64_t seed = 33;
     const int32_t index[3] = {4, 0, 4};
@@ -143,7 +139,7 @@ static void test_skewed_rows(void **state) {
     // The same rows seen as q, k and v of 16 columns each, stored to positions 4, 0, 4 would collide: take
     // two.
     float *k = skewed(zero, 5 * 16), *v = skewed(zero, 5 * 16);
-    OK(dev->op->kv_store(dev, k, v, src, WIDTH, 16, 16, at, 2));
+    OK(dev->op->kv_store(dev, &(er_kv_store_args){2, 16, WIDTH, 16, src, at, k, v}));
     memset(ref, 0, N * sizeof *ref);
     memcpy(ref + 4 * 16, x + 16, 16 * sizeof *x), memcpy(ref, x + WIDTH + 16, 16 * sizeof *x);
     assert_true(guard_error(dev, k, ref, 5 * 16) == 0);
@@ -157,7 +153,7 @@ static void test_skewed_rows(void **state) {
 
 // More rows than a block has threads, few targets: added in their order, so the bits are those of a plain
 // fp32 loop.
-static void test_scatter_order(void **state) {
+void test_scatter_order(void **state) {
     (void)state;
     enum { ROWS = 700, TARGETS = 7, COLUMNS = 3 };
     uint64_t seed = 17;
@@ -178,7 +174,7 @@ static void test_scatter_order(void **state) {
 }
 
 // 4,096 blocks are the most of a grid; these take a second turn.
-static void test_beyond_the_grid(void **state) {
+void test_beyond_the_grid(void **state) {
     (void)state;
     enum { ROWS = 4100 };
     uint64_t seed = 18;
@@ -188,7 +184,8 @@ static void test_beyond_the_grid(void **state) {
     OK(dev->op->activation(dev, ER_GELU_ERF, false, a, dev_x, ROWS, 1));
     ref_activation(ER_GELU_ERF, false, ref, x, ROWS, 1);
     BELOW(guard_error(dev, a, ref, ROWS), 4);
-    OK(dev->op->norm(dev, ER_RMS_NORM, a, NULL, dev_x, guard_put_narrow(dev, w, 1), NULL, 1e-5f, ROWS, 1));
+    er_norm_args rms = {ER_RMS_NORM, ROWS, 1, dev_x, guard_put_narrow(dev, w, 1), NULL, 1e-5f};
+    OK(dev->op->norm(dev, &rms, a, NULL));
     ref_norm(ER_RMS_NORM, ref, x, w, NULL, (double)1e-5f, ROWS, 1);
     BELOW(guard_error(dev, a, ref, ROWS), 8);
     guard_end(dev);
@@ -197,8 +194,9 @@ static void test_beyond_the_grid(void **state) {
 
 // ---- labels that nobody could check ----
 
-static void test_unknown_labels(void **state) {
+void test_unknown_labels(void **state) {
     (void)state;
+    ON_CUDA();
     float x[12] = {1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4}, w[3] = {1, 1, 1}, loss[3], grad[12];
     int32_t label[3] = {4, 3, -1}, hit[3];  // outside the vocabulary; known; a KL row without a reference
     float *logits = guard_put(dev, x, sizeof x), *dev_loss = guard_alloc(dev, sizeof loss);
@@ -213,32 +211,4 @@ static void test_unknown_labels(void **state) {
     NEAR(loss[1], log(1 + exp(-1) + exp(-2) + exp(-3)), 1e-6);
     for (size_t i = 0; i < 4; i++) assert_true(isnan(grad[i]) && isfinite(grad[4 + i]) && isnan(grad[8 + i]));
     guard_end(dev);
-}
-
-static int open_device(void **state) {
-    (void)state;
-    er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
-    OK(er_device_open(&dev, &o));
-    assert_non_null(strstr(dev->name, "cuda: "));
-    return 0;
-}
-static int close_device(void **state) {
-    (void)state;
-    er_device_close(dev);
-    return 0;
-}
-
-int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_doubles_loops),
-        cmocka_unit_test(test_add_diagonal),
-        cmocka_unit_test(test_skewed_norm),
-        cmocka_unit_test(test_skewed_elements),
-        cmocka_unit_test(test_skewed_rows),
-        cmocka_unit_test(test_scatter_order),
-        cmocka_unit_test(test_beyond_the_grid),
-        cmocka_unit_test(test_unknown_labels),
-    };
-    return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -1,10 +1,7 @@
 // Weights: stored bytes, edits and their rounding, embeddings; and how devices open.
 #include <float.h>
 #include "io/dtype.h"
-#include "tests/support/guard.h"
-#include "tests/test.h"
-
-static er_device *dev;
+#include "tests/ops/checks.h"
 
 static er_weight *make(const void *bytes, er_dtype t, size_t d_out, size_t d_in, bool conv1d) {
     er_weight *w = NULL;
@@ -26,7 +23,7 @@ static double nearest(double x, er_dtype t) {
     return best;
 }
 
-static void test_add_rounds_once(void **state) {
+void test_add_rounds_once(void **state) {
     (void)state;
     const er_dtype types[] = {ER_BF16, ER_F16};
     enum { OUT = 3, IN = 7 };
@@ -69,7 +66,7 @@ static void test_add_rounds_once(void **state) {
 }
 
 // A product sees an edit at once, in every stored type and layout, also when it ran before the edit.
-static void test_add_reaches_products(void **state) {
+void test_add_reaches_products(void **state) {
     (void)state;
     const er_dtype types[] = {ER_F32, ER_BF16, ER_F16};
     enum { OUT = 33, IN = 40 };
@@ -115,7 +112,7 @@ static void test_add_reaches_products(void **state) {
         }
 }
 
-static void test_add_refuses(void **state) {
+void test_add_refuses(void **state) {
     (void)state;
     const er_dtype types[] = {ER_F32, ER_BF16, ER_F16};
     const double huge[] = {4e38, 3.4e38, 65520};
@@ -152,7 +149,7 @@ static void test_add_refuses(void **state) {
     guard_end(dev);
 }
 
-static void test_embed(void **state) {
+void test_embed(void **state) {
     (void)state;
     const er_dtype types[] = {ER_F32, ER_BF16, ER_F16};
     enum { VOCAB = 11, HIDDEN = 37, POSITIONS = 9, TOKENS = 5 };
@@ -174,7 +171,8 @@ static void test_embed(void **state) {
         for (int mode = 0; mode < 4; mode++) {
             bool with = mode & 1;
             const float scale = mode & 2 ? 5.5f : 1;
-            OK(dev->op->embed(dev, dev_x, e, scale, with ? p : NULL, dev_token, dev_pos, 2, TOKENS));
+            er_embed_args a = {TOKENS, e, with ? p : NULL, scale, dev_token, dev_pos, 2};
+            OK(dev->op->embed(dev, &a, dev_x));
             guard_get(dev, x, dev_x, sizeof x);
             for (size_t i = 0; i < TOKENS * HIDDEN; i++) {
                 size_t row = i / HIDDEN, col = i % HIDDEN;
@@ -190,7 +188,7 @@ static void test_embed(void **state) {
     }
 }
 
-static void test_memory(void **state) {
+void test_memory(void **state) {
     (void)state;
     char text[40] = "what goes in comes out", back[40] = {0};
     char *a = guard_put(dev, text, sizeof text), *b = guard_alloc(dev, sizeof text);
@@ -208,7 +206,7 @@ static void test_memory(void **state) {
     guard_end(dev);
 }
 
-static void test_open(void **state) {
+void test_open(void **state) {
     (void)state;
     er_device *d = NULL;
     er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
@@ -224,29 +222,4 @@ static void test_open(void **state) {
     assert_non_null(strstr(d->name, "1 thread,"));
     er_device_close(d);
     er_device_close(NULL);
-}
-
-static int open_device(void **state) {
-    (void)state;
-    er_device_options o = ER_DEVICE_OPTIONS_DEFAULT;
-    OK(er_device_open(&dev, &o));
-    assert_true(dev->threads >= 1 && dev->memory_limit > 0);
-    return 0;
-}
-static int close_device(void **state) {
-    (void)state;
-    er_device_close(dev);
-    return 0;
-}
-
-int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_add_rounds_once),
-        cmocka_unit_test(test_add_reaches_products),
-        cmocka_unit_test(test_add_refuses),
-        cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_open),
-    };
-    return cmocka_run_group_tests(tests, open_device, close_device);
 }
