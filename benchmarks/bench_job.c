@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "benchmarks/job.h"
+#include "engine/cli/terminal.h"
 #include "io/base/log.h"
 
 static er_status parse_stages(unsigned *out, const char *text) {
@@ -213,6 +214,7 @@ static void start_clock(double seconds) {
 int main(int argc, char **argv) {
     job j = {.start = er_now()};
     er_status rc = parse(&j.o, argc, argv);
+    er_terminal_listen();
     er_signals_install();
     if (rc == ER_OK && j.o.budget >= 1) start_clock(j.o.budget);
     if (rc == ER_OK) rc = run(&j);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include "engine/cli/terminal.h"
 #include "engine/statistics.h"
 #include "io/base/clock.h"
 #include "io/base/log.h"
@@ -133,6 +134,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: bench_statistics MODEL_DIR [TOKENS] [bf16]\n");
         return 2;
     }
+    er_terminal_listen();
     er_log_set_level(ER_LOG_WARN);
     size_t tokens = argc > 2 ? (size_t)strtoull(argv[2], NULL, 10) : 0;
     er_status rc = bench(argv[1], tokens, argc > 3 && !strcmp(argv[3], "bf16"));

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "engine/cli/terminal.h"
 #include "engine/estimate.h"
 #include "engine/targets.h"
 #include "io/base/log.h"
@@ -76,6 +77,7 @@ int main(int argc, char **argv) {
         {"steps", required_argument, NULL, 's'}, {"batch-tokens", required_argument, NULL, 'b'}, {0}};
     bench b = {.device = ER_DEVICE_OPTIONS_DEFAULT, .facts = {.limit = 64}};
     int o = 0;
+    er_terminal_listen();
     while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) switch (o) {
         case 'p':
             b.device.precision = strcmp(optarg, "bf16") ? ER_FP32 : ER_BF16_COMPUTE;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "engine/cli/terminal.h"
 #include "io/base/file.h"
 #include "io/base/json.h"
 #include "io/tokenizer.h"
@@ -258,6 +259,7 @@ static int serve(const char *dir) {
 }
 
 int main(int argc, char **argv) {
+    er_terminal_listen();
     if (argc == 3 && !strcmp(argv[1], "--serve")) return serve(argv[2]);
     if (argc == 3) return bench(argv[1], argv[2]);
     fprintf(stderr, "usage: bench_tokenizer MODEL_DIR TEXT_FILE | --serve MODEL_DIR\n");

@@ -59,8 +59,8 @@ typedef struct bench {
 
 static er_status run_linear(bench *b) { return b->d->op->linear(b->d, b->y, b->x, b->w, NULL, b->n, 0); }
 static er_status run_gemm64(bench *b) {
-    return b->d->op->gemm_f64(
-        b->d, false, true, b->n, b->n, b->n, 1.0, b->x, b->n, b->z, b->n, 0.0, b->y, b->n);
+    return b->d->op->gemm_f64(b->d,
+        &(er_gemm_args){b->n, b->n, b->n, 1.0, {b->x, b->n, false}, {b->z, b->n, true}, 0.0, b->y, b->n});
 }
 static er_status run_copy(bench *b) { return b->d->op->copy(b->d, b->y, b->x, b->n); }
 

@@ -18,7 +18,8 @@ static void head(FILE *f, const job *j) {
     fprintf(f,
         "{\"shape\":\"%s\",\"layers\":%zu,\"hidden\":%zu,\"heads\":%zu,\"kv_heads\":%zu,\"head_dim\":%zu,"
         "\"d_ff\":%zu,\"vocab\":%zu,\"positions\":%zu,",
-        s->name, a->layers, a->hidden, a->heads, a->kv_heads, a->head_dim, a->d_ff, a->vocab, a->positions);
+        s->name, a->layers, a->hidden, a->heads, a->kv_heads, a->head_dim, a->d_ff, a->vocab,
+        a->max_position_embeddings);
     fprintf(f,
         "\"norm\":\"%s\",\"eps\":%.9g,\"act\":\"%s\",\"gated\":%d,\"parallel\":%d,\"tied\":%d,\"learned\":%d,"
         "\"rope\":\"%s\",\"rope_dims\":%zu,\"rope_base\":%.17g,",

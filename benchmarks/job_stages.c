@@ -30,7 +30,7 @@ static er_floors floors_of(const job *j, size_t facts) {
 
 static er_status statistics_rows(job *j, size_t n_layers, const er_sequences *rows, double *flops) {
     return er_statistics_collect(
-        j->moments, j->m, j->h.layers, n_layers, rows, j->o.cov_batch, NULL, NULL, flops);
+        j->moments, j->m, j->h.layers, n_layers, rows, j->o.cov_batch, NULL, NULL, NULL, flops);
 }
 
 void job_free_moments(job *j) {
@@ -41,7 +41,8 @@ void job_free_moments(job *j) {
 er_status job_run_covary(job *j) {
     er_status rc = ER_OK;
     er_sequences *rows = NULL, *warm = NULL;
-    size_t row = j->m->arch.positions < ROW_TOKENS ? j->m->arch.positions : ROW_TOKENS,
+    size_t row = j->m->arch.max_position_embeddings < ROW_TOKENS ? j->m->arch.max_position_embeddings
+                                                                 : ROW_TOKENS,
            vocab = j->m->arch.vocab;
     job_stage *s = begin(j, STAGE_COVARY, "covariance", "tokens", j->o.cov_tokens);
     ER_TRY(er_random_rows(&warm, WARM_TOKENS, row, vocab, j->o.seed + 1));

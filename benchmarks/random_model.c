@@ -138,7 +138,8 @@ out:
 static er_status rope(maker *k) {
     er_model *m = k->m;
     if (m->arch.rope.style == ER_ROPE_NONE) return ER_OK;
-    m->rope_positions = m->arch.positions < MOST_POSITIONS ? m->arch.positions : MOST_POSITIONS;
+    m->rope_positions =
+        m->arch.max_position_embeddings < MOST_POSITIONS ? m->arch.max_position_embeddings : MOST_POSITIONS;
     size_t n = m->rope_positions * m->arch.rope.dims;
     float *table = malloc(n * sizeof *table);
     if (!table) return er_fail(ER_ENOMEM, "%zu floats", n);
@@ -164,7 +165,7 @@ er_status er_random_model(er_model **out, er_device *dev, const er_shape *s, con
     ER_TRY(weight(&k, &m->embed, "embed", a->vocab, a->hidden, false, false));
     m->head = m->embed;
     if (a->learned_positions)
-        ER_TRY(weight(&k, &m->position, "position", a->positions, a->hidden, false, false));
+        ER_TRY(weight(&k, &m->position, "position", a->max_position_embeddings, a->hidden, false, false));
     for (size_t i = 0; i < a->layers; i++) ER_TRY(block(&k, i));
     ER_TRY(vector(&k, &m->final_w, "final_w", a->hidden, true, 1));
     ER_TRY(vector(&k, &m->final_b, "final_b", a->hidden, s->norm_bias, 0));

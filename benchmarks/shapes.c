@@ -14,7 +14,7 @@
         .head_dim = H / HEADS,                                                                               \
         .d_ff = INNER,                                                                                       \
         .vocab = VOCAB,                                                                                      \
-        .positions = POS,                                                                                    \
+        .max_position_embeddings = POS,                                                                      \
         .norm = ER_LAYER_NORM,                                                                               \
         .norm_eps = 1e-5f,                                                                                   \
         .act = ER_GELU_NEW,                                                                                  \
@@ -31,7 +31,7 @@
         .head_dim = H / HEADS,                                                                               \
         .d_ff = INNER,                                                                                       \
         .vocab = VOCAB,                                                                                      \
-        .positions = POS,                                                                                    \
+        .max_position_embeddings = POS,                                                                      \
         .norm = ER_LAYER_NORM,                                                                               \
         .norm_eps = 1e-5f,                                                                                   \
         .act = ER_GELU_NEW,                                                                                  \
@@ -47,7 +47,7 @@
         .head_dim = H / HEADS,                                                                               \
         .d_ff = INNER,                                                                                       \
         .vocab = VOCAB,                                                                                      \
-        .positions = POS,                                                                                    \
+        .max_position_embeddings = POS,                                                                      \
         .norm = ER_RMS_NORM,                                                                                 \
         .norm_eps = EPS,                                                                                     \
         .act = ER_SILU,                                                                                      \

@@ -13,34 +13,39 @@ typedef struct er_second_moment {  // the running sum of one layer
     double filled;      // what er_second_moment_fill_dead added to the trace of the sum
 } er_second_moment;
 
+// A sum of no keys; er_second_moment_free frees it and whatever the readers below return. EARG, ENOMEM.
 er_status er_second_moment_create(er_second_moment **out, er_device *dev, size_t dim);
 void er_second_moment_free(er_device *dev, er_second_moment *m);
 // Adds keys [tokens, dim] [dev] on and below the diagonal; scratch [dim, dim] fp32 [dev].
 er_status er_second_moment_update(
     er_device *dev, er_second_moment *m, const float *keys, float *scratch, size_t tokens);
-// Fills in what stands above the diagonal; call once after the last update, before anything else reads the sum.
+// Fills in what stands above the diagonal: once, after the last update and before anything else reads the
+// sum.
 er_status er_second_moment_finish(er_device *dev, er_second_moment *m);
-// Dimensions that no key ever used are given the mean of the others' second moments, so that the sum has a factor: an edit may
-// use them at the usual price. *idle: how many. For sums that are neither exported nor cached afterwards. Waits.
-er_status er_second_moment_fill_dead(er_device *dev, er_second_moment *m, size_t *idle);
-// A finished sum leaves the device for host memory, where others need the room, and comes back. Each does nothing when there
-// is nothing to do; both wait.
+// Dimensions that no key ever used are given the mean of the others' second moments, so that the sum has a
+// factor: an edit may use them at the usual price. *dead: how many; 0 for keys wider than 46,340, whose sums
+// stay as they are. For sums that are neither exported nor cached afterwards. Waits.
+er_status er_second_moment_fill_dead(er_device *dev, er_second_moment *m, size_t *dead);
+// A finished sum leaves the device for host memory, where others need the room, and comes back. Each does
+// nothing when there is nothing to do; both wait.
 er_status er_second_moment_offload(er_device *dev, er_second_moment *m);
 er_status er_second_moment_restore(er_device *dev, er_second_moment *m);
 // Forgets the host copy: the sum on the device has changed since.
 void er_second_moment_changed(er_second_moment *m);
-// Parks moments [0 .. n-1] (NULLs are passed over) until `bytes` are free on the device and a quarter of it beside them.
+// Offloads moments [0 .. n-1] (NULLs are passed over) until `bytes` are free on the device and a quarter of
+// it beside them.
 er_status er_second_moment_evict(er_device *dev, er_second_moment *const *moments, size_t n, size_t bytes);
 
 // The reference's .npz: members mom2.constructor, mom2.count, mom2.mom2 (raw sum, fp32 or fp64), sample_size.
-// Import checks shape, symmetry, finiteness, diagonal >= 0, count > 0 and warns below 10 dim rows.
-// `sample_size` as the reference counts it.
+// Import checks shape, symmetry, finiteness, diagonal >= 0 and count > 0 (EFORMAT names the entry), and warns
+// of fewer than 10 dim rows. `sample_size` counts as the reference does, in documents.
 er_status er_second_moment_export(
     const er_second_moment *m, er_device *dev, const char *path, int64_t sample_size, int as_f64);
 er_status er_second_moment_import(er_second_moment **out, er_device *dev, const char *path, size_t dim);
 er_status er_second_moment_count(uint64_t *out, const char *path);  // rows of such a file, without its sums
 
-// One sum as a file of its own, fp64, in the same format and with the same checks but for the number of rows. ENOENT when absent.
+// One sum as a file of its own, fp64, in the same format and with the same checks but for the number of rows.
+// ENOENT when absent.
 er_status er_second_moment_load(er_second_moment **out, er_device *dev, const char *path, size_t dim);
 er_status er_second_moment_save(const er_second_moment *m, er_device *dev, const char *path);
 

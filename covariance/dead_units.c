@@ -42,8 +42,8 @@ out:
     return rc;
 }
 
-// The dimensions that are idle, as entries of the sum, and the mean of the others.
-static size_t find_idle(int32_t *at, float *mean, const double *diagonal, size_t n) {
+// The dead dimensions, as entries of the sum, and the mean of the others.
+static size_t find_dead(int32_t *at, float *mean, const double *diagonal, size_t n) {
     size_t found = 0;
     double total = 0;
     for (size_t i = 0; i < n; i++) {
@@ -55,13 +55,13 @@ static size_t find_idle(int32_t *at, float *mean, const double *diagonal, size_t
     return found;
 }
 
-er_status er_second_moment_fill_dead(er_device *dev, er_second_moment *m, size_t *idle) {
+er_status er_second_moment_fill_dead(er_device *dev, er_second_moment *m, size_t *dead) {
     er_status rc = ER_OK;
     size_t n = m->dim, found = 0;
     float mean = 0;
     double *diagonal = NULL;
     int32_t *at = NULL;
-    *idle = 0;
+    *dead = 0;
     if (n > 46340) goto out;  // entries are counted in 32 bits
     diagonal = malloc(n * sizeof *diagonal), at = malloc(n * sizeof *at);
     if (!diagonal || !at) ER_FAIL(ER_ENOMEM, "a diagonal of %zu", n);
@@ -69,12 +69,12 @@ er_status er_second_moment_fill_dead(er_device *dev, er_second_moment *m, size_t
     if (m->sum) ER_TRY(diagonal_of(diagonal, dev, m->sum, at, n));
     else
         for (size_t i = 0; i < n; i++) diagonal[i] = m->offloaded[at[i]];
-    found = find_idle(at, &mean, diagonal, n);
+    found = find_dead(at, &mean, diagonal, n);
     if (!found) goto out;
     if (m->sum) ER_TRY(add_on_diagonal(dev, m->sum, at, found, mean));
     for (size_t i = 0; m->offloaded && i < found; i++) m->offloaded[at[i]] += (double)mean;
     m->filled = (double)mean * (double)found;
-    *idle = found;
+    *dead = found;
 out:
     free(diagonal), free(at);
     return rc;

@@ -23,21 +23,21 @@ static er_status check_diagonal(const double *a, size_t n, const char *path) {
 
 // Checks one pair and leaves the mean of both in both places: an exactly symmetric matrix for the Cholesky
 // that follows.
-static er_status settle_pair(double *a, size_t n, size_t i, size_t j, double floor, const char *path) {
+static er_status symmetrise_pair(double *a, size_t n, size_t i, size_t j, double floor, const char *path) {
     double x = a[i * n + j], y = a[j * n + i];
     if (!isfinite(x) || !isfinite(y)) {
         size_t r = isfinite(x) ? j : i, c = isfinite(x) ? i : j;
         return er_fail(ER_EFORMAT, "%s: mom2.mom2[%zu][%zu] is not finite", path, r, c);
     }
-    double room = sqrt(a[i * n + i]) * sqrt(a[j * n + j]);
-    if (fabs(x - y) > SYMMETRY_TOLERANCE * room + floor)
+    double largest = sqrt(a[i * n + i]) * sqrt(a[j * n + j]);
+    if (fabs(x - y) > SYMMETRY_TOLERANCE * largest + floor)
         return er_fail(ER_EFORMAT, "%s: not symmetric: mom2.mom2[%zu][%zu] is %g, [%zu][%zu] is %g", path, i,
             j, x, j, i, y);
     a[i * n + j] = a[j * n + i] = 0.5 * x + 0.5 * y;
     return ER_OK;
 }
 
-er_status er_second_moment_settle(double *a, size_t n, const char *path) {
+er_status er_second_moment_symmetrise(double *a, size_t n, const char *path) {
     er_status rc = check_diagonal(a, n, path);
     if (rc != ER_OK) return rc;
     double trace = 0;
@@ -47,7 +47,7 @@ er_status er_second_moment_settle(double *a, size_t n, const char *path) {
         for (size_t bj = 0; bj <= bi; bj += TILE)
             for (size_t i = bi; i < n && i < bi + TILE; i++)
                 for (size_t j = bj; j < i && j < bj + TILE; j++)
-                    if ((rc = settle_pair(a, n, i, j, 1e-6 * trace, path)) != ER_OK) return rc;
+                    if ((rc = symmetrise_pair(a, n, i, j, 1e-6 * trace, path)) != ER_OK) return rc;
     return ER_OK;
 }
 
@@ -117,7 +117,7 @@ er_status er_second_moment_read(
     ER_TRY(cast(&sum, &a));
     er_npy_free(&a);
     a = (er_npy){0};
-    ER_TRY(er_second_moment_settle(sum, dim, path));
+    ER_TRY(er_second_moment_symmetrise(sum, dim, path));
     ER_TRY(er_second_moment_create(&m, dev, dim));
     ER_TRY(dev->op->upload(dev, m->sum, sum, dim * dim * sizeof *sum));
     ER_TRY(dev->op->sync(dev));

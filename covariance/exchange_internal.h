@@ -5,7 +5,7 @@
 #include "io/npz.h"
 
 // Finite, diagonal >= 0, symmetric within what fp32 sums lose; then exactly symmetric. a [n, n] host.
-er_status er_second_moment_settle(double *a, size_t n, const char *path);
+er_status er_second_moment_symmetrise(double *a, size_t n, const char *path);
 // The sums of an open archive, checked; EFORMAT names `path` and what is wrong.
 er_status er_second_moment_read(
     er_second_moment **out, er_device *dev, er_npz *z, const char *path, size_t dim);

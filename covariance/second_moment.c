@@ -45,7 +45,7 @@ er_status er_second_moment_offload(er_device *dev, er_second_moment *m) {
     if (!m->sum) return ER_OK;
     if (!host) {
         if (!(host = malloc(bytes)))
-            return er_fail(ER_ENOMEM, "%zu bytes for a offloaded second moment", bytes);
+            return er_fail(ER_ENOMEM, "%zu bytes for a second moment off the device", bytes);
         rc = dev->op->download(dev, host, m->sum, bytes);
         if (rc != ER_OK) {
             free(host);

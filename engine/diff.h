@@ -41,8 +41,8 @@ er_status er_diff_run(
     er_diff **out, const char *base_dir, const char *edited_dir, const er_diff_options *options);
 void er_diff_free(er_diff *d);
 void er_diff_print_table(FILE *to, const er_diff *d);
-// {"base", "edited", "tensors_compared", "changed": [{"name", "kind", "layer", "shape": [rows, cols],
-// "base_norm", "norm", "relative",
-//  "largest", "changed_elements", "stable_rank"}]}
+//     {"base", "edited", "tensors_compared",
+//      "changed": [{"name", "kind", "layer", "shape": [rows, cols], "base_norm", "norm", "relative",
+//                   "largest", "changed_elements", "stable_rank"}]}
 er_status er_diff_json(cJSON **out, const er_diff *d);
 #endif

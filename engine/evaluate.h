@@ -33,8 +33,8 @@ typedef struct er_eval_item {  // one prompt of one fact
     bool scored;           // false: no object to ask for, or longer than the model's positions
     bool compared;         // both objects were scored
     bool strict;           // every token of `right` is the argmax
-    float right,
-        wrong;  // mean log-probability per token of the object that should win and of the one that should not
+    // Mean log-probability per token of the object that should win, and of the one that should not.
+    float right, wrong;
 } er_eval_item;
 static inline bool er_eval_success(const er_eval_item *i) { return i->compared && i->right > i->wrong; }
 
@@ -84,7 +84,7 @@ typedef struct er_eval_options {
     size_t neighbors;        // of each fact, at most; 0: all
     er_space space;          // between prompts and objects: as the edit has it
     bool all_paraphrases;    // score EasyEdit's rephrase_prompt too, although most are no paraphrases
-    const char *drift_text;  // UTF-8 (bad bytes are read as U+FFFD), not NUL-terminated; NULL: no drift
+    const char *drift_text;  // held-out, UTF-8 (bad bytes are read as U+FFFD), drift_bytes of it; NULL: none
     size_t drift_bytes;
     size_t drift_tokens;  // at most; 0: 8192
     size_t drift_window;  // tokens per row; 0: 512, or the model's positions if fewer
@@ -106,18 +106,23 @@ typedef struct er_retained {
 // shown.
 er_status er_eval_retained(er_retained *out, const er_eval *before, const er_eval *after);
 void er_eval_print_table(FILE *to, const er_eval *before, const er_eval *after);
-// metrics.json. Rates are in percent; "before" is null without a base model; "items" only with `details`:
-//     {"format": 1, "model", "base", "facts": {"path", "format", "digest", "accepted", "rejected",
-//     "duplicates"},
-//      "before"/"after": {"score", "efficacy": {"prompts", "strict", "compared", "success", "margin"},
-//      "paraphrase": {...},
-//           "neighborhood": {...}, "portability": {...}, "perplexity", "perplexity_tokens", "seconds",
-//           "tokens", "unscored"},
-//      "neighbors_kept": {"known_before", "still_right", "percent"} or null, "perplexity_change_percent":
-//      number or null, "relations": [{"relation", "facts", "before": {...}, "after": {...}}], "failures":
-//      [{"id", "line", "subject", "prompt", "target", "old", "says", "right", "wrong"}],   not strict after
-//      the edit "rejected": [{"line", "id", "reason"}], "items": [{"id", "kind", "index", "prompt",
-//      "before"/"after": {"right", "wrong", "success", "strict"}}]}
+// metrics.json. Rates are in percent, and null where nothing was asked. R is
+//     {"prompts", "strict", "compared", "success", "margin"}
+// and S, where "portability" is left out when nothing of it was scored,
+//     {"score", "efficacy": R, "paraphrase": R, "neighborhood": R, "portability": R}
+//
+//     {"format": 1, "model", "base": folder or null,
+//      "facts": {"path", "format", "digest", "accepted", "rejected", "duplicates"},
+//      "before": null without a base model, else as "after",
+//      "after": S and "perplexity", "perplexity_tokens", "seconds", "tokens", "unscored",
+//      "neighbors_kept": {"known_before", "still_right", "percent"} or null,
+//      "perplexity_change_percent": number or null,
+//      "relations": [{"relation", "facts", "before": S, "after": S}],
+//      "failures": those not strict after the edit
+//          [{"id", "line", "subject", "prompt", "target", "old", "says", "right", "wrong"}],
+//      "rejected": [{"line", "id", "reason"}],
+//      "items": with `details` only
+//          [{"id", "kind", "index", "prompt", "before"/"after": {"right", "wrong", "success", "strict"}}]}
 er_status er_eval_json(cJSON **out, const er_eval *before, const er_eval *after, bool details);
 // The prompt an item asks, malloc'd; NULL when memory is out.
 char *er_eval_prompt(const er_facts *facts, const er_eval_item *i);

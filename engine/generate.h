@@ -19,8 +19,8 @@ typedef struct er_generate_options {
     bool restart_at_eos;    // it stays in the row, uncounted, and the row goes on from its prompt alone
     size_t min_new_tokens;  // no eos before (nor right behind a prompt that is begun anew)
     size_t memory;          // for the key/value cache, at most 128 rows at once; 0: 512 MiB
-    const uint8_t *const
-        *first;  // [rows] NULL, or which of the model's [vocab] ids may come first in that row; NULL: any
+    // [rows] NULL, or which of the model's [vocab] ids may come first in that row; NULL: any, everywhere.
+    const uint8_t *const *first;
     const char *stage;  // name of the progress line; NULL: silent
 } er_generate_options;
 #define ER_GENERATE_OPTIONS_DEFAULT                                                                          \
@@ -30,12 +30,12 @@ typedef struct er_generate_options {
 // model's positions; a row ends early where the positions do. EINTERRUPTED once a stop was requested.
 er_status er_generate(
     er_sequences **out, er_model *m, const er_sequences *prompts, const er_generate_options *o);
-// Text in, text out. A blank at a prompt's end goes into the first token that follows, as it does in any text and as the editor has it:
-// what may follow is then what begins with it. (The continuation alone, special tokens dropped); the caller frees each. On failure all
-// are NULL.
+// Text in, text out: the continuation alone, special tokens dropped; the caller frees each. A blank at a
+// prompt's end goes into the first token that follows, as it does in any text and as the editor has it: what
+// may follow is then what begins with it. On failure all are NULL.
 er_status er_ask_all(
     char **out, er_model *m, const char *const *prompts, size_t n, const er_generate_options *o);
-er_status er_ask(char **out, er_model *m, const char *prompt, const er_generate_options *o);
+er_status er_ask_one(char **out, er_model *m, const char *prompt, const er_generate_options *o);
 
 typedef struct er_sample_options {
     size_t tokens;       // in all; 0: 10 * d_ff

@@ -11,44 +11,68 @@
 #define ER_MAX_EDIT_LAYERS 64
 #define ER_RULE_OF_THUMB "rule of thumb"
 #define ER_HPARAM_PATH 256
-#define ER_HPARAM_KEYS 24
+#define ER_HPARAM_KEYS 32  // that a file or a preset may give
+#define ER_OWN_FIELDS 8    // that an editor may have of its own
 
+// Where a value came from.
 typedef enum er_hparam_from { ER_FROM_PRESET, ER_FROM_FILE, ER_FROM_FLAG } er_hparam_from;
+
+// A number that only one editor has.
+typedef struct er_field {
+    const char *key;  // in settings files, as the peers spell it
+    double initial;   // where no file gives one
+} er_field;
+
+// What settings know of an editor. Its strings and fields live as long as the program.
+typedef struct er_editor_settings {
+    const char *name;        // --editor, manifest
+    const char *alg_name;    // of the peers' settings files
+    const er_field *fields;  // [n_fields], at most ER_OWN_FIELDS
+    size_t n_fields;
+} er_editor_settings;
+// The i-th of the editors there are, false behind the last: whoever reads a name or a file says which there
+// are (er_editor_settings_at of engine/editors).
+typedef bool (*er_editor_list)(er_editor_settings *out, size_t i);
 
 typedef struct er_hparams {
     char profile[16];  // "default" or "reference"
-    char preset[64];   // which preset the rest came from; it begins with ER_RULE_OF_THUMB when the size is
-                       // unknown
+    char preset[64];   // which preset the rest came from; begins with ER_RULE_OF_THUMB where none fits
+
+    // Which layers, and how a target value is found.
     size_t layers[ER_MAX_EDIT_LAYERS];  // ascending; the last is the z layer
     size_t n_layers;
-    size_t steps;        // v_num_grad_steps: at most steps-1 Adam steps, as the reference counts
-    double lr;           // v_lr
-    double clamp;        // clamp_norm_factor: |delta| <= clamp * |z0|
-    double decay;        // v_weight_decay
-    double kl;           // kl_factor
-    double stop;         // stop once the loss is below; 0.05 in the reference
-    double lambda;       // mom2_update_weight
-    double trace_ratio;  // mom2_trace_ratio: each layer's lambda is such that tr(lambda C) is this share of
-                         // tr(K K^T) there; 0: lambda as it stands
-    size_t cov_tokens;   // 0: 10 * d_in
-    size_t n_prefixes;   // context templates besides the bare prompt
-    double key_bare;  // share of the bare prompt in a fact's key; the other rows share the rest (0.5 in the
-                      // reference)
-    bool key_per_prompt;  // each row is a column of the solve, with its own residual, instead of one averaged
-                          // key per subject
+    size_t steps;       // v_num_grad_steps: at most steps - 1 Adam steps, as the reference counts
+    double lr;          // v_lr
+    double clamp;       // clamp_norm_factor: |delta| <= clamp |z0|
+    double decay;       // v_weight_decay
+    double kl;          // kl_factor
+    double stop;        // a request stops once its loss is below; 0.05 in the reference
+    size_t loss_layer;  // v_loss_layer of a file, counted from 1; 0: not given
+
+    // The weight of the statistics.
+    double lambda;  // mom2_update_weight
+    // mom2_trace_ratio: each layer's lambda is such that tr(lambda C) = trace_ratio tr(K K^T); 0: `lambda` as
+    // it stands.
+    double trace_ratio;
+    size_t cov_tokens;    // 0: 10 d_in
+    bool layers_guessed;  // no preset, and nobody said which layers
+    bool lambda_guessed;  // no preset, and nobody said which lambda: only the trace ratio can be used
+
+    // Prompts.
+    size_t n_prefixes;          // context templates besides the bare prompt
     size_t n_relation_prompts;  // phrasings of other facts of the same relation, at most
-    bool merge_subjects;        // facts that share a subject get one z together
-    size_t loss_layer;          // v_loss_layer of a file, counted from 1; 0: not given
-    bool layers_guessed;        // no preset and nobody said which layers
-    bool lambda_guessed;  // no preset and nobody said which lambda: it stands for room, not for a weight
+    // Share of the bare prompt in a request's averaged key; the other prompts share the rest. 0.5 in the
+    // reference.
+    double key_bare;
+    // Each prompt is a column of the solve with its own residual, instead of one averaged key a request.
+    bool key_per_prompt;
+    bool merge_subjects;  // facts that share a subject get one z together
     er_space space;       // between prompt and target: by the text, but always one in the reference profile
+
     unsigned long long seed;
-    char editor[16];    // --editor, or alg_name of a file: "memit", "memit_seq", "emmet", "alphaedit"
-    bool editor_given;  // by --editor
-    double l2;          // L2 (AlphaEdit): A + l2 I
-    double nullspace_threshold;          // AlphaEdit: eigenvalues of C below it are free to be edited
-    double emmet_lambda;                 // EMMET: 0 is the hard constraint
-    double update_norm_lambda;           // EMMET: + this I to the covariance
+    er_editor_settings editor;           // by --editor or alg_name
+    bool editor_given;                   // by --editor
+    double own[ER_OWN_FIELDS];           // the values of editor.fields
     unsigned char from[ER_HPARAM_KEYS];  // er_hparam_from of each key, for refusals
     char file[ER_HPARAM_PATH];           // the settings file, "" without one
     // What the file says of its model, checked against the model by er_hparams_check. "": nothing
@@ -56,16 +80,18 @@ typedef struct er_hparams {
 } er_hparams;
 
 // The preset of the model's family and size under `profile`; a rule of thumb, marked as a guess, when there
-// is none.
+// is none. The editor is MEMIT. EARG for another profile.
 er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *profile);
-// YAML by the ending .yaml or .yml, else JSON. A mom2_update_weight switches the trace ratio off, and the
-// other way round. ECONFIG names file, key and reason: also for settings of another method than MEMIT, of
-// what is not computed here, and for a file in which nothing applies. A key that is not known is warned of.
-er_status er_hparams_merge_file(er_hparams *h, const char *path);
-// By its own name or as the peers spell it ("AlphaEdit"); EARG naming the known ones.
-er_status er_hparams_set_editor(er_hparams *h, const char *name);
-er_status er_hparams_set_layers(er_hparams *h, const char *text);  // "3-8" or "3,4,5"; EARG
-bool er_hparams_is_from_file(const er_hparams *h, const char *key);
+// A settings file over `h`: YAML by the ending .yaml or .yml, else JSON. A mom2_update_weight switches the
+// trace ratio off, and the other way round. ECONFIG names file, key and reason: also for settings of another
+// method than the editor's, of what is not computed here, and for a file in which nothing applies. A key that
+// is not known is warned of. `h` stays as it was then.
+er_status er_hparams_merge_file(er_hparams *h, const char *path, er_editor_list editors);
+// By its own name or as the peers spell it ("AlphaEdit"); its own numbers are the preset's, or as it has them
+// at first. EARG names the known ones.
+er_status er_hparams_set_editor(er_hparams *h, const char *name, er_editor_list editors);
+er_status er_hparams_set_layers(er_hparams *h, const char *text);           // "3-8" or "3,4,5"; EARG
+bool er_hparams_is_given(const er_hparams *h, const char *key);             // by a file or a flag
 void er_hparams_mark(er_hparams *h, const char *key, er_hparam_from from);  // whoever sets a value says so
 // ECONFIG with the flag, file or preset that the value of `key` came from in front.
 er_status er_hparams_refuse(const er_hparams *h, const char *key, const char *fmt, ...)

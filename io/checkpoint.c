@@ -1,3 +1,4 @@
+// A model folder: its shards, their index, and the search by name.
 #include "io/checkpoint_internal.h"
 
 #include <dirent.h>

@@ -1,3 +1,4 @@
+// The edited copy of a checkpoint: shards with byte ranges replaced, and everything read back.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,8 @@ out:
     return rc;
 }
 
-// Header and tensors cover a file without a hole (io/safetensors.c has checked it), so all of it is compared.
+// Header and tensors cover a file without a hole (io/safetensors_header.c has checked it), so all of it is
+// compared.
 static er_status copy_shard(copy *c, const er_edited_tensor *edits, size_t n) {
     er_status rc = ER_OK;
     const er_safetensors *file = c->shard->file;
@@ -113,7 +115,7 @@ out:
 }
 
 // Delayed allocation reports a full disk only to fsync, so the edits are read back behind it.
-static er_status settle(copy *c, const er_edited_tensor *edits, size_t n) {
+static er_status sync_and_verify(copy *c, const er_edited_tensor *edits, size_t n) {
     if (er_fsync(c->to) != 0) return er_fail(ER_EIO, "%s: fsync: %s", c->path, er_errno_text(errno));
     for (size_t i = 0; i < n; i++) {
         er_status rc = verify(c->to, &edits[i], c->buffer, c->path);
@@ -134,7 +136,7 @@ static er_status write_shard(const er_checkpoint *base, er_output *o, size_t sha
     ER_TRY(er_output_create(&c.to, &c.path, o, c.shard->name));
     if (er_clone(c.to, c.from)) c.from = c.to;
     ER_TRY(copy_shard(&c, edits, n));
-    ER_TRY(settle(&c, edits, n));
+    ER_TRY(sync_and_verify(&c, edits, n));
     if (digest) er_digest_hex(c.whole, digest);
 out:
     rc = er_close_written(c.to, c.path, rc);

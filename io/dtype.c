@@ -1,3 +1,4 @@
+// Names and sizes of element types, and conversions to fp32 and back.
 #include "io/dtype.h"
 
 static const struct {

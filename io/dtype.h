@@ -9,10 +9,12 @@ extern "C" {
 #endif
 
 typedef enum er_dtype {
+    // Computed on:
     ER_F32,
     ER_F16,
     ER_BF16,
-    ER_F64,  // computed on
+    ER_F64,
+    // Carried through:
     ER_BOOL,
     ER_U8,
     ER_I8,
@@ -21,16 +23,17 @@ typedef enum er_dtype {
     ER_I32,
     ER_U32,
     ER_I64,
-    ER_U64,  // carried through
+    ER_U64,
     ER_F8_E5M2,
     ER_F8_E4M3,
     ER_F8_E8M0,
     ER_F8_E4M3FNUZ,
     ER_F8_E5M2FNUZ,
     ER_C64,
+    // Less than a byte each, see er_dtype_bits:
     ER_F4,
     ER_F6_E2M3,
-    ER_F6_E3M2,  // sub-byte: see er_dtype_bits
+    ER_F6_E3M2,
     ER_DTYPE_COUNT
 } er_dtype;
 

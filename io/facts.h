@@ -1,29 +1,36 @@
-// A file of facts. The format is detected by the keys of its records, never by the file's name; every format may come as JSON Lines,
-// as one top-level array, or as objects one behind the other over as many lines as they like (pretty-printed), and is read record by
-// record. UTF-8, with or without a byte order mark:
+// A file of facts. The format is detected by the keys of its records, never by the file's name; every format
+// may come as JSON Lines, as one top-level array, or as objects one behind the other over as many lines as
+// they like (pretty-printed), and is read record by record. UTF-8, with or without a byte order mark:
 //
-//     errata        {"subject", "prompt" with one "{}", "target"} and optionally "id", "old", "relation", "paraphrases" [string],
-//                   "neighbors" and "portability" [{"prompt", "target", "space"} or string], "space". A "{}" in a paraphrase is the subject
-//     counterfact   CounterFact and multi-CounterFact as published: "requested_rewrite", "paraphrase_prompts", "neighborhood_prompts"
-//     memit         requests of MEMIT's and ROME's notebooks: "subject", "prompt", "target_new" {"str"}, "target_true" {"str"}
-//     easyedit      EasyEdit's CounterFact: "subject", "prompt" with the subject in it, "target_new", "ground_truth",
-//                   "rephrase_prompt" (often about something else: do not score generality on it), "locality_prompt"
-//     knowedit      KnowEdit: as easyedit, with "locality" (read as neighbours) and "portability" as objects of lists of
-//                   {"prompt", "ground_truth"}; also with its other names "concept", "text", "labels"
+//     errata        {"subject", "prompt" with one "{}", "target"} and optionally "id", "old", "relation",
+//                   "space", "paraphrases" [string], "neighbors" and "portability" [{"prompt", "target",
+//                   "space"} or string]. A "{}" in a paraphrase is the subject
+//     counterfact   CounterFact and multi-CounterFact as published: "requested_rewrite",
+//                   "paraphrase_prompts", "neighborhood_prompts"
+//     memit         requests of MEMIT's and ROME's notebooks: "subject", "prompt", "target_new" {"str"},
+//                   "target_true" {"str"}
+//     easyedit      EasyEdit's CounterFact: "subject", "prompt" with the subject in it, "target_new",
+//                   "ground_truth", "rephrase_prompt" (often about something else: do not score generality on
+//                   it), "locality_prompt"
+//     knowedit      KnowEdit: as easyedit, with "locality" (read as neighbours) and "portability" as objects
+//                   of lists of {"prompt", "ground_truth"}; also with its other names "concept", "text",
+//                   "labels"
 //     zsre          MEND's zsRE: "subject", "src", "alt", "answers", "rephrase", "loc", "loc_ans"
 //
-// `path` may name a regular file, a pipe (a named one, /dev/stdin, a shell's <(...)) or be "-", standard input; what it gives is
-// read once. A device that is no terminal is refused, and so is what is longer than 4 GiB or 8,388,608 records; a record of more
-// than 16 MiB is rejected and read past. When none of the first 100,000 records is a fact, no more are read. A pipe that nobody
-// has opened for writing is waited for, 30 seconds long. ER_EINTERRUPTED within a fifth of a second after a stop was asked for.
+// `path` may name a regular file, a pipe (a named one, /dev/stdin, a shell's <(...)) or be "-", standard
+// input; what it gives is read once. A device that is no terminal is refused, and so is what is longer than 4
+// GiB or 8,388,608 records; a record of more than 16 MiB is rejected and read past. When none of the first
+// 100,000 records is a fact, no more are read. A pipe that nobody has opened for writing is waited for, 30
+// seconds long. ER_EINTERRUPTED within a fifth of a second after a stop was asked for.
 //
-// Unknown keys are ignored. What only evaluation reads ("old", paraphrases, neighbours, portability) never costs a fact its edit: an
-// entry that cannot be read is left out, with a warning.
+// Unknown keys are ignored. What only evaluation reads ("old", paraphrases, neighbours, portability) never
+// costs a fact its edit: an entry that cannot be read is left out, with a warning.
 //
-// White space means something: prompts, paraphrases and neighbours are taken as given, to the last line break. White space and invisible
-// characters around a subject, and behind a target, are dropped with a warning; one plain space in front of a target is its seam (see
-// er_space). Other characters that cannot be told by looking (no-break and zero width spaces, direction marks, curly quotes, decomposed
-// letters ...) stay and are warned of, once for each with its code point, count and first place.
+// White space means something: prompts, paraphrases and neighbours are taken as given, to the last line
+// break. White space and invisible characters around a subject, and behind a target, are dropped with a
+// warning; one plain space in front of a target is its seam (see er_space). Other characters that cannot be
+// told by looking (no-break and zero width spaces, direction marks, curly quotes, decomposed letters ...)
+// stay and are warned of, once for each with its code point, count and first place.
 #ifndef ER_FACTS_H
 #define ER_FACTS_H
 #include <stdbool.h>
@@ -31,20 +38,22 @@
 #include <stdint.h>
 #include "io/base/status.h"
 
-// Whether a space stands between a prompt and its target: as the scripts and signs at the seam want it, or as somebody said.
+// Whether a space stands between a prompt and its target: as the scripts and signs at the seam want it, or as
+// somebody said.
 typedef enum er_space { ER_SPACE_AUTO, ER_SPACE_ALWAYS, ER_SPACE_NEVER } er_space;
+// What stands there: a space, or none and why.
 typedef enum er_seam {
-    ER_SEAM_SPACE,  // a space is put
-    ER_SEAM_BLANK,  // none: the prompt ends in white space of its own
-    ER_SEAM_SCRIPT,  // none: the scripts there are written without (Chinese, Japanese, Thai, Lao, Khmer, Burmese ...)
-    ER_SEAM_OPEN,  // none: the prompt ends in an opening quote or bracket, a currency sign, a hyphen, a tag ...
-    ER_SEAM_TARGET,  // none: the target begins with what is written against the word before it (a comma, "%", "-based")
-    ER_SEAM_OWN,    // none: the target begins with white space of its own
-    ER_SEAM_ASKED,  // none: the record or the job says so
+    ER_SEAM_SPACE,
+    ER_SEAM_BLANK,   // the prompt ends in white space of its own
+    ER_SEAM_SCRIPT,  // the scripts are written without (Chinese, Japanese, Thai, Lao, Khmer, Burmese ...)
+    ER_SEAM_OPEN,    // the prompt ends in an opening quote or bracket, a currency sign, a hyphen, a tag ...
+    ER_SEAM_TARGET,  // the target begins with what is written against a word (a comma, "%", "-based")
+    ER_SEAM_OWN,     // the target begins with white space of its own
+    ER_SEAM_ASKED,   // the record or the job says so
     ER_SEAM_KINDS
 } er_seam;
-// `prompt` is the whole text in front, of len bytes; `fact` what the record says ("space"), which goes before what the job says.
-// ER_SPACE_ALWAYS is the reference's rule. docs/facts.md has the rule for each sign.
+// `prompt` is the whole text in front, of len bytes; `fact` what the record says ("space"), which goes before
+// what the job says. ER_SPACE_ALWAYS is the reference's rule. docs/facts.md has the rule for each sign.
 er_seam er_seam_of(const char *prompt, size_t len, const char *target, er_space fact, er_space job);
 er_status er_space_parse(er_space *out, const char *word);  // "auto", "always", "never"; EARG
 const char *er_space_name(er_space s);
@@ -56,8 +65,8 @@ typedef struct er_probe {  // a prompt and what should (or used to) follow it
 } er_probe;
 
 typedef struct er_fact {
-    char *
-        id;  // the file's, or 16 hex digits of a digest of subject and prompt when it gives none. Unique among `at`
+    // The file's, or 16 hex digits of a digest of subject and prompt when it gives none. Unique among `at`
+    char *id;
     char *subject;
     char *prompt;        // exactly one "{}" where the subject stands
     char *target;        // the new object, as it continues the prompt behind its seam
@@ -88,8 +97,7 @@ typedef struct er_facts {
     er_reject *rejects;  // in file order when reading is done
     size_t n_rejects;
     size_t n_duplicates;  // same text and target as an earlier one; dropped
-    char digest
-        [65];  // of the content of the facts that the reader accepted (a later er_facts_reject leaves it alone)
+    char digest[65];      // of the facts' content once they are read; a later er_facts_reject leaves it
 } er_facts;
 
 typedef struct er_facts_options {
@@ -97,25 +105,26 @@ typedef struct er_facts_options {
     size_t limit;       // only the first `limit` records, good or bad; 0: all
 } er_facts_options;
 
-// EFORMAT only when nothing in the file can be read as records of a known format; a bad record goes to `rejects` with its reason.
-// Two targets behind one text (the prompt with its subject in place): neither is accepted, since only the author knows which one was
-// meant.
+// Reads all of it; the caller frees. EFORMAT only when nothing in the file can be read as records of a known
+// format; a bad record goes to `rejects` with its reason. Two targets behind one text (the prompt with its
+// subject in place): neither is accepted, since only the author knows which one was meant.
 er_status er_facts_read(er_facts **out, const char *path, const er_facts_options *options);
 // The same from memory; `name` is the file name of messages. The fuzz target's entry point.
 er_status er_facts_parse(
     er_facts **out, const char *bytes, size_t len, const char *name, const er_facts_options *options);
 void er_facts_free(er_facts *f);
-void er_facts_warn_rejects(
-    const er_facts *f, size_t most);  // the first so many one by one, the others counted
-// Moves fact i out of `at` into `rejects` (later checks, e.g. subject not found at token level); the facts behind it move up by
-// one. The reason is copied.
+// Warns of the rejects: the first `most` one by one, the others by their number.
+void er_facts_warn_rejects(const er_facts *f, size_t most);
+// Moves fact i out of `at` into `rejects` (later checks, e.g. subject not found at token level); the facts
+// behind it move up by one. The reason is copied.
 er_status er_facts_reject(er_facts *f, size_t i, const char *reason);
-// Facts that are one to somebody who reads closer than the bytes, the tokenizer: at[i] gives fact i's classes, equal numbers meaning equal.
-// Equal prompt and target: a duplicate, all but the first are dropped. Equal prompt, two targets: all go to `rejects`.
+// Merges facts that are equal by somebody's own measure, such as the tokenizer's: at[i] has the classes of
+// fact i, and equal numbers mean equal texts. Of facts with equal prompt and target all but the first are
+// dropped as duplicates; facts with equal prompt and two targets all go to `rejects`.
 typedef struct er_fact_class {
     size_t prompt, target;  // prompt SIZE_MAX: equal to no other
 } er_fact_class;
-er_status er_facts_settle(er_facts *f, const er_fact_class *at);
-char *er_fact_filled(
-    const er_fact *f);  // the prompt with the subject in place, malloc'd; NULL when memory is out
+er_status er_facts_merge_classes(er_facts *f, const er_fact_class *at);
+// The prompt with the subject in place; the caller frees. NULL when memory is out.
+char *er_fact_filled(const er_fact *f);
 #endif

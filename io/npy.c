@@ -1,3 +1,4 @@
+// The header of an npy member: the dict literal that numpy writes.
 #include "io/npy.h"
 
 #include <inttypes.h>
@@ -104,7 +105,8 @@ static er_status read_descr(er_npy *a, literal *p) {
 static er_status read_shape(er_npy *a, literal *p) {
     if (!take(p, '(')) return bad(p, "shape is not a tuple");
     for (a->rank = 0; !take(p, ')');) {
-        if (a->rank == 8) return er_fail(ER_EUNSUPPORTED, "%s: more than 8 dimensions", p->name);
+        if (a->rank == ER_NPY_MAX_RANK)
+            return er_fail(ER_EUNSUPPORTED, "%s: more than %d dimensions", p->name, ER_NPY_MAX_RANK);
         if (!take_number(p, &a->shape[a->rank])) return bad(p, "a dimension is not an unsigned integer");
         a->rank++;
         if (!take(p, ',') && (peek(p) != ')' || a->rank == 1)) return bad(p, "shape is not a tuple");
@@ -151,7 +153,7 @@ er_status er_npy_parse_header(er_npy *a, bool *fortran, const char *text, size_t
 
 size_t er_npy_format_header(char out[1024], const er_npy *a) {
     char descr[24], shape[8 * 22 + 4] = "(", first[24] = "";
-    if (a->rank < 0 || a->rank > 8) return 0;
+    if (a->rank < 0 || a->rank > ER_NPY_MAX_RANK) return 0;
     if (a->type == ER_NPY_U) {
         if (a->item_bytes % 4 != 0) return 0;
         (void)snprintf(descr, sizeof descr, "<U%" PRIu64, a->item_bytes / 4);

@@ -148,7 +148,7 @@ static er_status stream_read(stream *s, void *dst, uint64_t n) {
 // Writes the Fortran-ordered elements of `src` in C order: element (i_0 .. i_r-1) stands at sum i_k
 // prod_{j<k} shape_j there.
 static void to_c_order(char *dst, const char *src, const er_npy *a) {
-    uint64_t index[8] = {0}, stride[8], from = 0;
+    uint64_t index[ER_NPY_MAX_RANK] = {0}, stride[ER_NPY_MAX_RANK], from = 0;
     size_t item = (size_t)a->item_bytes;
     stride[0] = 1;
     for (int k = 1; k < a->rank; k++) stride[k] = stride[k - 1] * a->shape[k - 1];

@@ -9,8 +9,8 @@ int er_safetensors_fd(const er_safetensors *s);  // open for reading; -1 when pa
 const char *er_safetensors_path(const er_safetensors *s);
 uint64_t er_safetensors_file_size(const er_safetensors *s);
 uint64_t er_safetensors_data_begin(const er_safetensors *s);  // where the header ends
-const char *er_safetensors_head_digest(
-    const er_safetensors *s);  // SHA-256 of the bytes before that; "" from memory
+// SHA-256 of the bytes before that; "" from memory
+const char *er_safetensors_head_digest(const er_safetensors *s);
 // The file's own entry of a tensor that stands at the same place under the same name, or NULL.
 const er_tensor *er_safetensors_find(const er_safetensors *s, const er_tensor *t);
 #endif

@@ -1,3 +1,4 @@
+// Is a file one of weights? By the marks of formats, else by its name.
 #include "io/weights_file.h"
 
 #include <ctype.h>

@@ -6,12 +6,12 @@
 static er_status remember(er_arena *a, void *p, size_t bytes, bool host) {
     if (a->count == a->capacity) {
         size_t capacity = a->capacity ? 2 * a->capacity : 32;
-        struct er_arena_block *more = realloc(a->block, capacity * sizeof *more);
+        er_arena_block *more = realloc(a->block, capacity * sizeof *more);
         if (!more) return er_fail(ER_ENOMEM, "%zu buffers", capacity);
         a->block = more;
         a->capacity = capacity;
     }
-    a->block[a->count++] = (struct er_arena_block){p, bytes, host};
+    a->block[a->count++] = (er_arena_block){p, bytes, host};
     return ER_OK;
 }
 

@@ -2,7 +2,7 @@
 # Build errata from nothing and run every test.
 #
 #   scripts/test.sh           gcc with warnings as errors and ctest, then the same under ASan and UBSan, then the CUDA ops on
-#                             CPU fibers under TSan
+#                             CPU fibers and two jobs in one process under TSan
 #   scripts/test.sh --quick   the first half only
 #   scripts/test.sh --clang   and a clang build with warnings as errors
 #   scripts/test.sh --ci      all of it
@@ -57,11 +57,12 @@ if [ "$sanitize" = yes ]; then
     build asan -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DERRATA_SANITIZE=address,undefined
     export UBSAN_OPTIONS=print_stacktrace=1
     run_tests asan
-    echo "== build-test/tsan: the CUDA ops on CPU fibers"
+    echo "== build-test/tsan: the CUDA ops on CPU fibers, and two jobs side by side"
     cmake -S . -B build-test/tsan "${common[@]}" -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo \
         -DERRATA_SANITIZE=thread >/dev/null
-    cmake --build build-test/tsan -j "$jobs" --target shim_ops -- --quiet
+    cmake --build build-test/tsan -j "$jobs" --target shim_ops test_two_jobs -- --quiet
     # One OpenMP thread: libgomp is not instrumented, and its barriers would be taken for races.
     OMP_NUM_THREADS=1 TSAN_OPTIONS=suppressions=$PWD/tests/cuda_shim/tsan.supp ERRATA_TEST_QUICK=1 \
-        ctest --test-dir build-test/tsan -j "$jobs" --output-on-failure --no-tests=error -L shim_ops -R '_(7|asc)$'
+        ctest --test-dir build-test/tsan -j "$jobs" --output-on-failure --no-tests=error -L 'shim_ops|tsan' \
+        -R '_(7|asc)$|^test_two_jobs$'
 fi

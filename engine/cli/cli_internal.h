@@ -4,9 +4,9 @@
 #define ER_CLI_H
 #include <getopt.h>
 #include <stdbool.h>
-#include "engine/errata.h"
 #include "io/base/json_write.h"
 #include "io/base/warnings.h"
+#include "kernels/device.h"
 
 int er_cmd_edit(int argc, char **argv);
 int er_cmd_check(int argc, char **argv);
@@ -28,14 +28,14 @@ bool er_cli_size(size_t *out, const char *command, const char *option, const cha
 // The same within least .. most.
 bool er_cli_count(
     size_t *out, const char *command, const char *option, const char *text, size_t least, size_t most);
-bool er_cli_seed(
-    size_t *out, const char *command, const char *text);  // of --seed: 1 .. 2^53 - 1, the same everywhere
+// Of --seed: 1 .. 2^53 - 1, exact as a number of JSON.
+bool er_cli_seed(size_t *out, const char *command, const char *text);
 bool er_cli_real(double *out, const char *command, const char *option, const char *text);
 
 // The next option, as getopt_long(): its code with its value in optarg, -1 behind the last. CLI_DONE: help is
 // printed, or misuse reported, and *code is the exit code. A value that is empty or looks like an option is
 // misuse; an option with a value that is given twice, and is none of `repeated` (codes, 0 at the end; may be
-// NULL), is warned about.
+// NULL), is told of: the last counts.
 int er_cli_next(int *code, const char *command, const char *help, const struct option *options,
     const int *repeated, int argc, char **argv);
 

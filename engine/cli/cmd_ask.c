@@ -4,8 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/cli/cli_internal.h"
-#include "engine/generate.h"
-#include "io/base/signals.h"
+#include "engine/job/ask.h"
 
 enum { O_MODEL = CLI_FIRST, O_BASE, O_TOKENS, O_TEMPERATURE, O_TOP_K, O_TOP_P, O_SEED };
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
@@ -27,20 +26,6 @@ typedef struct ask {
     const char *model, *base;
     er_generate_options g;
 } ask;
-
-static er_status answers(char **out, ask *a, const char *dir, char **prompts, size_t n) {
-    er_status rc = ER_OK;
-    er_device *dev = NULL;
-    er_model *m = NULL;
-    er_model_options mo = {0};
-    ER_TRY(er_device_open(&dev, &a->c.device));
-    ER_TRY(er_model_open(&m, dev, dir, &mo));
-    ER_TRY(er_ask_all(out, m, (const char *const *)prompts, n, &a->g));
-out:
-    er_model_free(m);
-    er_device_close(dev);
-    return rc;
-}
 
 static int take(ask *a, int o, const char *value) {
     size_t n = 0;
@@ -99,10 +84,11 @@ static void on_one_line(char *s) {
 
 static int run(ask *a, char **prompts, size_t n) {
     er_status rc = ER_OK;
+    const char *const *asked = (const char *const *)prompts;
     char **after = calloc(n, sizeof *after), **before = calloc(n, sizeof *before);
     if (!after || !before) ER_FAIL(ER_ENOMEM, "%zu answers", n);
-    if (a->base) ER_TRY(answers(before, a, a->base, prompts, n));
-    ER_TRY(answers(after, a, a->model, prompts, n));
+    if (a->base) ER_TRY(er_job_ask(before, &a->c.device, a->base, asked, n, &a->g));
+    ER_TRY(er_job_ask(after, &a->c.device, a->model, asked, n, &a->g));
     if (a->c.json) ER_TRY(print_json(prompts, before, after, n));
     for (size_t i = 0; i < n && !a->c.json; i++) {
         if (!a->base) {
@@ -120,7 +106,7 @@ out:
     }
     free(after);
     free(before);
-    return rc == ER_OK ? 0 : er_cli_fail(er_interrupted_in(rc, "ask", NULL));
+    return rc == ER_OK ? 0 : er_cli_fail(rc);
 }
 
 int er_cmd_ask(int argc, char **argv) {

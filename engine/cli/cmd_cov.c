@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/cli/cli_internal.h"
+#include "engine/hparams.h"
 #include "engine/statistics.h"
 #include "engine/job/paths.h"
 #include "io/base/log.h"

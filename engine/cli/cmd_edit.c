@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/cli/cli_internal.h"
+#include "engine/job/job.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -93,7 +94,7 @@ static const char check_help[] =
 enum { MAX_TEXTS = 256 };
 
 typedef struct parsed {
-    er_edit_options e;
+    er_job_options e;
     er_cli_common c;
     const char *texts[MAX_TEXTS];
     const char *command, *help;
@@ -109,7 +110,7 @@ static bool is_space_rule(const char *command, const char *value) {
 
 // Options with a value that must be checked. 1 taken, 0 not one of them, -1 misuse.
 static int take_checked(parsed *p, int option, const char *value) {
-    er_edit_options *e = &p->e;
+    er_job_options *e = &p->e;
     size_t seed = 0;
     switch (option) {
     case O_LIMIT:
@@ -148,7 +149,7 @@ static int take_checked(parsed *p, int option, const char *value) {
 }
 
 static int take_plain(parsed *p, int option, const char *value) {
-    er_edit_options *e = &p->e;
+    er_job_options *e = &p->e;
     switch (option) {
     case O_MODEL:
         e->model = value;
@@ -207,7 +208,7 @@ static int take_plain(parsed *p, int option, const char *value) {
 static int parse(parsed *p, int argc, char **argv) {
     static const int repeated[] = {O_TEXT, 0};
     int o = 0, code = 0;
-    p->e = ER_EDIT_OPTIONS_DEFAULT;
+    p->e = ER_JOB_OPTIONS_DEFAULT;
     p->c = (er_cli_common){.device = ER_DEVICE_OPTIONS_DEFAULT};
     p->e.text = p->texts;
     while ((o = er_cli_next(&code, p->command, p->help, options, repeated, argc, argv)) != -1) {
@@ -228,7 +229,7 @@ static int parse(parsed *p, int argc, char **argv) {
     return -1;
 }
 
-static void print_edit(const er_edit_report *r, const char *out) {
+static void print_edit(const er_job_report *r, const char *out) {
     (void)printf("edited   %zu facts (%zu subjects) in %.1f s: %s\n", r->facts, r->requests, r->seconds, out);
     if (r->rejected)
         (void)printf("skipped  %zu records; errata-manifest.json lists them with reasons\n", r->rejected);
@@ -242,14 +243,17 @@ static void print_edit(const er_edit_report *r, const char *out) {
     (void)printf("left     %.1f %% of the residual\n", 100 * r->spread.residual_left);
 }
 
-static void print_check(const er_edit_report *r) {
+static void print_check(const er_job_report *r) {
     const er_estimate *e = &r->estimate;
+    const er_memory_plan *m = &r->memory;
     (void)printf("usable   %zu facts (%zu subjects), %zu rejected, %zu duplicates\n", r->facts, r->requests,
         r->rejected, r->duplicates);
     (void)printf("work     %.3g GFLOP a fact, %.3g TFLOP in all, if every step is used\n",
         e->flops / (double)r->facts * 1e-9, e->flops * 1e-12);
-    (void)printf("memory   about %.2f GB: weights %.2f, batch %.2f, facts %.2f, solve %.2f\n",
-        e->bytes * 1e-9, e->weights * 1e-9, e->batch * 1e-9, e->facts * 1e-9, e->solve * 1e-9);
+    (void)printf(
+        "memory   %.2f GB: weights %.2f, statistics %.2f and in turn covary %.2f, values %.2f, solve %.2f\n",
+        (double)er_memory_peak(m) * 1e-9, (double)m->weights * 1e-9, (double)m->statistics * 1e-9,
+        (double)m->pass * 1e-9, (double)m->values * 1e-9, (double)m->solve * 1e-9);
     (void)printf("time     about %.0f s for the values, at the %.0f GFLOP/s a GEMM reached just now\n",
         e->flops / e->rate, e->rate * 1e-9);
 }
@@ -259,12 +263,12 @@ int er_cmd_edit(int argc, char **argv) {
     int code = parse(&p, argc, argv);
     if (code >= 0) return code;
     if (!p.e.out) return er_cli_usage("edit", "--out is needed");
-    er_edit_report *r = NULL;
-    er_status rc = er_edit(&r, &p.e);
+    er_job_report *r = NULL;
+    er_status rc = er_job_edit(&r, &p.e);
     if (rc != ER_OK) return er_cli_fail(rc);
     if (p.c.json) (void)puts(r->json);
     else print_edit(r, p.e.out);
-    er_edit_report_free(r);
+    er_job_report_free(r);
     return 0;
 }
 
@@ -272,12 +276,11 @@ int er_cmd_check(int argc, char **argv) {
     parsed p = {.command = "check", .help = check_help};
     int code = parse(&p, argc, argv);
     if (code >= 0) return code;
-    p.e.check_only = true;
-    er_edit_report *r = NULL;
-    er_status rc = er_edit(&r, &p.e);
+    er_job_report *r = NULL;
+    er_status rc = er_job_check(&r, &p.e);
     if (rc != ER_OK) return er_cli_fail(rc);
     if (p.c.json) (void)puts(r->json);
     else print_check(r);
-    er_edit_report_free(r);
+    er_job_report_free(r);
     return 0;
 }

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "engine/cli/cli_internal.h"
+#include "engine/cli/terminal.h"
+#include "engine/errata.h"
 #include "io/base/log.h"
 
 static const struct {
@@ -173,6 +175,7 @@ static int start(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     er_cli_hold_standard_files();
+    er_terminal_listen();
     int code = er_cli_finish(start(argc, argv));
     er_signals_finish();
     return code;

@@ -177,7 +177,7 @@ er_status er_diff_run(
         if (other) ER_TRY(compare(d, a, t, b, other, options && options->rank));
         else ER_TRY(add(d, lost, t->name));
         d->compared += other != NULL;
-        er_progress_update(progress, i + 1, NULL);
+        er_progress_update(progress, i + 1);
     }
     for (size_t i = 0; i < er_checkpoint_count(b); i++) {
         const er_tensor *t = er_checkpoint_at(b, i);

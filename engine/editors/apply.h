@@ -1,6 +1,9 @@
-// From target values to weights, site by site: gather keys and residuals on the already edited model, solve, write.
+// From target values to weights, site by site: gather keys and residuals on the already edited model, solve,
+// write.
 //
-//     dW = R K^T A^-1,   R = (Z - Zc) / (L - i) at site i of L   (MEMIT eq. 14, 19-21);  what A is says the editor
+//     dW = R K^T A^-1,   R = (Z - Zc) / (L - i) at site i of L        (MEMIT eq. 14, 20)
+//
+// with Z the target values, Zc the states there are now, and A as the editor says (engine/editors/editor.h).
 #ifndef ER_APPLY_H
 #define ER_APPLY_H
 #include "covariance/covariance.h"
@@ -28,7 +31,8 @@ typedef struct er_apply_report {
     double seconds, flops;
 } er_apply_report;
 
-// For tests and dumps: what was solved at each layer; host arrays, borrowed. keys: NULL where prompts are columns.
+// For tests and dumps: what was solved at each layer; host arrays, borrowed. keys: NULL where prompts are
+// columns.
 typedef struct er_apply_observer {
     void (*layer)(void *ctx, size_t layer, const double *keys, const double *current, const double *dw,
         size_t n, size_t d_in, size_t d_out);
@@ -42,21 +46,23 @@ struct er_apply {
     const er_requests *requests;
     const float *z;              // [requests, hidden]
     er_second_moment *const *c;  // [h->n_layers] statistics
-    er_second_moment *const *
-        history;  // [h->n_layers] K K^T of earlier edits; this one's are added. NULL unless the editor keeps them
+    // [h->n_layers] K K^T of earlier edits; this one's are added. NULL unless the editor keeps them
+    er_second_moment *const *history;
     const er_hparams *h;
-    const er_comm *
-        comm;  // NULL: alone. Each rank takes its share of the requests; all of them end with the same weights
+    // NULL: alone. Each rank takes its share of the requests; all of them end with the same weights
+    const er_comm *comm;
     size_t max_tokens;  // of one pass through a layer; 0: er_apply_tokens
     const er_apply_observer *observer;
 };
 
-// Edits m's weights in place. All ranks return the same status. EINTERRUPTED between layers: the model in memory is then half edited and must not be written.
+// Edits m's weights in place. All ranks return the same status. EINTERRUPTED between layers: the model in
+// memory is then half edited and must not be written.
 er_status er_apply_edits(er_apply_report *out, er_model *m, const er_apply *a);
-size_t er_apply_tokens(const er_device *dev);
-// *bytes: what it takes on the device when all of it fits there. The model, the statistics and what the device's own solvers take
-// are not counted. max_tokens as above.
+size_t er_apply_tokens(const er_device *dev);  // max_tokens where memory is no question
+// *bytes: what it takes on the device when all of it fits there. The model, the statistics and what the
+// device's own solvers take are not counted. a->max_tokens is not 0.
 er_status er_apply_bytes(size_t *bytes, const er_arch *arch, const er_apply *a);
-// The largest max_tokens that the device has room for; statistics leave the device where they must. On a CPU er_apply_tokens.
+// The largest max_tokens that the device has room for; statistics leave the device where they must. On a CPU
+// er_apply_tokens.
 er_status er_apply_room(size_t *max_tokens, er_device *dev, const er_arch *arch, const er_apply *a);
 #endif

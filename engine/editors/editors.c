@@ -1,12 +1,22 @@
-// Every editor. The first is the default.
+// Every editor, by its line of the table. The first is the default.
 #include <strings.h>
 
 #include "engine/editors/editors_internal.h"
 
 static const er_editor *const all[] = {
-    &er_editor_memit, &er_editor_memit_seq, &er_editor_emmet, &er_editor_alphaedit};
+#define EDITOR(name) &er_editor_##name,
+#include "engine/editors/editors.def"
+#undef EDITOR
+};
 
 const er_editor *er_editor_at(size_t i) { return i < sizeof all / sizeof *all ? all[i] : NULL; }
+
+bool er_editor_settings_at(er_editor_settings *out, size_t i) {
+    const er_editor *e = er_editor_at(i);
+    if (!e) return false;
+    *out = (er_editor_settings){e->name, e->alg_name, e->fields, e->n_fields};
+    return true;
+}
 
 const er_editor *er_editor_find(const char *name) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

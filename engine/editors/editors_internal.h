@@ -1,7 +1,9 @@
-// The editors, one file each.
+// The editors, one file each, as editors.def lists them.
 #ifndef ER_EDITORS_INTERNAL_H
 #define ER_EDITORS_INTERNAL_H
 #include "engine/editors/editor.h"
 
-extern const er_editor er_editor_memit, er_editor_memit_seq, er_editor_emmet, er_editor_alphaedit;
+#define EDITOR(name) extern const er_editor er_editor_##name;
+#include "engine/editors/editors.def"
+#undef EDITOR
 #endif

@@ -1,5 +1,6 @@
-// MEMIT (Meng et al. 2023): A = K K^T + lambda C. MEMIT_seq: and the keys of earlier edits of the same model, so that a new edit
-// leaves them alone: with fixed keys and targets, edits in parts give what one edit of all gives.
+// MEMIT (Meng et al. 2023): A = K K^T + lambda C. MEMIT_seq: and the keys of earlier edits of the same model,
+// so that a new edit leaves them alone: with fixed keys and targets, edits in parts give what one edit of all
+// gives.
 #include "engine/editors/editors_internal.h"
 
 er_status er_memit_system(const er_site_edit *e, er_normal *s) {

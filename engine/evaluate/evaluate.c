@@ -110,7 +110,7 @@ out:
 // The first facts, and the first of those that did not take, in the model's own words.
 static er_status ask_answers(er_eval *e, er_model *m, const er_eval_options *o) {
     er_status rc = ER_OK;
-    size_t n = 0, failed = 0, room = er_eval_positions(m);
+    size_t n = 0, failed = 0, room = er_model_positions(m);
     er_generate_options g = ER_GENERATE_OPTIONS_DEFAULT;
     char **prompt = calloc(e->facts->count + 1, sizeof *prompt),
          **answer = calloc(e->facts->count + 1, sizeof *answer);

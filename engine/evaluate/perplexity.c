@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "io/base/log.h"
 
 #define DRIFT_TOKENS 8192
@@ -36,49 +37,24 @@ out:
     return rc;
 }
 
-typedef struct pack {
-    int32_t *token, *pos, *row_start, *index, *label, *hit;  // [max_tokens], row_start one more
-    float *nll;
-    size_t rows, tokens, labels;
-} pack;
-
-static er_status pack_create(pack *p, size_t t) {
-    *p = (pack){.token = calloc(6 * t + 1, sizeof *p->token), .nll = calloc(t, sizeof *p->nll)};
-    if (!p->token || !p->nll) {
-        (void)er_fail(ER_ENOMEM, "a batch of %zu tokens", t);
-        return ER_ENOMEM;
-    }
-    p->pos = p->token + t, p->index = p->pos + t, p->label = p->index + t;
-    p->hit = p->label + t, p->row_start = p->hit + t;
-    return ER_OK;
-}
-
-static void pack_window(pack *p, const text *t, size_t from, size_t n) {
-    size_t begin = p->tokens;
-    p->row_start[p->rows++] = (int32_t)begin;
-    if (t->bos >= 0) p->token[p->tokens++] = t->bos;
-    for (size_t i = 0; i < n; i++) {
-        if (p->tokens > begin) {
-            p->index[p->labels] = (int32_t)(p->tokens - 1);
-            p->label[p->labels++] = t->token[from + i];
-        }
-        p->token[p->tokens++] = t->token[from + i];
-    }
-    for (size_t i = begin; i < p->tokens; i++) p->pos[i] = (int32_t)(i - begin);
-    p->row_start[p->rows] = (int32_t)p->tokens;
-}
-
-static er_status pack_run(pack *p, er_scorer *s, er_perplexity *sum) {
-    er_status rc = ER_OK;
-    er_batch rows = {
-        .rows = p->rows, .tokens = p->tokens, .token = p->token, .pos = p->pos, .row_start = p->row_start};
-    ER_TRY(er_scorer_forward(s, &rows));
-    ER_TRY(er_scorer_labels(s, p->nll, p->hit, p->index, p->label, p->labels));
-    for (size_t i = 0; i < p->labels; i++) sum->nll += (double)p->nll[i];
-    sum->tokens += p->labels;
-    p->rows = p->tokens = p->labels = 0;
-out:
+// n tokens from `from` on, behind BOS if there is one: every token but the row's first is scored. row:
+// scratch [n + 1].
+static er_status pack_window(er_scorer *s, const text *t, size_t from, size_t n, int32_t *row) {
+    size_t extra = t->bos >= 0 ? 1 : 0, begin = s->batch.tokens;
+    if (extra) row[0] = t->bos;
+    memcpy(row + extra, t->token + from, n * sizeof *row);
+    er_status rc = er_batch_row(&s->batch, row, n + extra, ER_NO_KV, ER_NO_KV);
+    for (size_t i = 1; rc == ER_OK && i < n + extra; i++) rc = er_scorer_label(s, begin + i - 1, row[i], 0);
     return rc;
+}
+
+static er_status run_windows(er_scorer *s, er_perplexity *sum) {
+    er_status rc = er_scorer_run(s);
+    if (rc != ER_OK) return rc;
+    for (size_t i = 0; i < s->labels; i++) sum->nll += (double)s->label[i].nll;
+    sum->tokens += s->labels;
+    er_scorer_clear(s);
+    return ER_OK;
 }
 
 er_status er_perplexity_measure(er_perplexity *out, er_model *m, const er_eval_options *o) {
@@ -86,9 +62,9 @@ er_status er_perplexity_measure(er_perplexity *out, er_model *m, const er_eval_o
     er_scorer *s = NULL;
     er_progress *progress = NULL;
     text t = {0};
-    pack p = {0};
+    int32_t *row = NULL;
     er_perplexity sum = {0};
-    size_t positions = er_eval_positions(m), window = o->drift_window ? o->drift_window : DRIFT_WINDOW;
+    size_t positions = er_model_positions(m), window = o->drift_window ? o->drift_window : DRIFT_WINDOW;
     ER_TRY(encode_text(&t, m, o, o->drift_tokens ? o->drift_tokens : DRIFT_TOKENS));
     size_t extra = t.bos >= 0 ? 1 : 0;
     if (window + extra > positions) window = positions - extra;
@@ -98,24 +74,23 @@ er_status er_perplexity_measure(er_perplexity *out, er_model *m, const er_eval_o
     size_t most = er_eval_batch_tokens(m, o->batch_tokens);
     if (most < window + extra) most = window + extra;
     ER_TRY(er_scorer_create(&s, m, most, false));
-    ER_TRY(pack_create(&p, most));
+    if (!(row = malloc((window + 1) * sizeof *row))) ER_FAIL(ER_ENOMEM, "a window of %zu tokens", window);
     progress = er_progress_begin("drift", t.count, "tokens");
     for (size_t at = 0, n; at < t.count; at += n) {
         n = t.count - at < window ? t.count - at : window;
-        if (p.tokens + n + extra > most) ER_TRY(pack_run(&p, s, &sum));
-        pack_window(&p, &t, at, n);
-        er_progress_update(progress, at, NULL);
+        if (!er_batch_fits(&s->batch, 1, n + extra)) ER_TRY(run_windows(s, &sum));
+        ER_TRY(pack_window(s, &t, at, n, row));
+        er_progress_update(progress, at);
         ER_TRY(er_stop_check(""));
     }
-    ER_TRY(pack_run(&p, s, &sum));
-    er_progress_update(progress, t.count, NULL);
+    ER_TRY(run_windows(s, &sum));
+    er_progress_update(progress, t.count);
     if (sum.tokens) sum.nll /= (double)sum.tokens;
     *out = sum;
 out:
     if (progress) er_progress_end(progress);
     er_scorer_free(s);
-    free(p.token);
-    free(p.nll);
+    free(row);
     free(t.token);
     return rc == ER_EINTERRUPTED ? er_fail(rc, "stopped in the drift text") : rc;
 }

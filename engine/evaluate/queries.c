@@ -3,8 +3,9 @@
 // keys and values:
 //
 //     prompt   p0 p1 p2 p3            labels: the first token of each object, all at p3
-//     object          [p0..p3] a0 a1  labels: a1 at a0, a2 at a1       (the last token of an object is never
-//     run)
+//     object          [p0..p3] a0 a1  labels: a1 at a0, a2 at a1
+//
+// The last token of an object is never run.
 #include "engine/evaluate/evaluate_internal.h"
 
 #include <stdio.h>
@@ -25,6 +26,7 @@ typedef struct prompt {
     size_t n;
     size_t first, last;  // objects first .. last-1
     bool continues;      // one of them has a second token
+    size_t place;        // in the cache, while its batch is run
 } prompt;
 
 typedef struct plan {
@@ -81,7 +83,7 @@ static er_status add_object(plan *p, const er_query *q, const er_model *m, er_to
     er_status rc = ER_OK;
     er_joint j = {0};
     prompt *at = NULL;
-    size_t positions = er_eval_positions(m);
+    size_t positions = er_model_positions(m);
     rc = er_encode_joint(&j, m->tokenizer, scratch, q->prompt, q->target, q->space, job);
     if (rc ==
         ER_EFORMAT) {  // a question without tokens is one that does not fit, and no reason to ask nothing
@@ -131,88 +133,15 @@ out:
 
 // ---- batches ----
 
-typedef struct batch {
-    er_scorer *s;
-    plan *p;
-    size_t rows, tokens, labels, room;                                     // room: labels that fit
-    int32_t *token, *pos, *store_at, *row_start, *prefix_at, *prefix_len;  // [max_tokens], row_start one more
-    int32_t *index, *label, *hit;                                          // [room]
-    float *nll;                                                            // [room]
-    size_t *owner;                                                         // [room] object of each label
-    int32_t *place;  // [prompts] where a prompt of the batch begins
-    bool stores, continues;
-} batch;
-
-static er_status batch_create(batch *b, er_scorer *s, plan *p) {
-    size_t t = s->max_tokens;
-    *b = (batch){.s = s, .p = p};
-    b->token = calloc(6 * t + 1, sizeof *b->token);
-    b->place = calloc(p->prompts + 1, sizeof *b->place);
-    if (!b->token || !b->place) return er_fail(ER_ENOMEM, "a batch of %zu tokens", t);
-    b->pos = b->token + t, b->store_at = b->pos + t, b->prefix_at = b->store_at + t;
-    b->prefix_len = b->prefix_at + t, b->row_start = b->prefix_len + t;
-    return ER_OK;
-}
-
-static void batch_free(batch *b) {
-    free(b->token);
-    free(b->place);
-    free(b->index);
-    free(b->nll);
-    free(b->owner);
-}
-
-static er_status add_label(batch *b, size_t at, int32_t label, size_t owner) {
-    if (b->labels == b->room) {
-        size_t room = b->room ? 2 * b->room : 1024;
-        int32_t *index = realloc(b->index, 3 * room * sizeof *index);
-        if (!index) return er_fail(ER_ENOMEM, "%zu labels", room);
-        // The three arrays share one block: the last two move up, the farther one first.
-        memmove(index + 2 * room, index + 2 * b->room, b->room * sizeof *index);
-        memmove(index + room, index + b->room, b->room * sizeof *index);
-        b->index = index, b->label = index + room, b->hit = index + 2 * room;
-        float *nll = realloc(b->nll, room * sizeof *nll);
-        if (nll) b->nll = nll;
-        size_t *owners = realloc(b->owner, room * sizeof *owners);
-        if (owners) b->owner = owners;
-        if (!nll || !owners) return er_fail(ER_ENOMEM, "%zu labels", room);
-        b->room = room;
-    }
-    b->index[b->labels] = (int32_t)at;
-    b->label[b->labels] = label;
-    b->owner[b->labels++] = owner;
-    return ER_OK;
-}
-
-static void add_row(batch *b, const int32_t *token, size_t n, size_t from, int32_t prefix_at) {
-    b->prefix_at[b->rows] = prefix_at;
-    b->prefix_len[b->rows] = (int32_t)from;
-    b->row_start[b->rows++] = (int32_t)b->tokens;
-    for (size_t i = 0; i < n; i++, b->tokens++) {
-        b->token[b->tokens] = token[i];
-        b->pos[b->tokens] = (int32_t)(from + i);
-        b->store_at[b->tokens] = (int32_t)b->tokens;
-    }
-    b->row_start[b->rows] = (int32_t)b->tokens;
-}
-
 // Runs what is packed and books every loss to its object.
-static er_status batch_run(batch *b) {
-    er_status rc = ER_OK;
-    er_batch rows = {
-        .rows = b->rows, .tokens = b->tokens, .token = b->token, .pos = b->pos, .row_start = b->row_start};
-    if (b->rows == 0) return ER_OK;
-    if (b->continues) rows.prefix_at = b->prefix_at, rows.prefix_len = b->prefix_len;
-    else if (b->stores) rows.store_at = b->store_at;
-    ER_TRY(er_scorer_forward(b->s, &rows));
-    ER_TRY(er_scorer_labels(b->s, b->nll, b->hit, b->index, b->label, b->labels));
-    for (size_t i = 0; i < b->labels; i++) {
-        object *o = &b->p->object[b->owner[i]];
-        o->nll += (double)b->nll[i];
-        o->strict = o->strict && b->hit[i];
+static er_status run_batch(er_scorer *s, plan *p) {
+    er_status rc = er_scorer_run(s);
+    for (size_t i = 0; rc == ER_OK && i < s->labels; i++) {
+        object *o = &p->object[s->label[i].owner];
+        o->nll += (double)s->label[i].nll;
+        o->strict = o->strict && s->label[i].hit;
     }
-    b->rows = b->tokens = b->labels = 0;
-out:
+    er_scorer_clear(s);
     return rc;
 }
 
@@ -222,61 +151,64 @@ static bool any_fits(const plan *p, const prompt *a) {
     return false;
 }
 
-// Prompts first .. last-1 at once, then the tails of their objects.
-static er_status run_prompts(batch *b, size_t first, size_t last) {
+// Prompts first .. last-1 at once; those whose objects go on are left in the cache, at `place`.
+static er_status run_heads(er_scorer *s, plan *p, size_t first, size_t last) {
     er_status rc = ER_OK;
-    plan *p = b->p;
-    b->stores = b->continues = false;
     for (size_t i = first; i < last; i++) {
         prompt *a = &p->prompt[i];
         if (!any_fits(p, a)) continue;
-        b->place[i] = (int32_t)b->tokens;
-        b->stores = b->stores || a->continues;
-        add_row(b, a->token, a->n, 0, 0);
+        a->place = s->batch.tokens;
+        er_kv_range store = {a->place, a->continues ? a->n : 0};
+        ER_TRY(er_batch_row(&s->batch, a->token, a->n, ER_NO_KV, store));
         for (size_t o = a->first; o < a->last; o++)
-            if (p->object[o].fits) ER_TRY(add_label(b, b->tokens - 1, p->object[o].token[0], o));
+            if (p->object[o].fits) ER_TRY(er_scorer_label(s, s->batch.tokens - 1, p->object[o].token[0], o));
     }
-    ER_TRY(batch_run(b));
-    b->continues = true;
+    ER_TRY(run_batch(s, p));
+out:
+    return rc;
+}
+
+// Then the tails of their objects.
+static er_status run_tails(er_scorer *s, plan *p, size_t first, size_t last) {
+    er_status rc = ER_OK;
     for (size_t i = first; i < last; i++) {
-        prompt *a = &p->prompt[i];
+        const prompt *a = &p->prompt[i];
         for (size_t o = a->first; a->continues && o < a->last; o++) {
             const object *x = &p->object[o];
             if (!x->fits || x->n < 2) continue;
-            if (b->tokens + x->n - 1 > b->s->max_tokens) ER_TRY(batch_run(b));
-            add_row(b, x->token, x->n - 1, a->n, b->place[i]);
-            for (size_t j = 1; j < x->n; j++) ER_TRY(add_label(b, b->tokens - x->n + j, x->token[j], o));
+            if (!er_batch_fits(&s->batch, 1, x->n - 1)) ER_TRY(run_batch(s, p));
+            size_t at = s->batch.tokens;
+            ER_TRY(er_batch_row(&s->batch, x->token, x->n - 1, (er_kv_range){a->place, a->n}, ER_NO_KV));
+            for (size_t j = 1; j < x->n; j++) ER_TRY(er_scorer_label(s, at + j - 1, x->token[j], o));
         }
     }
-    ER_TRY(batch_run(b));
+    ER_TRY(run_batch(s, p));
 out:
     return rc;
 }
 
 static er_status run_all(plan *p, er_scorer *s, er_query_stats *stats) {
     er_status rc = ER_OK;
-    batch b = {0};
     size_t done = 0;
     er_progress *progress = er_progress_begin("evaluate", p->prompts, "prompts");
-    ER_TRY(batch_create(&b, s, p));
     for (size_t first = 0, last = 0; first < p->prompts; first = last) {
         size_t tokens = 0;
         for (; last < p->prompts; last++) {
             size_t n = any_fits(p, &p->prompt[last]) ? p->prompt[last].n : 0;
-            if (last > first && tokens + n > s->max_tokens) break;
+            if (last > first && tokens + n > s->batch.max_tokens) break;
             tokens += n;
         }
-        ER_TRY(run_prompts(&b, first, last));
+        ER_TRY(run_heads(s, p, first, last));
+        ER_TRY(run_tails(s, p, first, last));
         stats->tokens += tokens;
-        er_progress_update(progress, last, NULL);
+        er_progress_update(progress, last);
         done = last;
         ER_TRY(er_stop_check(""));
     }
     stats->prompts += p->prompts;
-    stats->flops += s->run->flops;
+    stats->flops += s->run.flops;
 out:
     er_progress_end(progress);
-    batch_free(&b);
     return rc == ER_EINTERRUPTED ? er_fail(rc, "stopped after %zu of %zu prompts", done, p->prompts) : rc;
 }
 

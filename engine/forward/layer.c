@@ -22,13 +22,15 @@ static er_status linear_back(er_run *r, float *dx, const float *dy, const er_wei
 
 static er_status norm(er_run *r, float *y, float *stats, const float *x, const float *w, const float *b) {
     const er_arch *a = &r->model->arch;
-    return OPS(r)->norm(AT(r), a->norm, y, stats, x, w, b, a->norm_eps, r->tokens, a->hidden);
+    return OPS(r)->norm(
+        AT(r), &(er_norm_args){a->norm, r->batch->tokens, a->hidden, x, w, b, a->norm_eps}, y, stats);
 }
 
 static er_status norm_back(
     er_run *r, float *dx, const float *dy, const float *x, const float *w, const float *stats) {
     const er_arch *a = &r->model->arch;
-    return OPS(r)->norm_backward(AT(r), a->norm, dx, dy, x, w, stats, r->tokens, a->hidden);
+    return OPS(r)->norm_backward(
+        AT(r), &(er_norm_args){a->norm, r->batch->tokens, a->hidden, x, w, NULL, a->norm_eps}, dx, dy, stats);
 }
 
 static er_status rotate(er_run *r, size_t layer, float *qkv, bool inverse) {
@@ -36,12 +38,29 @@ static er_status rotate(er_run *r, size_t layer, float *qkv, bool inverse) {
     const er_arch *a = &m->arch;
     if (a->rope.style == ER_ROPE_NONE || er_layer_in(&a->unrotated, layer)) return ER_OK;
     // q heads and k heads stand side by side: one call turns both.
-    return OPS(r)->rope(AT(r), a->rope.style, qkv, er_arch_qkv_rows(a), r->pos, m->rope_table, a->rope.dims,
-        r->tokens, a->heads + a->kv_heads, a->head_dim, inverse);
+    return OPS(r)->rope(AT(r),
+        &(er_rope_args){.style = a->rope.style,
+            .tokens = r->batch->tokens,
+            .heads = a->heads + a->kv_heads,
+            .head_dim = a->head_dim,
+            .rot = a->rope.dims,
+            .ld = er_arch_qkv_rows(a),
+            .pos = er_batch_dev(r->batch, r->batch->pos),
+            .table = m->rope_table},
+        qkv, inverse);
 }
 
 // Whether more than a rotation, which is undone without them, happens to heads: then a tape keeps them raw.
 static bool keeps_raw(const er_arch *a) { return a->qk_norms || a->clip_qkv > 0; }
+
+// The norms of the q heads and of the k heads, which stand behind them in the same rows.
+static void head_norms(er_qk_norm_args *q, er_qk_norm_args *k, const er_run *r, const er_block *b) {
+    const er_arch *a = &r->model->arch;
+    *q = (er_qk_norm_args){a->qk_norm, r->batch->tokens, a->heads, a->head_dim, er_arch_qkv_rows(a),
+        b->q_norm_w, b->q_norm_b, a->norm_eps};
+    *k = (er_qk_norm_args){a->qk_norm, r->batch->tokens, a->kv_heads, a->head_dim, er_arch_qkv_rows(a),
+        b->k_norm_w, b->k_norm_b, a->norm_eps};
+}
 
 // Clipping or head norms (no family has both), then rotation: what attention reads, from what the projection
 // gave.
@@ -50,12 +69,12 @@ static er_status prepare_heads(er_run *r, size_t layer, float *qkv) {
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
     size_t ld = er_arch_qkv_rows(a), hd = a->head_dim;
-    if (a->clip_qkv > 0) ER_TRY(OPS(r)->clip(AT(r), qkv, a->clip_qkv, r->tokens * ld));
+    er_qk_norm_args q, k;
+    if (a->clip_qkv > 0) ER_TRY(OPS(r)->clip(AT(r), qkv, a->clip_qkv, r->batch->tokens * ld));
     if (a->qk_norms) {
-        ER_TRY(OPS(r)->qk_norm(
-            AT(r), a->qk_norm, qkv, ld, b->q_norm_w, b->q_norm_b, a->norm_eps, r->tokens, a->heads, hd));
-        ER_TRY(OPS(r)->qk_norm(AT(r), a->qk_norm, qkv + a->heads * hd, ld, b->k_norm_w, b->k_norm_b,
-            a->norm_eps, r->tokens, a->kv_heads, hd));
+        head_norms(&q, &k, r, b);
+        ER_TRY(OPS(r)->qk_norm(AT(r), &q, qkv));
+        ER_TRY(OPS(r)->qk_norm(AT(r), &k, qkv + a->heads * hd));
     }
     ER_TRY(rotate(r, layer, qkv, false));
 out:
@@ -67,14 +86,14 @@ static er_status prepare_heads_backward(er_run *r, size_t layer, float *d, const
     er_status rc = ER_OK;
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
-    size_t ld = er_arch_qkv_rows(a), hd = a->head_dim, k_at = a->heads * hd;
+    size_t ld = er_arch_qkv_rows(a), k_at = a->heads * a->head_dim;
+    er_qk_norm_args q, k;
     ER_TRY(rotate(r, layer, d, true));
-    if (a->clip_qkv > 0) ER_TRY(OPS(r)->clip_backward(AT(r), d, raw, a->clip_qkv, r->tokens * ld));
+    if (a->clip_qkv > 0) ER_TRY(OPS(r)->clip_backward(AT(r), d, raw, a->clip_qkv, r->batch->tokens * ld));
     if (!a->qk_norms) goto out;
-    ER_TRY(OPS(r)->qk_norm_backward(
-        AT(r), a->qk_norm, d, raw, ld, b->q_norm_w, a->norm_eps, r->tokens, a->heads, hd));
-    ER_TRY(OPS(r)->qk_norm_backward(
-        AT(r), a->qk_norm, d + k_at, raw + k_at, ld, b->k_norm_w, a->norm_eps, r->tokens, a->kv_heads, hd));
+    head_norms(&q, &k, r, b);
+    ER_TRY(OPS(r)->qk_norm_backward(AT(r), &q, d, raw));
+    ER_TRY(OPS(r)->qk_norm_backward(AT(r), &k, d + k_at, raw + k_at));
 out:
     return rc;
 }
@@ -91,24 +110,26 @@ static void cached(const er_run *r, size_t layer, float **k, float **v) {
 
 static er_status attention_of(er_attention *out, const er_run *r, size_t layer, const float *qkv) {
     const er_arch *a = &r->model->arch;
+    const er_batch *b = r->batch;
     float *k, *v;
     cached(r, layer, &k, &v);
-    if (r->has_prefix && !k)
+    if (b->longest_prefix && !k)
         return er_fail(ER_EARG, "layer %zu: rows continue a prefix that is not cached for it", layer);
-    *out = (er_attention){.tokens = r->tokens,
-        .rows = r->rows,
+    *out = (er_attention){.tokens = b->tokens,
+        .rows = b->rows,
         .heads = a->heads,
         .kv_heads = a->kv_heads,
         .head_dim = a->head_dim,
         .ld_qkv = er_arch_qkv_rows(a),
         .qkv = qkv,
-        .row_start = r->row_start,
+        .row_start = er_batch_dev(b, b->row_start),
         .scale = a->scale_by_layer ? a->attention_scale / (float)(layer + 1) : a->attention_scale,
         .window = er_layer_in(&a->windowed, layer) ? a->window : 0,
-        .longest = r->longest,
-        .longest_prefix = r->longest_prefix};
-    if (r->has_prefix)
-        out->prefix_k = k, out->prefix_v = v, out->prefix_at = r->prefix_at, out->prefix_len = r->prefix_len;
+        .longest = b->longest,
+        .longest_prefix = b->longest_prefix};
+    if (!b->longest_prefix) return ER_OK;
+    out->prefix_k = k, out->prefix_v = v;
+    out->prefix_at = er_batch_dev(b, b->prefix_at), out->prefix_len = er_batch_dev(b, b->prefix_len);
     return ER_OK;
 }
 
@@ -123,13 +144,14 @@ static er_status attend(er_run *r, size_t layer, float *keep, float *attn, float
     float *k, *v, *qkv = keep && !keeps_raw(a) ? keep : r->qkv;
     er_attention at;
     ER_TRY(attention_of(&at, r, layer, qkv));
-    ER_TRY(linear(r, qkv, r->h, b->qkv, b->qkv_b, r->tokens, ld, a->hidden, 0));
-    if (keep && qkv != keep) ER_TRY(OPS(r)->copy(AT(r), keep, qkv, r->tokens * ld * sizeof(float)));
+    ER_TRY(linear(r, qkv, r->h, b->qkv, b->qkv_b, r->batch->tokens, ld, a->hidden, 0));
+    if (keep && qkv != keep) ER_TRY(OPS(r)->copy(AT(r), keep, qkv, r->batch->tokens * ld * sizeof(float)));
     ER_TRY(prepare_heads(r, layer, qkv));
     cached(r, layer, &k, &v);
-    if (r->has_store && k)
+    if (r->batch->has_store && k)
         ER_TRY(
-            OPS(r)->kv_store(AT(r), k, v, qkv, ld, a->heads * a->head_dim, kv_dim, r->store_at, r->tokens));
+            OPS(r)->kv_store(AT(r), &(er_kv_store_args){r->batch->tokens, kv_dim, ld, a->heads * a->head_dim,
+                                        qkv, er_batch_dev(r->batch, r->batch->store_at), k, v}));
     ER_TRY(OPS(r)->attention(AT(r), &at, attn, lse));
 out:
     return rc;
@@ -142,8 +164,11 @@ static er_status check_layer(const er_run *r, size_t layer) {
 
 er_status er_run_embed(er_run *r, float *x) {
     const er_model *m = r->model;
-    return OPS(r)->embed(AT(r), x, m->embed, m->arch.embed_scale, m->position, r->token, r->pos,
-        m->arch.position_offset, r->tokens);
+    return OPS(r)->embed(AT(r),
+        &(er_embed_args){r->batch->tokens, m->embed, m->position, m->arch.embed_scale,
+            er_batch_dev(r->batch, r->batch->token), er_batch_dev(r->batch, r->batch->pos),
+            m->arch.position_offset},
+        x);
 }
 
 er_status er_run_layer_to_key(er_run *r, size_t layer, float *x, er_tape *tape) {
@@ -152,7 +177,7 @@ er_status er_run_layer_to_key(er_run *r, size_t layer, float *x, er_tape *tape) 
     ER_TRY(check_layer(r, layer));
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
-    size_t T = r->tokens, q = a->heads * a->head_dim, stream = T * a->hidden * sizeof(float);
+    size_t T = r->batch->tokens, q = a->heads * a->head_dim, stream = T * a->hidden * sizeof(float);
     float *attn = tape ? tape->attn : r->attn, *u = tape ? tape->u : r->u;
     float *stats1 = tape ? tape->stats1 : r->stats, *stats2 = tape ? tape->stats2 : r->stats;
     if (tape) ER_TRY(OPS(r)->copy(AT(r), tape->x_in, x, stream));
@@ -177,7 +202,7 @@ er_status er_run_layer_finish(er_run *r, size_t layer, float *x) {
     if (rc != ER_OK) return rc;
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
-    return linear(r, x, r->act, b->down, b->down_b, r->tokens, a->hidden, a->d_ff, 1);
+    return linear(r, x, r->act, b->down, b->down_b, r->batch->tokens, a->hidden, a->d_ff, 1);
 }
 
 er_status er_run_layer(er_run *r, size_t layer, float *x, er_tape *tape) {
@@ -189,9 +214,10 @@ er_status er_run_layer(er_run *r, size_t layer, float *x, er_tape *tape) {
 static er_status mlp_backward(er_run *r, const er_block *b, const float *dx, const er_tape *tape) {
     er_status rc = ER_OK;
     const er_arch *a = &r->model->arch;
-    ER_TRY(linear_back(r, r->act, dx, b->down, r->tokens, a->hidden, a->d_ff, 0));
-    ER_TRY(OPS(r)->activation_backward(AT(r), a->act, a->gated, r->du, r->act, tape->u, r->tokens, a->d_ff));
-    ER_TRY(linear_back(r, r->dh, r->du, b->up, r->tokens, er_arch_up_rows(a), a->hidden, 0));
+    ER_TRY(linear_back(r, r->act, dx, b->down, r->batch->tokens, a->hidden, a->d_ff, 0));
+    ER_TRY(OPS(r)->activation_backward(
+        AT(r), a->act, a->gated, r->du, r->act, tape->u, r->batch->tokens, a->d_ff));
+    ER_TRY(linear_back(r, r->dh, r->du, b->up, r->batch->tokens, er_arch_up_rows(a), a->hidden, 0));
 out:
     return rc;
 }
@@ -205,13 +231,13 @@ static er_status attention_backward(
     size_t ld = er_arch_qkv_rows(a);
     const float *qkv = keeps_raw(a) ? r->qkv : tape->qkv;
     if (keeps_raw(a)) {
-        ER_TRY(OPS(r)->copy(AT(r), r->qkv, tape->qkv, r->tokens * ld * sizeof(float)));
+        ER_TRY(OPS(r)->copy(AT(r), r->qkv, tape->qkv, r->batch->tokens * ld * sizeof(float)));
         ER_TRY(prepare_heads(r, layer, r->qkv));
     }
     ER_TRY(attention_of(&at, r, layer, qkv));
     ER_TRY(OPS(r)->attention_backward(AT(r), &at, r->dqkv, dout, tape->attn, tape->lse));
     ER_TRY(prepare_heads_backward(r, layer, r->dqkv, tape->qkv));
-    ER_TRY(linear_back(r, r->dh, r->dqkv, r->model->block[layer].qkv, r->tokens, ld, a->hidden, beta));
+    ER_TRY(linear_back(r, r->dh, r->dqkv, r->model->block[layer].qkv, r->batch->tokens, ld, a->hidden, beta));
 out:
     return rc;
 }
@@ -221,7 +247,7 @@ static er_status parallel_backward(er_run *r, size_t layer, float *dx, const er_
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
     // Both branches see the gradient of the block's output, so take both products before dx changes.
-    ER_TRY(linear_back(r, r->attn, dx, b->out, r->tokens, a->hidden, a->heads * a->head_dim, 0));
+    ER_TRY(linear_back(r, r->attn, dx, b->out, r->batch->tokens, a->hidden, a->heads * a->head_dim, 0));
     ER_TRY(mlp_backward(r, b, dx, tape));
     if (b->norm2_w) ER_TRY(norm_back(r, dx, r->dh, tape->x_in, b->norm2_w, tape->stats2));
     ER_TRY(attention_backward(r, layer, r->attn, tape, b->norm2_w ? 0 : 1));
@@ -236,11 +262,11 @@ er_status er_run_layer_backward(er_run *r, size_t layer, float *dx, const er_tap
     ER_TRY(check_layer(r, layer));
     const er_arch *a = &r->model->arch;
     const er_block *b = &r->model->block[layer];
-    if (!r->dh) ER_FAIL(ER_EARG, "layer %zu: backward in a run created without it", layer);
+    if (!r->dh) ER_FAIL(ER_EARG, "layer %zu: backward in a run taken without it", layer);
     if (a->parallel_residual) return parallel_backward(r, layer, dx, tape);
     ER_TRY(mlp_backward(r, b, dx, tape));
     ER_TRY(norm_back(r, dx, r->dh, tape->x_mid, b->norm2_w, tape->stats2));
-    ER_TRY(linear_back(r, r->attn, dx, b->out, r->tokens, a->hidden, a->heads * a->head_dim, 0));
+    ER_TRY(linear_back(r, r->attn, dx, b->out, r->batch->tokens, a->hidden, a->heads * a->head_dim, 0));
     ER_TRY(attention_backward(r, layer, r->attn, tape, 0));
     ER_TRY(norm_back(r, dx, r->dh, tape->x_in, b->norm1_w, tape->stats1));
 out:
@@ -253,8 +279,9 @@ er_status er_run_head(er_run *r, float *logits, const float *x, const int32_t *i
     const er_model *m = r->model;
     const er_arch *a = &m->arch;
     ER_TRY(OPS(r)->gather_rows(AT(r), picked, x, index, n, a->hidden));
-    ER_TRY(OPS(r)->norm(
-        AT(r), a->norm, h_scratch, picked_stats, picked, m->final_w, m->final_b, a->norm_eps, n, a->hidden));
+    ER_TRY(OPS(r)->norm(AT(r),
+        &(er_norm_args){a->norm, n, a->hidden, picked, m->final_w, m->final_b, a->norm_eps}, h_scratch,
+        picked_stats));
     ER_TRY(linear(r, logits, h_scratch, m->head, m->head_b, n, a->vocab, a->hidden, 0));
 out:
     return rc;
@@ -267,8 +294,9 @@ er_status er_run_head_backward(er_run *r, float *dpicked, const float *dlogits, 
     const er_arch *a = &m->arch;
     ER_TRY(linear_back(r, h_scratch, dlogits, m->head, n, a->vocab, a->hidden, 0));
     ER_TRY(OPS(r)->zero(AT(r), dpicked, n * a->hidden * sizeof(float)));
-    ER_TRY(OPS(r)->norm_backward(
-        AT(r), a->norm, dpicked, h_scratch, picked, m->final_w, picked_stats, n, a->hidden));
+    ER_TRY(OPS(r)->norm_backward(AT(r),
+        &(er_norm_args){a->norm, n, a->hidden, picked, m->final_w, NULL, a->norm_eps}, dpicked, h_scratch,
+        picked_stats));
 out:
     return rc;
 }

@@ -165,7 +165,7 @@ out:
     return rc;
 }
 
-er_status er_ask(char **out, er_model *m, const char *prompt, const er_generate_options *o) {
+er_status er_ask_one(char **out, er_model *m, const char *prompt, const er_generate_options *o) {
     char *answer = NULL;
     er_status rc = er_ask_all(&answer, m, &prompt, 1, o);
     if (rc == ER_OK) *out = answer;

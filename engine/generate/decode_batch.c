@@ -5,11 +5,6 @@
 #define DEFAULT_MEMORY ((size_t)512 << 20)
 #define PREFILL_TOKENS 512  // prompt tokens let in per step besides the rows in flight
 
-size_t er_model_positions(const er_model *m) {
-    bool bounded = m->rope_table && m->rope_positions < m->arch.positions;
-    return bounded ? m->rope_positions : m->arch.positions;
-}
-
 static size_t slot_count(const er_model *m, size_t rows, size_t slot_positions, size_t memory) {
     const er_arch *a = &m->arch;
     size_t position_bytes = 2 * sizeof(float) * a->layers * a->kv_heads * a->head_dim;
@@ -19,37 +14,19 @@ static size_t slot_count(const er_model *m, size_t rows, size_t slot_positions, 
     return n ? n : 1;
 }
 
-static er_status make_host(er_decode_batch *b) {
-    size_t t = b->max_tokens, r = b->slots;
-    b->slot = calloc(r, sizeof *b->slot);
-    b->active = calloc(r, sizeof *b->active);
-    b->ints = calloc(3 * t + 4 * r + 1, sizeof *b->ints);
-    b->host_logits = malloc(r * b->model->arch.vocab * sizeof *b->host_logits);
-    if (!b->slot || !b->active || !b->ints || !b->host_logits)
-        return er_fail(ER_ENOMEM, "generation: %zu slots, %zu tokens", r, t);
-    b->token = b->ints, b->pos = b->token + t, b->store_at = b->pos + t;
-    b->row_start = b->store_at + t, b->prefix_at = b->row_start + r + 1;
-    b->prefix_len = b->prefix_at + r, b->last = b->prefix_len + r;
-    return ER_OK;
-}
-
-static er_status make_device(er_decode_batch *b) {
-    er_device *dev = b->model->dev;
-    size_t hidden = b->model->arch.hidden, vocab = b->model->arch.vocab, n = b->slots;
-    struct {
-        float **at;
-        size_t count;
-    } want[] = {{&b->x, b->max_tokens * hidden}, {&b->logits, n * vocab}, {&b->picked, n * hidden},
-        {&b->picked_stats, n * 2}, {&b->h, n * hidden}};
-    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
-        void *p = NULL;
-        er_status rc = dev->op->alloc(dev, &p, want[i].count * sizeof(float));
-        if (rc != ER_OK) return rc;
-        *want[i].at = p;
-    }
-    void *p = NULL;
-    er_status rc = dev->op->alloc(dev, &p, n * sizeof *b->index);
-    b->index = p;
+static er_status take_buffers(er_decode_batch *b, er_arena *a, const er_arch *arch, size_t tokens) {
+    er_status rc = ER_OK;
+    size_t n = b->slots, f = sizeof(float);
+    ER_TRY(er_batch_take(&b->batch, a, tokens, n));
+    ER_TRY(er_run_take(&b->run, a, arch, tokens, false));
+    ER_TRY(er_kv_take(&b->kv, a, arch, 0, arch->layers, n * b->slot_positions));
+    ER_TRY(er_arena_take(a, &b->x, tokens * arch->hidden, f));
+    ER_TRY(er_arena_take(a, &b->logits, n * arch->vocab, f));
+    ER_TRY(er_arena_take(a, &b->picked, n * arch->hidden, f));
+    ER_TRY(er_arena_take(a, &b->picked_stats, n * 2, f));
+    ER_TRY(er_arena_take(a, &b->h, n * arch->hidden, f));
+    ER_TRY(er_arena_take_host(a, &b->host_logits, n * arch->vocab, f));
+out:
     return rc;
 }
 
@@ -59,14 +36,14 @@ er_status er_decode_batch_create(
     er_decode_batch *b = calloc(1, sizeof *b);
     if (!b) ER_FAIL(ER_ENOMEM, "generation: %zu bytes", sizeof *b);
     size_t limit = er_model_positions(m);
-    b->model = m;
+    *b = (er_decode_batch){.model = m, .run = {.model = m}, .memory = {.dev = m->dev}};
     b->slot_positions = max_new < limit - longest ? longest + max_new : limit;
     b->slots = slot_count(m, rows, b->slot_positions, memory);
-    b->max_tokens = b->slots + (longest > PREFILL_TOKENS ? longest : PREFILL_TOKENS);
-    ER_TRY(make_host(b));
-    ER_TRY(make_device(b));
-    ER_TRY(er_run_create(&b->run, m, b->max_tokens, b->slots, false));
-    ER_TRY(er_kv_create(&b->kv, m, 0, m->arch.layers, b->slots * b->slot_positions));
+    b->slot = calloc(b->slots, sizeof *b->slot);
+    b->active = calloc(b->slots, sizeof *b->active);
+    if (!b->slot || !b->active) ER_FAIL(ER_ENOMEM, "generation: %zu slots", b->slots);
+    size_t prompts = longest > PREFILL_TOKENS ? longest : PREFILL_TOKENS;
+    ER_TRY(take_buffers(b, &b->memory, &m->arch, b->slots + prompts));
     *out = b, b = NULL;
 out:
     er_decode_batch_free(b);
@@ -75,56 +52,32 @@ out:
 
 void er_decode_batch_free(er_decode_batch *b) {
     if (!b) return;
-    er_device *dev = b->model->dev;
-    void *device[] = {b->x, b->logits, b->picked, b->picked_stats, b->h, b->index};
-    for (size_t i = 0; i < sizeof device / sizeof *device; i++)
-        if (device[i]) dev->op->release(dev, device[i]);
-    if (b->kv) er_kv_free(b->kv);
-    if (b->run) er_run_free(b->run);
+    er_arena_release(&b->memory);
     free(b->slot);
     free(b->active);
-    free(b->ints);
-    free(b->host_logits);
     free(b);
 }
 
-void er_decode_batch_clear(er_decode_batch *b) { b->rows = b->tokens = 0; }
-
-bool er_decode_batch_fits(const er_decode_batch *b, size_t n) { return b->tokens + n <= b->max_tokens; }
-
-void er_decode_batch_push(er_decode_batch *b, size_t slot, const int32_t *token, size_t n) {
-    size_t cached = b->slot[slot].cached, base = slot * b->slot_positions;
-    b->active[b->rows] = slot;
-    b->row_start[b->rows] = (int32_t)b->tokens;
-    b->prefix_at[b->rows] = (int32_t)base;
-    b->prefix_len[b->rows] = (int32_t)cached;
-    for (size_t i = 0; i < n; i++, b->tokens++) {
-        b->token[b->tokens] = token[i];
-        b->pos[b->tokens] = (int32_t)(cached + i);
-        b->store_at[b->tokens] = (int32_t)(base + cached + i);
-    }
+er_status er_decode_batch_push(er_decode_batch *b, size_t slot, const int32_t *token, size_t n) {
+    size_t cached = b->slot[slot].cached, base = slot * b->slot_positions, row = b->batch.rows;
+    er_status rc =
+        er_batch_row(&b->batch, token, n, (er_kv_range){base, cached}, (er_kv_range){base + cached, n});
+    if (rc != ER_OK) return rc;
+    b->active[row] = slot;
     b->slot[slot].cached += n;
-    b->last[b->rows++] = (int32_t)(b->tokens - 1);
-    b->row_start[b->rows] = (int32_t)b->tokens;
+    return ER_OK;
 }
 
 er_status er_decode_batch_step(er_decode_batch *b) {
     er_device *dev = b->model->dev;
+    er_batch *rows = &b->batch;
     er_status rc = ER_OK;
-    er_batch rows = {.rows = b->rows,
-        .tokens = b->tokens,
-        .token = b->token,
-        .pos = b->pos,
-        .row_start = b->row_start,
-        .prefix_at = b->prefix_at,
-        .prefix_len = b->prefix_len,
-        .store_at = b->store_at};
-    ER_TRY(er_run_begin(b->run, &rows, b->kv));
-    ER_TRY(dev->op->upload(dev, b->index, b->last, b->rows * sizeof *b->index));
-    ER_TRY(er_run_embed(b->run, b->x));
-    for (size_t l = 0; l < b->model->arch.layers; l++) ER_TRY(er_run_layer(b->run, l, b->x, NULL));
-    ER_TRY(er_run_head(b->run, b->logits, b->x, b->index, b->rows, b->picked, b->picked_stats, b->h));
-    size_t bytes = b->rows * b->model->arch.vocab * sizeof(float);
+    ER_TRY(er_run_begin(&b->run, rows, &b->kv));
+    ER_TRY(er_run_embed(&b->run, b->x));
+    for (size_t l = 0; l < b->model->arch.layers; l++) ER_TRY(er_run_layer(&b->run, l, b->x, NULL));
+    ER_TRY(er_run_head(&b->run, b->logits, b->x, er_batch_dev(rows, rows->last), rows->rows, b->picked,
+        b->picked_stats, b->h));
+    size_t bytes = rows->rows * b->model->arch.vocab * sizeof(float);
     ER_TRY(dev->op->download(dev, b->host_logits, b->logits, bytes));
 out:
     return rc;

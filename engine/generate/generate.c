@@ -57,23 +57,23 @@ static er_status let_in(er_generation *g, size_t slot) {
 // Rows in flight first, one token each; then as many whole prompts, of new rows and of rows begun anew, as
 // there is room for.
 static er_status fill_step(er_generation *g) {
+    er_status rc = ER_OK;
     er_decode_batch *b = g->batch;
-    er_decode_batch_clear(b);
+    er_batch_clear(&b->batch);
     for (size_t i = 0; i < b->slots; i++) {
         er_slot *s = &b->slot[i];
-        if (s->busy && s->cached > 0) er_decode_batch_push(b, i, &s->chosen[s->n_new - 1], 1);
+        if (s->busy && s->cached > 0) ER_TRY(er_decode_batch_push(b, i, &s->chosen[s->n_new - 1], 1));
     }
     for (size_t i = 0; i < b->slots; i++) {
         er_slot *s = &b->slot[i];
-        if (!s->busy && g->next < g->prompts->rows) {
-            er_status rc = let_in(g, i);
-            if (rc != ER_OK) return rc;
-        }
+        if (!s->busy && g->next < g->prompts->rows) ER_TRY(let_in(g, i));
         if (!s->busy || s->cached > 0) continue;
         size_t n = er_sequences_length(g->prompts, s->row);
-        if (er_decode_batch_fits(b, n)) er_decode_batch_push(b, i, er_sequences_at(g->prompts, s->row), n);
+        if (er_batch_fits(&b->batch, 1, n))
+            ER_TRY(er_decode_batch_push(b, i, er_sequences_at(g->prompts, s->row), n));
     }
-    return ER_OK;
+out:
+    return rc;
 }
 
 static void finish(er_generation *g, er_slot *s) {
@@ -120,8 +120,8 @@ static er_status run_steps(er_generation *g) {
         ER_TRY(er_stop_check(""));
         ER_TRY(fill_step(g));
         ER_TRY(er_decode_batch_step(g->batch));
-        for (size_t i = 0; i < g->batch->rows; i++) ER_TRY(take_token(g, i));
-        if (p) er_progress_update(p, g->tokens, NULL);
+        for (size_t i = 0; i < g->batch->batch.rows; i++) ER_TRY(take_token(g, i));
+        if (p) er_progress_update(p, g->tokens);
     }
 out:
     if (p) er_progress_end(p);

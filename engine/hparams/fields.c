@@ -27,10 +27,6 @@ static const field fields[] = {
     FIELD("key_bare", F_REAL, key_bare),
     FIELD("merge_subjects", F_BOOL, merge_subjects),
     FIELD("key_per_prompt", F_BOOL, key_per_prompt),
-    FIELD("L2", F_REAL, l2),
-    FIELD("nullspace_threshold", F_REAL, nullspace_threshold),
-    FIELD("emmet_lambda", F_REAL, emmet_lambda),
-    FIELD("update_norm_lambda", F_REAL, update_norm_lambda),
     // as files of version 0.1 spell them
     FIELD("n_siblings", F_SIZE, n_relation_prompts),
     FIELD("key_per_row", F_BOOL, key_per_prompt),
@@ -56,7 +52,21 @@ er_status er_hparams_read_fields(er_hparams *h, const cJSON *obj, const char *na
             break;
         }
     }
+    ER_TRY(er_hparams_read_own(h, obj, name));
 out:
+    return rc == ER_EFORMAT ? ER_ECONFIG : rc;
+}
+
+size_t er_hparams_own_index(const er_editor_settings *e, const char *key) {
+    for (size_t i = 0; i < e->n_fields; i++)
+        if (!strcmp(key, e->fields[i].key)) return i;
+    return SIZE_MAX;
+}
+
+er_status er_hparams_read_own(er_hparams *h, const cJSON *obj, const char *name) {
+    er_status rc = ER_OK;
+    for (size_t i = 0; rc == ER_OK && i < h->editor.n_fields; i++)
+        rc = er_json_get_f64(&h->own[i], obj, h->editor.fields[i].key, name);
     return rc == ER_EFORMAT ? ER_ECONFIG : rc;
 }
 
@@ -78,18 +88,20 @@ er_status er_hparams_read_layers(er_hparams *h, const cJSON *obj, const char *na
     return ER_OK;
 }
 
-_Static_assert(N_FIELDS + 2 <= ER_HPARAM_KEYS, "er_hparams.from has a place for every key");
+_Static_assert(N_FIELDS + 2 + ER_OWN_FIELDS <= ER_HPARAM_KEYS, "er_hparams.from has a place for every key");
 
-size_t er_hparams_index(const char *key) {
-    size_t i = 0;
+size_t er_hparams_index(const er_hparams *h, const char *key) {
+    size_t i = 0, own = er_hparams_own_index(&h->editor, key);
     if (!strcmp(key, "layers")) return N_FIELDS;
+    if (own < ER_OWN_FIELDS) return N_FIELDS + 2 + own;
     while (i < N_FIELDS && strcmp(key, fields[i].key) != 0) i++;
     return i < N_FIELDS ? i : N_FIELDS + 1;  // v_loss_layer, which only a file gives
 }
 
 const char *er_hparams_key(size_t i) { return i < N_FIELDS ? fields[i].key : NULL; }
 
-bool er_hparams_has_field(const char *key) {
+bool er_hparams_has_field(const er_hparams *h, const char *key) {
+    if (er_hparams_own_index(&h->editor, key) != SIZE_MAX) return true;
     for (size_t i = 0; i < N_FIELDS; i++)
         if (!strcmp(key, fields[i].key)) return true;
     return false;
@@ -100,14 +112,14 @@ cJSON *er_hparams_json(const er_hparams *h) {
     // Of the two that exclude each other only the one in force: what is told may be given as a file again.
     size_t not_in_force =
         h->trace_ratio > 0 ? offsetof(er_hparams, lambda) : offsetof(er_hparams, trace_ratio);
-    bool ok = layers && cJSON_AddStringToObject(o, "alg_name", er_hparams_alg_name(h)) &&
+    bool ok = layers && cJSON_AddStringToObject(o, "alg_name", h->editor.alg_name) &&
               cJSON_AddStringToObject(o, "profile", h->profile) &&
               cJSON_AddStringToObject(o, "preset", h->preset);
     for (size_t i = 0; ok && i < h->n_layers; i++)
         ok = cJSON_AddItemToArray(layers, cJSON_CreateNumber((double)h->layers[i]));
     for (size_t i = 0; ok && i < N_TOLD; i++) {
         const char *at = (const char *)h + fields[i].offset;
-        if (fields[i].offset == not_in_force || er_hparams_is_idle(h, fields[i].key)) continue;
+        if (fields[i].offset == not_in_force) continue;
         switch (fields[i].kind) {
         case F_SIZE:
             ok = cJSON_AddNumberToObject(o, fields[i].key, (double)*(const size_t *)(const void *)at);
@@ -120,6 +132,8 @@ cJSON *er_hparams_json(const er_hparams *h) {
             break;
         }
     }
+    for (size_t i = 0; ok && i < h->editor.n_fields; i++)
+        ok = cJSON_AddNumberToObject(o, h->editor.fields[i].key, h->own[i]);
     ok = ok && cJSON_AddNumberToObject(o, "seed", (double)h->seed);
     if (ok) return o;
     cJSON_Delete(o);

@@ -18,10 +18,11 @@ static const char *const known_elsewhere[] = {"alg_name", "attn_module_tmp", "ba
     "mom2_n_samples", "name", "P_loc", "positions_from", "preset", "profile", "rewrite_module_tmp",
     "rope_theta", "seed", "source", "stats_dir", "v_loss_layer", "vocab_from", "vocab_to", NULL};
 
-static bool known_key(const char *key) {
+static bool known_key(const er_hparams *h, const char *key, er_editor_list editors) {
+    er_editor_settings whose;
     for (size_t i = 0; known_elsewhere[i]; i++)
         if (!strcmp(key, known_elsewhere[i])) return true;
-    return er_hparams_has_field(key);
+    return er_hparams_has_field(h, key) || er_hparams_is_idle(&whose, h, key, editors);
 }
 
 // Absent, null, or the one word that is meant here.
@@ -34,27 +35,25 @@ static er_status only(
     return rc;
 }
 
-static er_status take_editor(er_hparams *h, const cJSON *obj, const char *path) {
-    const char *name = NULL;
-    char flag[sizeof h->editor];
+static er_status read_editor(er_hparams *h, const cJSON *obj, const char *path, er_editor_list editors) {
+    const char *name = NULL, *flag = h->editor.name;
+    er_editor_settings e;
     er_status rc = er_json_get_str(&name, obj, "alg_name", path);
     if (rc != ER_OK || !name) return rc;
-    if (!er_hparams_knows_editor(name))
+    if (!er_hparams_find_editor(&e, name, editors))
         return er_fail(
             ER_ECONFIG, "%s: 'alg_name' is \"%.40s\": settings of another method than MEMIT", path, name);
-    (void)snprintf(flag, sizeof flag, "%s", h->editor);
-    if ((rc = er_hparams_set_editor(h, name)) != ER_OK) return rc;
-    if (h->editor_given && strcmp(flag, h->editor) != 0)
+    if (h->editor_given && strcmp(flag, e.name) != 0)
         return er_fail(ER_ECONFIG, "%s: 'alg_name' is \"%.40s\", and --editor says %s", path, name, flag);
-    return ER_OK;
+    return er_hparams_set_editor(h, name, editors);
 }
 
 // What would make the file's numbers mean something else.
-static er_status check_meaning(er_hparams *h, const cJSON *obj, const char *path) {
+static er_status check_meaning(er_hparams *h, const cJSON *obj, const char *path, er_editor_list editors) {
     er_status rc = ER_OK;
     bool adjusted = true;
     uint64_t loss_layer = UINT64_MAX, seed = h->seed;
-    ER_TRY(take_editor(h, obj, path));
+    ER_TRY(read_editor(h, obj, path, editors));
     ER_TRY(only(obj, "fact_token", "subject_last", "only \"subject_last\" is computed here", path));
     ER_TRY(only(obj, "layer_selection", "all", "only \"all\" is computed here", path));
     ER_TRY(er_json_get_bool(&adjusted, obj, "mom2_adjustment", path));
@@ -85,7 +84,7 @@ static void keep_origin(er_hparams *h, const cJSON *obj, const char *path) {
            most = sizeof h->file - 1;  // the end of a long path says more than its beginning
     (void)snprintf(h->file, sizeof h->file, "%s", n > most ? path + n - most : path);
     for (const cJSON *x = obj->child; x; x = x->next) {
-        bool known = er_hparams_has_field(x->string) || !strcmp(x->string, "layers") ||
+        bool known = er_hparams_has_field(h, x->string) || !strcmp(x->string, "layers") ||
                      !strcmp(x->string, "v_loss_layer");
         if (known && !cJSON_IsNull(x)) er_hparams_mark(h, x->string, ER_FROM_FILE);
     }
@@ -96,13 +95,14 @@ static void keep_origin(er_hparams *h, const cJSON *obj, const char *path) {
     if (!h->layer_module[0]) keep_text(h->layer_module, sizeof h->layer_module, obj, "attn_module_tmp");
 }
 
-static void warn_unknown(const er_hparams *h, const cJSON *obj, const char *path) {
+static void warn_unknown(const er_hparams *h, const cJSON *obj, const char *path, er_editor_list editors) {
+    er_editor_settings whose;
     for (const cJSON *x = obj->child; x; x = x->next) {
-        if (er_hparams_is_idle(h, x->string))
-            er_warn("%s: key '%s' is no setting of %s and has no effect", path, x->string,
-                er_hparams_alg_name(h));
-        if (known_key(x->string)) continue;
-        const char *meant = er_hparams_nearest(x->string, known_elsewhere);
+        if (er_hparams_is_idle(&whose, h, x->string, editors))
+            er_warn(
+                "%s: key '%s' is no setting of %s and has no effect", path, x->string, h->editor.alg_name);
+        if (known_key(h, x->string, editors)) continue;
+        const char *meant = er_hparams_nearest(x->string, known_elsewhere, editors);
         if (meant)
             er_warn("%s: key '%s' is not known and has no effect; '%s' may be meant", path, x->string, meant);
         else er_warn("%s: key '%s' is not known and has no effect", path, x->string);
@@ -123,16 +123,19 @@ static void tell_ignored(const cJSON *obj, const char *path) {
 }
 
 // A file that leaves everything as it was is not the file that was meant.
-static er_status check_applies(const cJSON *obj, const char *path) {
+static er_status check_applies(
+    const er_hparams *h, const cJSON *obj, const char *path, er_editor_list editors) {
+    er_editor_settings whose;
     if (!obj->child) return er_fail(ER_ECONFIG, "%s: holds no settings", path);
     for (const cJSON *x = obj->child; x; x = x->next)
-        if (er_hparams_has_field(x->string) || !strcmp(x->string, "layers") ||
-            !strcmp(x->string, "alg_name") || !strcmp(x->string, "v_loss_layer") ||
-            !strcmp(x->string, "seed"))
+        if (er_hparams_has_field(h, x->string) || er_hparams_is_idle(&whose, h, x->string, editors) ||
+            !strcmp(x->string, "layers") || !strcmp(x->string, "alg_name") ||
+            !strcmp(x->string, "v_loss_layer") || !strcmp(x->string, "seed"))
             return ER_OK;
     const char *meant = NULL;
     for (const cJSON *x = obj->child; x && !meant; x = x->next) {
-        meant = known_key(x->string) ? NULL : er_hparams_nearest(x->string, known_elsewhere);
+        meant =
+            known_key(h, x->string, editors) ? NULL : er_hparams_nearest(x->string, known_elsewhere, editors);
         if (meant)
             return er_fail(
                 ER_ECONFIG, "%s: nothing in it applies; '%s' may be meant by '%s'", path, meant, x->string);
@@ -142,7 +145,7 @@ static er_status check_applies(const cJSON *obj, const char *path) {
         obj->child->string);
 }
 
-static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
+static er_status merge(er_hparams *h, const cJSON *obj, const char *path, er_editor_list editors) {
     er_status rc = ER_OK;
     er_hparams all = *h;
     bool lambda = given(obj, "mom2_update_weight");
@@ -150,13 +153,13 @@ static er_status merge(er_hparams *h, const cJSON *obj, const char *path) {
     ER_TRY(er_json_get_f64(&ratio, obj, "mom2_trace_ratio", path));
     if (lambda && ratio != 0)
         ER_FAIL(ER_ECONFIG, "%s: 'mom2_update_weight' and 'mom2_trace_ratio' exclude each other", path);
-    ER_TRY(check_meaning(&all, obj, path));
-    ER_TRY(er_hparams_check_method(&all, obj, path));
-    ER_TRY(check_applies(obj, path));
+    ER_TRY(check_meaning(&all, obj, path, editors));
+    ER_TRY(er_hparams_check_method(&all, obj, path, editors));
+    ER_TRY(check_applies(&all, obj, path, editors));
     ER_TRY(er_hparams_read_layers(&all, obj, path));
     ER_TRY(er_hparams_read_fields(&all, obj, path));
     if (lambda) all.trace_ratio = 0, all.lambda_guessed = false;
-    warn_unknown(&all, obj, path);
+    warn_unknown(&all, obj, path, editors);
     tell_ignored(obj, path);
     keep_origin(&all, obj, path);
     size_t used = strlen(all.preset);
@@ -166,7 +169,7 @@ out:
     return rc;
 }
 
-er_status er_hparams_merge_file(er_hparams *h, const char *path) {
+er_status er_hparams_merge_file(er_hparams *h, const char *path, er_editor_list editors) {
     cJSON *obj = NULL;
     const char *ending = strrchr(path, '.');
     bool yaml = ending && (!strcasecmp(ending, ".yaml") || !strcasecmp(ending, ".yml"));
@@ -177,7 +180,7 @@ er_status er_hparams_merge_file(er_hparams *h, const char *path) {
     rc = yaml ? er_yaml_parse(&obj, text, len, path) : er_json_parse(&obj, text, len, path);
     free(text);
     if (rc == ER_OK && !cJSON_IsObject(obj)) rc = er_fail(ER_ECONFIG, "%s: not a JSON object", path);
-    if (rc == ER_OK) rc = merge(h, obj, path);
+    if (rc == ER_OK) rc = merge(h, obj, path, editors);
     cJSON_Delete(obj);
     return rc == ER_EFORMAT ? ER_ECONFIG : rc;
 }

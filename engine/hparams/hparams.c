@@ -23,7 +23,8 @@ static bool matches(const cJSON *p, const er_arch *a) {
     (void)er_json_get_u64(&positions, p, "positions_from", "preset");
     (void)er_json_get_f64(&base, p, "rope_theta", "preset");
     return !strcmp(family, a->family) && layers == a->layers && hidden == a->hidden && d_ff == a->d_ff &&
-           from <= a->vocab && a->vocab <= to && positions <= a->positions && fabs(base - a->rope.base) < 0.5;
+           from <= a->vocab && a->vocab <= to && positions <= a->max_position_embeddings &&
+           fabs(base - a->rope.base) < 0.5;
 }
 
 // Up to five layers that end a quarter of the way up, as the published settings of larger models do; never
@@ -68,19 +69,38 @@ static er_status resolve(er_hparams *h, const cJSON *all, const er_arch *a, cons
     return rc;
 }
 
-er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *profile) {
+static er_status open_presets(cJSON **all) {
     const char *text = NULL;
     for (const er_preset_file *f = er_preset_files; f->name; f++)
         if (!strcmp(f->name, "presets")) text = f->text;
     if (!text) return er_fail(ER_ECONFIG, "this build carries no presets");
+    return er_json_parse(all, text, strlen(text), "presets.json");
+}
+
+er_status er_hparams_own_of_preset(er_hparams *h) {
     cJSON *all = NULL;
-    er_status rc = er_json_parse(&all, text, strlen(text), "presets.json");
+    const cJSON *p = NULL;
+    er_status rc = open_presets(&all);
+    if (rc != ER_OK) return rc;
+    cJSON_ArrayForEach(p, cJSON_GetObjectItemCaseSensitive(all, "presets")) {
+        const char *name = "";
+        (void)er_json_get_str(&name, p, "name", "preset");
+        if (strcmp(name, h->preset) != 0) continue;
+        const cJSON *of_profile = cJSON_GetObjectItemCaseSensitive(p, h->profile);
+        rc = er_hparams_read_own(h, p, name);
+        if (rc == ER_OK && of_profile) rc = er_hparams_read_own(h, of_profile, name);
+        break;
+    }
+    cJSON_Delete(all);
+    return rc;
+}
+
+er_status er_hparams_resolve(er_hparams *out, const er_arch *arch, const char *profile) {
+    cJSON *all = NULL;
+    er_status rc = open_presets(&all);
     if (rc != ER_OK) return rc;
     er_hparams h = {.seed = 1,
-        .editor = "memit",
-        .l2 = 10,
-        .nullspace_threshold = 2e-2,
-        .emmet_lambda = 0.1,
+        .editor = {.name = "memit", .alg_name = "MEMIT"},  // all of whose keys are those of er_hparams
         .space = strcmp(profile, "reference") ? ER_SPACE_AUTO : ER_SPACE_ALWAYS};
     (void)snprintf(h.profile, sizeof h.profile, "%s", profile);
     rc = resolve(&h, all, arch, profile);

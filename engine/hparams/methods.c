@@ -1,5 +1,6 @@
-// Settings files of other methods than MEMIT, told by the keys that only they have. Many name no method
-// (AlphaEdit's own, MEMIT's too), and numbers tuned for one method are not another's.
+// Settings files of other methods than the editor's, told by the keys that only they have: many name no
+// method (AlphaEdit's own, MEMIT's too), and numbers tuned for one method are not another's. The editors' own
+// keys are known from the editors; these are of methods that are none here, or are shared with one.
 #include <string.h>
 
 #include "engine/hparams/fields_internal.h"
@@ -7,9 +8,6 @@
 static const struct {
     const char *key, *method;
 } signs[] = {
-    {"nullspace_threshold", "AlphaEdit"},
-    {"L2", "AlphaEdit"},
-    {"emmet_lambda", "EMMET"},
     {"calculate_objective_value", "EMMET"},
     {"update_norm_lambda", "EMMET or FastMEMIT"},
     {"dynamic_multiplier", "FastMEMIT"},
@@ -70,29 +68,39 @@ static bool given(const cJSON *obj, const char *key) {
     return v && !cJSON_IsNull(v);
 }
 
-// A key of the editor that --editor names.
-static bool is_own(const er_hparams *h, const char *key) {
-    return h->editor_given && er_hparams_has_field(key) && !er_hparams_is_idle(h, key);
+// Of a method that may want to be named, or that there is no editor for.
+static er_status refuse(const char *key, const char *method, const char *path, er_editor_list editors) {
+    er_editor_settings e;
+    return er_fail(ER_ECONFIG, "%s: '%s' is a setting of %s: settings of another method than MEMIT (%s)",
+        path, key, method,
+        er_hparams_find_editor(&e, method, editors)
+            ? "alg_name in the file, or --editor, says which one is meant"
+            : "if they are meant for it all the same, say alg_name MEMIT in the file");
 }
 
-er_status er_hparams_check_method(const er_hparams *h, const cJSON *obj, const char *path) {
-    // The file's own word settles it, or --editor: then a key too many is no more than unknown.
-    if (given(obj, "alg_name")) return ER_OK;
+static bool is_sign(const char *key) {
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
-        if (given(obj, signs[i].key) && !is_own(h, signs[i].key))
-            return er_fail(ER_ECONFIG,
-                "%s: '%s' is a setting of %s: settings of another method than MEMIT (%s)", path, signs[i].key,
-                signs[i].method,
-                er_hparams_knows_editor(signs[i].method)
-                    ? "alg_name in the file, or --editor, says which one is meant"
-                    : "if they are meant for it all the same, say alg_name MEMIT in the file");
+        if (!strcmp(key, signs[i].key)) return true;
+    return false;
+}
+
+er_status er_hparams_check_method(
+    const er_hparams *h, const cJSON *obj, const char *path, er_editor_list editors) {
+    er_editor_settings whose;
+    // The file's own word settles it: then a key too many is no more than unknown.
+    if (given(obj, "alg_name")) return ER_OK;
+    for (const cJSON *x = obj->child; x; x = x->next)
+        if (!cJSON_IsNull(x) && er_hparams_is_idle(&whose, h, x->string, editors) && !is_sign(x->string))
+            return refuse(x->string, whose.alg_name, path, editors);
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (given(obj, signs[i].key) && er_hparams_own_index(&h->editor, signs[i].key) == SIZE_MAX)
+            return refuse(signs[i].key, signs[i].method, path, editors);
     // ROME's published files have the switch and no weight.
     if (given(obj, "mom2_adjustment") && !given(obj, "mom2_update_weight") &&
         !given(obj, "mom2_trace_ratio") && given(obj, "v_num_grad_steps"))
         return er_fail(ER_ECONFIG,
             "%s: 'mom2_adjustment' without a 'mom2_update_weight', as in ROME's files: settings of another "
-            "method "
-            "than MEMIT (if they are meant for it all the same, say alg_name MEMIT in the file)",
+            "method than MEMIT (if they are meant for it all the same, say alg_name MEMIT in the file)",
             path);
     return ER_OK;
 }

@@ -27,11 +27,15 @@ static size_t distance(const char *a, const char *b) {
     return row[n];
 }
 
-const char *er_hparams_nearest(const char *key, const char *const *others) {
+const char *er_hparams_nearest(const char *key, const char *const *others, er_editor_list editors) {
+    er_editor_settings e;
     const char *best = NULL;
     size_t most = 1 + strlen(key) / 6, found = most + 1;
     for (size_t i = 0, d; er_hparams_key(i); i++)
         if ((d = distance(key, er_hparams_key(i))) < found) found = d, best = er_hparams_key(i);
+    for (size_t i = 0, d; editors(&e, i); i++)
+        for (size_t k = 0; k < e.n_fields; k++)
+            if ((d = distance(key, e.fields[k].key)) < found) found = d, best = e.fields[k].key;
     for (size_t i = 0, d; others[i]; i++)
         if ((d = distance(key, others[i])) < found) found = d, best = others[i];
     return best;

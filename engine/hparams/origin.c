@@ -6,11 +6,11 @@
 #include "engine/hparams/fields_internal.h"
 
 void er_hparams_mark(er_hparams *h, const char *key, er_hparam_from from) {
-    h->from[er_hparams_index(key)] = (unsigned char)from;
+    h->from[er_hparams_index(h, key)] = (unsigned char)from;
 }
 
-bool er_hparams_is_from_file(const er_hparams *h, const char *key) {
-    return h->from[er_hparams_index(key)] == ER_FROM_FILE;
+bool er_hparams_is_given(const er_hparams *h, const char *key) {
+    return h->from[er_hparams_index(h, key)] != ER_FROM_PRESET;
 }
 
 static const char *flag_of(const char *key) {
@@ -23,7 +23,7 @@ static const char *flag_of(const char *key) {
 }
 
 static void origin(char *out, size_t size, const er_hparams *h, const char *key) {
-    unsigned char from = h->from[er_hparams_index(key)];
+    unsigned char from = h->from[er_hparams_index(h, key)];
     size_t shown = strcspn(h->preset, "+");
     if (from == ER_FROM_FLAG) (void)snprintf(out, size, "%s", flag_of(key));
     else if (from == ER_FROM_FILE) (void)snprintf(out, size, "%s", h->file);

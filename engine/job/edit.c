@@ -1,14 +1,16 @@
-// er_edit: the stages in order, and what is released whatever happens.
+// er_job_edit: the stages in order, and what is released whatever happens.
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/job/job_internal.h"
+#include "engine/job/ranks.h"
 #include "io/base/clock.h"
 #include "io/base/log.h"
 
-// For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins; ERRATA_DEBUG_SIGNAL=<stage> raises SIGUSR2
-// there, for a handler of the test.
+// For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins; ERRATA_DEBUG_SIGNAL=<stage>
+// raises SIGUSR2 there, for a handler of the test.
 static void debug_stop(const char *stage) {
     const char *wanted = getenv("ERRATA_DEBUG_STOP");
     if (wanted && !strcmp(wanted, stage)) er_stop_request();
@@ -21,6 +23,31 @@ static er_status begin(const er_job *j, const char *stage) {
     debug_stop(stage);
     return er_folder_check(j->folder, false);
 }
+
+// What ranks do apart ends for all of them together.
+static er_status end(er_job *j, er_status rc) {
+    rc = er_comm_agree(j->comm, er_interrupted_in(rc, j->stage, NULL), NULL);
+    return rc == ER_OK ? er_job_tell_warnings(j) : rc;
+}
+
+static er_status run_stage(er_job *j, const char *stage, er_status (*run)(er_job *j)) {
+    j->stage = stage;
+    er_status rc = er_comm_agree(j->comm, begin(j, stage), NULL);
+    return rc == ER_OK ? end(j, run(j)) : rc;
+}
+
+static er_status prepare(er_job *j) {
+    er_status rc = ER_OK;
+    j->stage = "prepare";
+    ER_TRY(end(j, er_job_prepare(j)));
+    if (j->comm->rank == 0) er_job_print_plan(j);
+    ER_TRY(end(j, er_job_plan_memory(j)));
+    if (!j->check_only) ER_TRY(er_job_compare_ranks(j));
+out:
+    return rc;
+}
+
+static bool another_stops(void *comm) { return er_comm_is_raised(comm); }
 
 static void job_free(er_job *j) {
     er_warnings_end(j->warnings);
@@ -45,45 +72,48 @@ static void job_free(er_job *j) {
     free(j->cache);
 }
 
-er_status er_edit(er_edit_report **report, const er_edit_options *options) {
+static er_status stages(er_job *j) {
     er_status rc = ER_OK;
-    er_job j = {.o = options, .report = calloc(1, sizeof(er_edit_report)), .start = er_clock()};
-    if (!j.report) return er_fail(ER_ENOMEM, "report");
-    ER_TRY(er_warnings_begin(&j.warnings));
-    ER_TRY(er_interrupted_in(er_job_prepare(&j), "prepare", NULL));
-    er_job_print_plan(&j);
-    ER_TRY(er_job_plan_memory(&j));
-    if (!options->check_only) {
-        ER_TRY(begin(&j, "covary"));
-        ER_TRY(er_interrupted_in(er_job_statistics(&j), "covary", NULL));
-        ER_TRY(begin(&j, "values"));
-        ER_TRY(er_interrupted_in(er_job_targets(&j), "values", NULL));
-        ER_TRY(begin(&j, "solve"));
-        ER_TRY(er_interrupted_in(er_job_solve(&j), "solve", NULL));
-        ER_TRY(begin(&j, "write"));
-        ER_TRY(er_job_write(&j));
-    } else {
-        ER_TRY(er_estimate_job(&j.report->estimate, j.dev, &j.arch, j.requests, &j.report->hparams,
-            j.batch_tokens, (double)j.report->weight_bytes,
-            j.m->block[j.report->hparams.layers[0]].down_tensor->dtype));
-        ER_TRY(er_job_manifest(&j, false));
-    }
-    j.report->seconds = er_clock() - j.start;
-    *report = j.report;
-    j.report = NULL;
+    ER_TRY(run_stage(j, "covary", er_job_statistics));
+    ER_TRY(run_stage(j, "values", er_job_targets));
+    ER_TRY(run_stage(j, "solve", er_job_solve));
+    j->stage = "write";
+    ER_TRY(er_comm_agree(j->comm, begin(j, j->stage), NULL));
+    ER_TRY(er_job_write(j));
 out:
-    if (j.report) {
-        er_edit_report *r = j.report;
-        job_free(&j);
-        er_edit_report_free(r);
-    } else {
-        j.report = *report;
-        job_free(&j);
-    }
     return rc;
 }
 
-void er_edit_report_free(er_edit_report *r) {
+er_status er_job_run(er_job_report **report, const er_job_options *options, const er_comm *comm,
+    er_status (*after)(er_job *), bool check_only) {
+    er_status rc = ER_OK;
+    er_job_report *made = calloc(1, sizeof *made);
+    er_job j = {.o = options, .check_only = check_only, .comm = comm, .report = made, .start = er_clock()};
+    if (!made) return er_comm_agree(comm, er_fail(ER_ENOMEM, "report"), NULL);
+    if (comm->size > 1) er_stop_watch(another_stops, (void *)(uintptr_t)comm);
+    ER_TRY(er_comm_agree(comm, er_warnings_begin(&j.warnings), NULL));
+    ER_TRY(prepare(&j));
+    ER_TRY(after(&j));
+    made->seconds = er_clock() - j.start;
+out:
+    if (rc != ER_OK) rc = er_comm_agree(comm, rc, NULL);  // should the others not know of it yet
+    if (j.stage) rc = er_interrupted_in(rc, j.stage, NULL);
+    if (comm->size > 1) er_stop_watch(NULL, NULL);
+    job_free(&j);  // needs the report
+    if (rc == ER_OK) *report = made;
+    else er_job_report_free(made);
+    return rc;
+}
+
+er_status er_job_edit(er_job_report **report, const er_job_options *options) {
+    return er_job_edit_ranks(report, options, er_comm_self());
+}
+
+er_status er_job_edit_ranks(er_job_report **report, const er_job_options *options, const er_comm *comm) {
+    return er_job_run(report, options, comm, stages, false);
+}
+
+void er_job_report_free(er_job_report *r) {
     if (!r) return;
     free(r->json);
     free(r);

@@ -1,6 +1,7 @@
-// K K^T of the edits that a model has been through, for editors whose next edit is to leave those alone. It is kept in the edited
-// model's folder, a file a layer, named with its digest in the manifest: only what that manifest tells of is believed. Layers that an
-// edit leaves alone keep their file. An edit by another editor does not carry it on, and says so.
+// K K^T of the edits that a model has been through, for editors whose next edit is to leave those alone. It
+// is kept in the edited model's folder, a file a layer, named with its digest in the manifest: only what that
+// manifest tells of is believed. Layers that an edit leaves alone keep their file. An edit by another editor
+// does not carry it on, and says so.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

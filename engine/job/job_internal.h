@@ -1,14 +1,17 @@
 // The state of one edit job and its stages, in order. Internal to engine/job/.
-#ifndef ER_JOB_H
-#define ER_JOB_H
+#ifndef ER_JOB_INTERNAL_H
+#define ER_JOB_INTERNAL_H
 #include "engine/editors/editor.h"
-#include "engine/errata.h"
+#include "engine/job/job.h"
 #include "engine/store/target_store.h"
 #include "io/base/warnings.h"
 
 typedef struct er_job {
-    const er_edit_options *o;
-    er_edit_report *report;
+    const er_job_options *o;
+    bool check_only;      // nothing is computed or written: no weights, no output
+    const er_comm *comm;  // the ranks of the job
+    const char *stage;    // in hand
+    er_job_report *report;
     er_device *dev;
     er_facts *facts;
     er_arch arch;
@@ -22,24 +25,36 @@ typedef struct er_job {
     char text_source[256];       // what the covariances rest on, in words
     er_second_moment **moments;  // [hparams.n_layers]
     const er_editor *editor;
-    er_second_moment *
-        *history;  // [hparams.n_layers] K K^T of earlier edits of this model; NULL: the editor keeps none
+    // [hparams.n_layers] K K^T of earlier edits of this model; NULL: the editor keeps none
+    er_second_moment **history;
     cJSON *history_told;     // of what was written: {"layer-N": sha256}
     er_target_store *store;  // NULL: none, or it failed
-    size_t kept;             // values that stand in it
+    size_t kept;             // values that were found and put there; after the stage those of all ranks
     float *z;                // [requests, hidden]
     bool *have;              // [requests]
     er_output *output;
     char (*shard_digest)[65];  // [shards] of what was written
     er_warnings *warnings;     // of this job, for the manifest
+    size_t warnings_told;      // of them, those that rank 0 has
     size_t batch_tokens;       // of the values stage
     double start;              // er_clock() when the job began
 } er_job;
 
+// One job from begin to end: prepare, print the plan, plan memory, `after`; all of it is released and *report
+// is the caller's.
+er_status er_job_run(er_job_report **report, const er_job_options *options, const er_comm *comm,
+    er_status (*after)(er_job *), bool check_only);
+// The stages. Ranks call all of them, in this order; one that fails on a rank fails on all (edit.c).
 er_status er_job_prepare(er_job *j);  // read and check everything; no compute
-// ECONFIG when the key statistics would rest on too few tokens to be solved with; few are warned of. Part of prepare.
+// ECONFIG when ranks have read different things, saying which. Part of prepare; wants the plan.
+er_status er_job_compare_ranks(er_job *j);
+// What other ranks warned of since the last call is warned of by rank 0, whose manifest then has it.
+er_status er_job_tell_warnings(er_job *j);
+// ECONFIG when the key statistics would rest on too few tokens to be solved with; few are warned of. Part of
+// prepare.
 er_status er_job_check_tokens(const er_job *j);
-// Chooses the batch of the values stage and says where memory goes. ENOMEM when not even the smallest batch has room.
+// Chooses the batch of the values stage, for this rank's share of the requests, and says where memory goes.
+// ENOMEM when not even the smallest batch has room.
 er_status er_job_plan_memory(er_job *j);
 // With --memory-limit on a CPU: ENOMEM naming what the job needs at least, before the weights are read. Wants
 // the device.
@@ -54,6 +69,7 @@ er_status er_job_read_history(er_job *j);
 er_status er_job_check_history(er_job *j);  // before any work: the files are those that the manifest tells of
 er_status er_job_write_history(er_job *j);
 er_status er_job_parent(er_job *j);  // what the output descends from, when the model was written by errata
-er_status er_job_manifest(er_job *j, bool written);  // fills report->json; of a check, or of what was written
+// Fills report->json; of a check, or of what was written. Of rank 0 alone.
+er_status er_job_manifest(er_job *j, bool written);
 void er_job_print_plan(const er_job *j);
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/errata.h"
 #include "engine/job/job_internal.h"
 #include "io/base/clock.h"
 #include "io/base/json_write.h"
@@ -37,7 +38,8 @@ static void add_run(er_json_writer *w, cJSON *root, const er_job *j) {
     if (gmtime_r(&now, &utc)) (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
     text(w, r, "finished", when);
     er_json_number(w, r, "seconds", er_clock() - j->start);
-    er_json_number(w, r, "threads", j->dev->threads);
+    er_json_number(w, r, "ranks", (double)j->comm->size);
+    er_json_number(w, r, "threads", j->dev->threads);  // of each
     er_json_bool(w, r, "deterministic", j->o->deterministic);
     er_json_bool(w, r, "strict", j->o->strict);
     er_json_number(w, r, "limit", (double)j->o->limit);
@@ -86,7 +88,7 @@ static void add_prompts(er_json_writer *w, cJSON *root, const er_job *j) {
 }
 
 static void add_stages(er_json_writer *w, cJSON *root, const er_job *j) {
-    const er_edit_report *r = j->report;
+    const er_job_report *r = j->report;
     cJSON *s = er_json_object(w, root, "stages");
     cJSON *c = er_json_object(w, s, "covary"), *v = er_json_object(w, s, "values");
     cJSON *sp = er_json_object(w, s, "solve"), *written = er_json_object(w, s, "write");

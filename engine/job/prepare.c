@@ -12,11 +12,11 @@
 static er_status resolve_hparams(er_job *j) {
     er_status rc = ER_OK;
     er_hparams *h = &j->report->hparams;
-    const er_edit_options *o = j->o;
+    const er_job_options *o = j->o;
     ER_TRY(er_hparams_resolve(h, &j->arch, o->profile ? o->profile : "default"));
-    if (o->editor) ER_TRY(er_hparams_set_editor(h, o->editor));
+    if (o->editor) ER_TRY(er_hparams_set_editor(h, o->editor, er_editor_settings_at));
     h->editor_given = o->editor != NULL;
-    if (o->hparams) ER_TRY(er_hparams_merge_file(h, o->hparams));
+    if (o->hparams) ER_TRY(er_hparams_merge_file(h, o->hparams, er_editor_settings_at));
     if (o->layers) ER_TRY(er_hparams_set_layers(h, o->layers));
     if (o->lambda > 0) {
         h->lambda = o->lambda;
@@ -30,16 +30,20 @@ static er_status resolve_hparams(er_job *j) {
     if (o->cov_tokens) h->cov_tokens = o->cov_tokens, er_hparams_mark(h, "cov_tokens", ER_FROM_FLAG);
     if (!h->cov_tokens) h->cov_tokens = 10 * j->arch.d_ff;
     ER_TRY(er_hparams_check(h, &j->arch));
-    j->editor = er_editor_find(h->editor);
+    j->editor = er_editor_find(h->editor.name);
     if (j->editor->check) ER_TRY(j->editor->check(h));
-    if (j->editor->restricted && (o->lambda > 0 || er_hparams_is_from_file(h, "mom2_update_weight")))
-        er_warn("%s: mom2_update_weight (--lambda) is no setting of it and has no effect; L2 is %g",
-            h->editor, h->l2);
 out:
     return rc;
 }
 
 static er_status read_facts(er_job *j) {
+    uint64_t bytes = 0;
+    if (j->comm->size > 1) {
+        er_status rc = strcmp(j->o->facts, "-")
+                           ? er_file_size(&bytes, j->o->facts)
+                           : er_fail(ER_ECONFIG, "standard input has facts for one rank");
+        if (rc != ER_OK) return rc;
+    }
     er_facts_options fo = {.zsre_answers = j->o->zsre_answers, .limit = j->o->limit};
     return er_facts_read(&j->facts, j->o->facts, &fo);
 }
@@ -55,7 +59,7 @@ static er_status open_model(er_job *j) {
     ER_TRY(er_job_check_limit(j));
     er_model_options mo = {.editable = j->report->hparams.layers,
         .n_editable = j->report->hparams.n_layers,
-        .check_only = j->o->check_only,
+        .check_only = j->check_only,
         .digest = true,
         .folder = j->folder};
     ER_TRY(er_model_open(&j->m, j->dev, j->o->model, &mo));
@@ -79,7 +83,7 @@ static er_status build_requests(er_job *j) {
         ER_FAIL(ER_EFORMAT, "%s: %s %zu: %s", j->facts->path, j->facts->is_lines ? "line" : "record", r->line,
             r->reason);
     }
-    er_facts_warn_rejects(j->facts, j->o->check_only ? SIZE_MAX : 20);
+    er_facts_warn_rejects(j->facts, j->check_only ? SIZE_MAX : 20);
     if (!j->requests->count) ER_FAIL(ER_EFORMAT, "%s: no usable fact", j->facts->path);
     j->report->facts = j->facts->count;
     j->report->rejected = j->facts->n_rejects;
@@ -98,13 +102,13 @@ static size_t stored_bytes(const er_checkpoint *c) {
 er_status er_job_prepare(er_job *j) {
     er_status rc = ER_OK;
     if (!j->o->model || !j->o->facts) ER_FAIL(ER_EARG, "--model and --facts are needed");
-    if (!j->o->check_only) {
+    if (!j->check_only) {
         if (!j->o->out) ER_FAIL(ER_EARG, "--out is needed");
-        ER_TRY(er_output_check(j->o->out, j->o->force, j->o->model));
+        if (j->comm->rank == 0) ER_TRY(er_output_check(j->o->out, j->o->force, j->o->model));
     }
     ER_TRY(er_corpus_check(j->o->text, j->o->n_text));
     ER_TRY(er_cache_dir(&j->cache, j->o->cache));
-    if (!j->cache && !j->o->cache && !j->o->check_only)
+    if (!j->cache && !j->o->cache && !j->check_only)
         er_warn("neither HOME nor XDG_CACHE_HOME names a folder for the cache: nothing is kept for later "
                 "jobs, and an "
                 "interrupted one begins anew");
@@ -113,7 +117,7 @@ er_status er_job_prepare(er_job *j) {
     ER_TRY(build_requests(j));
     ER_TRY(er_job_check_tokens(j));
     (void)snprintf(j->report->device, sizeof j->report->device, "%s", j->dev->name);
-    j->report->weight_bytes = j->o->check_only ? stored_bytes(j->m->checkpoint) : j->m->weight_bytes;
+    j->report->weight_bytes = j->check_only ? stored_bytes(j->m->checkpoint) : j->m->weight_bytes;
 out:
     return rc;
 }
@@ -133,7 +137,7 @@ static void print_settings(const er_hparams *h) {
 void er_job_print_plan(const er_job *j) {
     const er_arch *a = &j->arch;
     const er_hparams *h = &j->report->hparams;
-    char layers[256] = "", lambda[80];
+    char layers[256] = "", lambda[256] = "";
     size_t used = 0, rows = 0;
     for (size_t i = 0; i < h->n_layers && used < sizeof layers - 8; i++)
         used += (size_t)snprintf(layers + used, sizeof layers - used, "%s%zu", i ? " " : "", h->layers[i]);
@@ -146,11 +150,13 @@ void er_job_print_plan(const er_job *j) {
         (double)rows / (double)j->requests->count);
     print_settings(h);
     if (j->editor->restricted)
-        (void)snprintf(lambda, sizeof lambda, "L2 %g, nullspace_threshold %g", h->l2, h->nullspace_threshold);
+        for (size_t i = 0, n = 0; i < h->editor.n_fields && n < sizeof lambda; i++)
+            n += (size_t)snprintf(
+                lambda + n, sizeof lambda - n, "%s%s %g", i ? ", " : "", h->editor.fields[i].key, h->own[i]);
     else if (h->trace_ratio > 0)
         (void)snprintf(lambda, sizeof lambda, "lambda for tr(lambda C) = %g tr(KK')", h->trace_ratio);
     else (void)snprintf(lambda, sizeof lambda, "lambda %g", h->lambda);
     er_info("edit        %s, layers %s, %s, %zu steps, lr %g, clamp %g, decay %g, kl %g, seed %llu",
-        h->editor, layers, lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
+        h->editor.name, layers, lambda, h->steps, h->lr, h->clamp, h->decay, h->kl, h->seed);
     er_info("covariance  %zu tokens, cache %s", h->cov_tokens, j->cache ? j->cache : "none");
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "engine/statistics.h"
-#include "engine/job/job_internal.h"
+#include "engine/job/share_internal.h"
 #include "io/base/clock.h"
 #include "io/base/log.h"
 
@@ -44,9 +44,15 @@ static er_status without_store(er_job *j, er_status rc) {
     return ER_OK;
 }
 
-static er_status keep_value(void *ctx, size_t request, const er_target_z *v) {
-    er_job *j = ctx;
-    size_t hidden = j->arch.hidden;
+typedef struct sink {
+    er_job *j;
+    const er_share *share;
+} sink;
+
+static er_status keep_value(void *ctx, size_t own, const er_target_z *v) {
+    const sink *k = ctx;
+    er_job *j = k->j;
+    size_t hidden = j->arch.hidden, request = er_share_request(k->share, own);
     memcpy(j->z + request * hidden, v->z, hidden * sizeof *j->z);
     if (!j->store) return ER_OK;
     er_status rc = er_target_store_put(j->store, j->requests->at[request].digest, v);
@@ -58,16 +64,15 @@ static er_status take_known(er_job *j) {
     er_status rc = ER_OK;
     char key[65];
     ER_TRY(store_key(j, key));
-    if ((rc = er_target_store_open(&j->store, j->cache, key, j->arch.hidden)) != ER_OK)
-        return without_store(j, rc);
+    rc = er_target_store_open_rank(&j->store, j->cache, key, j->arch.hidden, j->comm->rank);
+    if (rc != ER_OK) return without_store(j, rc);
+    size_t known = 0;
     for (size_t i = 0; i < j->requests->count; i++) {
         j->have[i] = er_target_store_get(j->store, j->requests->at[i].digest, j->z + i * j->arch.hidden);
-        j->report->targets_cached += j->have[i];
+        known += j->have[i];
     }
-    if (j->report->targets_cached)
-        er_info("values      %zu of %zu from the cache", j->report->targets_cached, j->requests->count);
-    if (er_target_store_refusal(j->store) && j->report->targets_cached < j->requests->count &&
-        !j->cache_lost) {
+    if (known) er_info("values      %zu of %zu from the cache", known, j->requests->count);
+    if (er_target_store_refusal(j->store) && known < j->requests->count && !j->cache_lost) {
         er_warn("%s; target values are not kept: an interrupted job finds them anew",
             er_target_store_refusal(j->store));
         j->cache_lost = true;
@@ -76,39 +81,76 @@ static er_status take_known(er_job *j) {
         er_target_store_close(j->store);
         j->store = NULL;
     }
-    j->kept = j->report->targets_cached;
 out:
     return rc;
 }
 
-er_status er_job_targets(er_job *j) {
+// The values that this rank is to find. A fact whose loss is not finite is named as the file has it.
+static er_status optimise(er_job *j, const er_share *share) {
     er_status rc = ER_OK;
-    size_t n = j->requests->count, hidden = j->arch.hidden;
-    if (!(j->z = calloc(n * hidden, sizeof *j->z)) || !(j->have = calloc(n, sizeof *j->have)))
-        ER_FAIL(ER_ENOMEM, "%zu target values", n);
-    if (j->cache) ER_TRY(take_known(j));
+    const er_hparams *h = &j->report->hparams;
+    er_targets_stats *stats = &j->report->targets;
+    sink to = {j, share};
     er_targets_options vo = {
-        .batch_tokens = j->batch_tokens, .have = j->have, .deterministic = j->o->deterministic};
-    ER_TRY(er_second_moment_evict(j->dev, j->moments, j->report->hparams.n_layers,
-        er_targets_bytes(&j->arch, j->requests, &j->report->hparams, j->batch_tokens)));
+        .batch_tokens = j->batch_tokens, .have = share->have, .deterministic = j->o->deterministic};
+    ER_TRY(er_second_moment_evict(
+        j->dev, j->moments, h->n_layers, er_targets_bytes(&j->arch, &share->own, h, j->batch_tokens)));
     rc = (j->editor->targets ? j->editor->targets : er_targets_optimise)(
-        &j->report->targets, j->m, j->requests, &j->report->hparams, &vo, keep_value, j);
+        stats, j->m, &share->own, h, &vo, keep_value, &to);
     if (rc == ER_ENUMERIC) {
-        const er_fact *f = &j->facts->at[j->requests->at[j->report->targets.failed].fact[0]];
+        const er_fact *f = &j->facts->at[j->requests->at[er_share_request(share, stats->failed)].fact[0]];
         char why[256];
         (void)snprintf(why, sizeof why, "%s", er_last_error());
         ER_FAIL(rc, "%s: %s %zu: fact '%s': %s", j->facts->path, j->facts->is_lines ? "line" : "record",
             f->line, f->id, why);
     }
-    if (rc == ER_EINTERRUPTED && !j->store)  // the stage says "done and kept"
-        ER_FAIL(rc, "interrupted in values: %zu of %zu facts are kept", j->kept, n);
-    if (rc != ER_OK) goto out;
+out:
+    return rc;
+}
+
+// What all ranks did, and what is kept of it, counted before they end together.
+static er_status add_up_targets(er_job *j, er_status mine) {
+    er_targets_stats *t = &j->report->targets;
+    double x[] = {(double)t->requests, (double)t->losses, (double)t->batches, t->flops, (double)j->kept};
+    if (j->comm->size == 1) return ER_OK;
+    if (mine != ER_OK) er_comm_raise(j->comm);
+    er_status rc = er_comm_sum_host(j->comm, x, sizeof x / sizeof *x);
+    if (rc != ER_OK) return rc;
+    t->requests = (size_t)x[0], t->losses = (size_t)x[1], t->batches = (size_t)x[2], t->flops = x[3];
+    j->kept = (size_t)x[4];
+    return ER_OK;
+}
+
+// The stage says "done and kept" of its own facts.
+static er_status interrupted(const er_job *j) {
+    size_t n = j->requests->count, kept = j->kept + j->report->targets_cached;
+    if (!j->store)
+        return er_fail(ER_EINTERRUPTED, "interrupted in values: %zu of %zu facts are kept", kept, n);
+    return er_fail(ER_EINTERRUPTED, "interrupted in values: %zu of %zu facts are done and kept", kept, n);
+}
+
+er_status er_job_targets(er_job *j) {
+    er_status rc = ER_OK;
+    er_share share = {0};
+    size_t n = j->requests->count, hidden = j->arch.hidden;
+    if (!(j->z = calloc(n * hidden, sizeof *j->z)) || !(j->have = calloc(n, sizeof *j->have)))
+        rc = er_fail(ER_ENOMEM, "%zu target values", n);
+    if (rc == ER_OK && j->cache) rc = take_known(j);
+    ER_TRY(er_comm_agree(j->comm, rc, NULL));
+    ER_TRY(er_share_begin(&share, j));
+    rc = optimise(j, &share);
+    if (rc == ER_EINTERRUPTED && j->comm->size == 1 && !j->store) rc = interrupted(j);
+    er_status counted = add_up_targets(j, rc);
+    if (rc == ER_EINTERRUPTED && j->comm->size > 1) rc = interrupted(j);
+    ER_TRY(er_comm_agree(j->comm, counted == ER_OK ? rc : counted, NULL));
+    ER_TRY(er_share_exchange(&share, j));
     const er_targets_stats *s = &j->report->targets;
     if (s->requests)
         er_info("values      %zu facts in %.1f s, %.2f facts/s, %.1f steps each, %.0f GFLOP/s in GEMMs",
             s->requests, s->seconds, (double)s->requests / s->seconds,
             (double)s->losses / (double)s->requests, s->flops / s->seconds * 1e-9);
 out:
+    er_share_free(&share);
     return rc;
 }
 
@@ -118,7 +160,8 @@ er_apply er_job_apply(const er_job *j) {
         .z = j->z,
         .c = j->moments,
         .history = j->history,
-        .h = &j->report->hparams};
+        .h = &j->report->hparams,
+        .comm = j->comm};
 }
 
 er_status er_job_solve(er_job *j) {
@@ -126,7 +169,9 @@ er_status er_job_solve(er_job *j) {
     er_apply a = er_job_apply(j);
     if (rc == ER_OK) rc = er_apply_room(&a.max_tokens, j->dev, &j->arch, &a);
     if (j->o->deterministic) a.max_tokens = er_apply_tokens(j->dev);  // whatever is free at the moment
+    rc = er_comm_agree(j->comm, rc, NULL);
     if (rc == ER_OK) rc = er_apply_edits(&j->report->spread, j->m, &a);
+    if (rc == ER_OK) rc = er_comm_sum_host(j->comm, &j->report->spread.flops, 1);
     if (rc != ER_OK) return rc;
     const er_apply_report *s = &j->report->spread;
     for (size_t i = 0; i < s->n_layers; i++)
@@ -141,12 +186,12 @@ er_status er_job_solve(er_job *j) {
     return ER_OK;
 }
 
-er_status er_job_write(er_job *j) {
+// Everything but the last step: the output is complete and bears another name.
+static er_status write_output(er_job *j) {
     er_status rc = ER_OK;
     const er_hparams *h = &j->report->hparams;
     er_edited_tensor edits[ER_MAX_EDIT_LAYERS] = {0};
     void *bytes[ER_MAX_EDIT_LAYERS] = {0};
-    char missing[512];
     double start = er_clock();
     ER_TRY(er_output_begin(&j->output, j->o->out, j->o->force));
     for (size_t i = 0; i < h->n_layers; i++) {
@@ -166,11 +211,26 @@ er_status er_job_write(er_job *j) {
     ER_TRY(er_job_manifest(j, true));
     ER_TRY(er_output_write(j->output, ER_MANIFEST, j->report->json, strlen(j->report->json)));
     ER_TRY(er_stop_check(""));
-    ER_TRY(er_output_commit(j->output));
-    j->report->write_seconds = er_clock() - start;
-    er_info("written     %s", j->o->out);
 out:
     for (size_t i = 0; i < h->n_layers; i++) free(bytes[i]);
+    return rc;
+}
+
+// Rank 0 writes. A rank that is gone by then leaves no output; once it stands the job is done, whatever
+// becomes of the others.
+er_status er_job_write(er_job *j) {
+    char missing[512];
+    double start = er_clock();
+    bool writes = j->comm->rank == 0;
     (void)snprintf(missing, sizeof missing, "%s is not made", j->o->out);
-    return er_interrupted_in(rc, "write", missing);
+    er_status rc = writes ? er_interrupted_in(write_output(j), "write", missing) : ER_OK;
+    if ((rc = er_comm_agree(j->comm, rc, NULL)) != ER_OK) return rc;
+    if (j->comm->size > 1) er_stop_watch(NULL, NULL);  // nobody else stops it any more
+    if (writes) rc = er_output_commit(j->output);
+    er_status told = er_comm_agree(j->comm, rc, NULL);
+    if (!writes || rc != ER_OK) return er_interrupted_in(told, "write", missing);
+    if (told != ER_OK) er_warn("%s; the output was written before that", er_last_error());
+    j->report->write_seconds = er_clock() - start;
+    er_info("written     %s", j->o->out);
+    return ER_OK;
 }

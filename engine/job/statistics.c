@@ -8,7 +8,7 @@
 #include "io/base/log.h"
 
 static void describe(er_job *j) {
-    const er_edit_options *o = j->o;
+    const er_job_options *o = j->o;
     size_t n = sizeof j->text_source;
     unsigned long long tokens = j->moments[0]->count;
     if (o->import) (void)snprintf(j->text_source, n, "imported from %s, %llu tokens", o->import, tokens);
@@ -33,6 +33,16 @@ static er_status fill_idle(er_job *j, const er_hparams *h) {
     return ER_OK;
 }
 
+// Rank 0 reads the files.
+static er_status import(er_job *j, const er_hparams *h) {
+    er_status rc = ER_OK;
+    if (j->comm->rank == 0) rc = er_statistics_import(j->moments, j->m, h->layers, h->n_layers, j->o->import);
+    ER_TRY(er_comm_agree(j->comm, rc, NULL));
+    ER_TRY(er_statistics_tell(j->moments, h->n_layers, j->dev, j->arch.d_ff, j->comm));
+out:
+    return rc;
+}
+
 er_status er_job_statistics(er_job *j) {
     er_status rc = ER_OK;
     const er_hparams *h = &j->report->hparams;
@@ -43,12 +53,14 @@ er_status er_job_statistics(er_job *j) {
         .tokens = h->cov_tokens,
         .seed = h->seed,
         .cache_dir = j->cache,
-        .counted = true};
-    ER_TRY(er_checkpoint_digest(j->m->checkpoint, j->report->model_digest));
-    if (!(j->moments = calloc(h->n_layers, sizeof *j->moments))) ER_FAIL(ER_ENOMEM, "moments");
-    if (j->o->import) ER_TRY(er_statistics_import(j->moments, j->m, h->layers, h->n_layers, j->o->import));
-    else rc = er_statistics(j->moments, j->m, h->layers, h->n_layers, &co, &r);
-    if (rc != ER_OK) goto out;
+        .counted = true,
+        .comm = j->comm,
+        .whole_batches = j->o->deterministic};
+    rc = er_checkpoint_digest(j->m->checkpoint, j->report->model_digest);
+    if (rc == ER_OK && !(j->moments = calloc(h->n_layers, sizeof *j->moments)))
+        rc = er_fail(ER_ENOMEM, "moments");
+    ER_TRY(er_comm_agree(j->comm, rc, NULL));
+    ER_TRY(j->o->import ? import(j, h) : er_statistics(j->moments, j->m, h->layers, h->n_layers, &co, &r));
     j->cache_lost = r.lost;
     ER_TRY(fill_idle(j, h));
     describe(j);

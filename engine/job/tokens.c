@@ -46,7 +46,7 @@ static er_status judge(const er_job *j, size_t tokens, const char *where) {
 
 static er_status check_text(const er_job *j) {
     const er_hparams *h = &j->report->hparams;
-    const er_edit_options *o = j->o;
+    const er_job_options *o = j->o;
     char where[512];
     size_t tokens = 0;
     er_statistics_options co = {

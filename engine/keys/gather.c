@@ -34,7 +34,7 @@ er_status er_gather_create(
     er_gather *g, er_model *m, const er_microbatches *l, const float *z, bool averaged) {
     er_status rc = ER_OK;
     er_device *d = m->dev;
-    *g = (er_gather){.m = m, .l = l, .averaged = averaged, .memory = {.dev = d}, .late = {.dev = d}};
+    *g = (er_gather){.m = m, .l = l, .averaged = averaged, .memory = {.dev = d}};
     ER_TRY(take_buffers(g, &g->memory, &m->arch, l));
     if (averaged && !(g->host_spread = malloc((l->requests + 1) * sizeof(float))))
         ER_FAIL(ER_ENOMEM, "weights of %zu requests", l->requests);
@@ -45,33 +45,36 @@ out:
     return rc;
 }
 
-er_status er_gather_keep_states(er_gather *g) {
+// h_orig of all prompts, or of the base prompts alone with the others' on the host.
+static er_status take_states(er_gather *g, er_arena *a, size_t o, const er_microbatches *l, bool fits) {
     er_status rc = ER_OK;
-    const er_microbatches *l = g->l;
-    size_t o = g->m->arch.hidden;
-    bool fits = false;
-    if (g->averaged) return ER_OK;
-    ER_TRY(er_hidden_pass_fits(&fits, g->m->dev, l->rows * o * sizeof(float), g->m->arch.d_ff));
     g->kept = fits ? l->rows : l->requests;
-    ER_TRY(er_arena_take(&g->late, &g->h_orig, g->kept * o, sizeof(float)));
+    ER_TRY(er_arena_take(a, &g->h_orig, g->kept * o, sizeof(float)));
     if (fits) return ER_OK;
-    ER_TRY(er_arena_take(&g->late, &g->batch_h_orig, l->most_rows * o, sizeof(float)));
-    ER_TRY(er_arena_take_host(&g->late, &g->host_h_orig, (l->rows - g->kept + 1) * o, sizeof(float)));
+    ER_TRY(er_arena_take(a, &g->batch_h_orig, l->most_rows * o, sizeof(float)));
+    ER_TRY(er_arena_take_host(a, &g->host_h_orig, (l->rows - g->kept + 1) * o, sizeof(float)));
 out:
     return rc;
 }
 
-void er_gather_free(er_gather *g) {
-    if (!g->m) return;
-    er_arena_release(&g->late);
-    er_arena_release(&g->memory);
-    free(g->host_spread);
+er_status er_gather_keep_states(er_gather *g) {
+    size_t o = g->m->arch.hidden;
+    bool fits = false;
+    if (g->averaged) return ER_OK;
+    er_status rc = er_hidden_pass_fits(&fits, g->m->dev, g->l->rows * o * sizeof *g->h_orig, g->m->arch.d_ff);
+    return rc == ER_OK ? take_states(g, &g->memory, o, g->l, fits) : rc;
 }
 
-size_t er_gather_bytes(const er_arch *a, const er_microbatches *l, bool averaged) {
+er_status er_gather_measure(er_arena *counted, const er_arch *a, const er_microbatches *l, bool averaged) {
     er_gather g = {.averaged = averaged};
-    (void)take_buffers(&g, &g.memory, a, l);
-    return g.memory.bytes + (averaged ? 0 : l->rows * a->hidden * sizeof(float));
+    er_status rc = take_buffers(&g, counted, a, l);
+    return rc != ER_OK || averaged ? rc : take_states(&g, counted, a->hidden, l, true);
+}
+
+void er_gather_free(er_gather *g) {
+    if (!g->m) return;
+    er_arena_release(&g->memory);
+    free(g->host_spread);
 }
 
 // ---- one column per request ----
@@ -97,14 +100,14 @@ static er_status gather_averaged(
     }
     for (size_t u = 0; u < l->requests; u++) g->host_spread[u] = (float)spread;
     ER_TRY(d->op->upload(d, g->spread, g->host_spread, l->requests * sizeof *g->spread));
-    // With one and the same state three times over the target is z itself; and the indices of the base prompts, which come first,
-    // count the requests.
+    // With one and the same state three times over the target is z itself; and the indices of the base
+    // prompts, which come first, count the requests.
     er_residual p = {.rows = l->requests,
         .width = o,
-        .then = g->h_cur,
-        .now = g->h_cur,
-        .z = g->z,
-        .start = g->h_cur,
+        .h_orig = g->h_cur,
+        .h_cur = g->h_cur,
+        .target_z = g->z,
+        .z_start = g->h_cur,
         .request = g->request,
         .scale = g->spread};
     ER_TRY(d->op->residual(d, resid, &p));
@@ -115,8 +118,8 @@ out:
 
 // ---- one column per prompt ----
 
-// What n prompts from `row` on gave before any edit; with `first` that is `h`. Copies to and from the host are in order: a layer's
-// last ones are waited for before the next layer reads them.
+// What n prompts from `row` on gave before any edit; with `first` that is `h`. Copies to and from the host
+// are in order: a layer's last ones are waited for before the next layer reads them.
 static er_status original_states(
     er_gather *g, const float **out, size_t row, size_t n, const float *h, bool first) {
     er_device *d = g->m->dev;
@@ -130,7 +133,8 @@ static er_status original_states(
     return first ? d->op->download_async(d, host, h, bytes) : d->op->upload(d, g->batch_h_orig, host, bytes);
 }
 
-// r = h_orig + delta - h: the optimisation added delta to every prompt's own state, so that is each prompt's own target.
+// r = h_orig + delta - h: the optimisation added delta to every prompt's own state, so that is each prompt's
+// own target.
 static er_status gather_microbatch(
     er_gather *g, er_normal *out, er_hidden_pass *pass, size_t i, size_t layer, bool first) {
     er_status rc = ER_OK;
@@ -149,10 +153,10 @@ static er_status gather_microbatch(
     ER_TRY(original_states(g, &orig, row, n, h, first));
     er_residual p = {.rows = n,
         .width = o,
-        .then = orig,
-        .now = h,
-        .z = g->z,
-        .start = g->h_orig,
+        .h_orig = orig,
+        .h_cur = h,
+        .target_z = g->z,
+        .z_start = g->h_orig,
         .request = g->request + row,
         .scale = g->scale + row};
     ER_TRY(d->op->residual(d, resid, &p));

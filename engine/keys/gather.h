@@ -1,6 +1,7 @@
-// Keys and residuals of a layer, from the hidden states of all prompts into the layer's normal equations. Either every prompt is a
-// column of its own, with the target h_orig + (z - h_orig of the base prompt), or the prompts of a request are averaged into one
-// column (the reference). Everything is taken once; a gathering waits for nothing but what er_hidden_pass says.
+// Keys and residuals of a layer, from the hidden states of all prompts into the layer's normal equations.
+// Either every prompt is a column of its own, with the target h_orig + (z - h_orig of the base prompt), or
+// the prompts of a request are averaged into one column (the authors' code). Everything is taken once; a
+// gathering waits for nothing but what er_hidden_pass says.
 #ifndef ER_GATHER_H
 #define ER_GATHER_H
 #include "engine/keys/hidden_pass.h"
@@ -20,19 +21,20 @@ typedef struct er_gather {  // [dev] but for what says host
     size_t kept;
     float *host_h_orig;   // the others', in memory of alloc_host
     float *batch_h_orig;  // [most_rows, d_out]
-    er_arena memory, late;
+    er_arena memory;
 } er_gather;
 
-// All but h_orig, for which there is room or not once the hidden states are where they are: er_gather_keep_states, then.
+// All but h_orig, for which there is room or not once the hidden states are where they are:
+// er_gather_keep_states, then.
 er_status er_gather_create(
     er_gather *g, er_model *m, const er_microbatches *l, const float *z, bool averaged);
 er_status er_gather_keep_states(er_gather *g);
 void er_gather_free(er_gather *g);
-// What both take with all of it on the device.
-size_t er_gather_bytes(const er_arch *a, const er_microbatches *l, bool averaged);
+// Adds what both take, all of it on the device, to an arena without one.
+er_status er_gather_measure(er_arena *counted, const er_arch *a, const er_microbatches *l, bool averaged);
 
-// From the states at the input of `layer`: all columns of the layer, spread times the residual, and h_cur. With `first` (no layer is
-// edited yet) the prompts' outputs are kept as h_orig.
+// From the states at the input of `layer`: all columns of the layer, spread times the residual, and h_cur.
+// With `first` (no layer is edited yet) the prompts' outputs are kept as h_orig.
 er_status er_gather_layer(
     er_gather *g, er_normal *out, er_hidden_pass *pass, size_t layer, double spread, bool first);
 // h_cur alone

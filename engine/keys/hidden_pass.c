@@ -5,13 +5,16 @@
 struct er_hidden_pass {
     er_model *m;
     const er_microbatches *l;
-    er_run *run;
-    er_kv *kv;
-    size_t last_layer, loaded;  // the micro-batch in hand
-    float *states;              // [tokens, hidden], [dev] when `resident`, else of alloc_host
+    er_run run;
+    er_kv kv;
+    er_batch *batch;   // [micro-batches] on the device for good; their host side is one staging for all
+    int32_t *staging;  // host, of the largest
+    int32_t *words;    // [dev] of all
+    size_t last_layer;
+    const er_batch *loaded;  // the micro-batch in hand
+    float *states;           // [tokens, hidden], [dev] when `resident`, else of alloc_host
     bool resident;
-    float *x;       // [dev] [most_tokens, hidden]
-    int32_t *last;  // [dev] [rows]
+    float *x;  // [dev] [most_tokens, hidden]
     er_arena memory;
 };
 
@@ -21,12 +24,12 @@ struct er_hidden_pass {
 void er_hidden_pass_free(er_hidden_pass *c) {
     if (!c) return;
     er_arena_release(&c->memory);
-    er_run_free(c->run);
-    er_kv_free(c->kv);
+    free(c->batch);
+    free(c->staging);
     free(c);
 }
 
-double er_hidden_pass_flops(const er_hidden_pass *c) { return c->run->flops; }
+double er_hidden_pass_flops(const er_hidden_pass *c) { return c->run.flops; }
 
 er_status er_hidden_pass_fits(bool *fits, er_device *d, size_t bytes, size_t d_ff) {
     size_t solve =
@@ -37,36 +40,44 @@ er_status er_hidden_pass_fits(bool *fits, er_device *d, size_t bytes, size_t d_f
     return rc;
 }
 
-// All but the states themselves, which may have to stay on the host.
-static er_status take_buffers(er_hidden_pass *c, er_arena *a, const er_arch *m, const er_microbatches *l) {
+static er_status take_buffers(
+    er_hidden_pass *c, er_arena *a, const er_arch *m, const er_microbatches *l, size_t last_layer) {
     er_status rc = ER_OK;
+    size_t words = 0;
+    for (size_t i = 0; i < l->n_microbatches; i++)
+        words += er_batch_words(l->microbatch[i].tokens, l->microbatch[i].rows);
+    ER_TRY(er_run_take(&c->run, a, m, l->most_tokens, false));
+    ER_TRY(er_kv_take(&c->kv, a, m, 0, last_layer + 1, l->cached + 1));
     ER_TRY(er_arena_take(a, &c->x, l->most_tokens * m->hidden, sizeof *c->x));
-    ER_TRY(er_arena_take(a, &c->last, l->rows, sizeof *c->last));
+    ER_TRY(er_arena_take(a, &c->words, words, sizeof *c->words));
 out:
     return rc;
 }
 
-size_t er_hidden_pass_bytes(const er_arch *a, const er_microbatches *l, size_t last_layer) {
+// They may have to stay on the host.
+static er_status take_states(
+    er_hidden_pass *c, er_arena *a, const er_arch *m, const er_microbatches *l, bool resident) {
+    return (resident ? er_arena_take : er_arena_take_host)(
+        a, &c->states, l->tokens * m->hidden, sizeof *c->states);
+}
+
+er_status er_hidden_pass_measure(
+    er_arena *counted, const er_arch *a, const er_microbatches *l, size_t last_layer) {
     er_hidden_pass c = {0};
-    (void)take_buffers(&c, &c.memory, a, l);
-    (void)er_arena_take(&c.memory, &c.states, l->tokens * a->hidden, sizeof *c.states);
-    return c.memory.bytes + er_run_bytes(a, l->most_tokens, l->most_rows, false) +
-           er_kv_bytes(a, last_layer + 1, l->cached + 1);
+    er_status rc = take_buffers(&c, counted, a, l, last_layer);
+    return rc == ER_OK ? take_states(&c, counted, a, l, true) : rc;
 }
 
 static er_status create_buffers(er_hidden_pass *c) {
     er_status rc = ER_OK;
-    er_device *d = c->m->dev;
     const er_arch *a = &c->m->arch;
     const er_microbatches *l = c->l;
-    size_t n = l->tokens * a->hidden;
-    ER_TRY(er_run_create(&c->run, c->m, l->most_tokens, l->most_rows, false));
-    ER_TRY(er_kv_create(&c->kv, c->m, 0, c->last_layer + 1, l->cached + 1));
-    ER_TRY(take_buffers(c, &c->memory, a, l));
-    ER_TRY(er_hidden_pass_fits(&c->resident, d, n * sizeof *c->states, a->d_ff));
-    ER_TRY(c->resident ? er_arena_take(&c->memory, &c->states, n, sizeof *c->states)
-                       : er_arena_take_host(&c->memory, &c->states, n, sizeof *c->states));
-    ER_TRY(d->op->upload(AT(c), c->last, l->last, l->rows * sizeof *c->last));
+    c->batch = calloc(l->n_microbatches + 1, sizeof *c->batch);
+    c->staging = malloc(er_batch_words(l->most_tokens, l->most_rows) * sizeof *c->staging);
+    if (!c->batch || !c->staging) ER_FAIL(ER_ENOMEM, "%zu micro-batches", l->n_microbatches);
+    ER_TRY(take_buffers(c, &c->memory, a, l, c->last_layer));
+    ER_TRY(er_hidden_pass_fits(&c->resident, c->m->dev, l->tokens * a->hidden * sizeof *c->states, a->d_ff));
+    ER_TRY(take_states(c, &c->memory, a, l, c->resident));
 out:
     return rc;
 }
@@ -74,18 +85,26 @@ out:
 // ---- a micro-batch ----
 
 static er_status begin(er_hidden_pass *c, size_t i) {
-    const er_microbatches *l = c->l;
-    const er_microbatch *k = &l->microbatch[i];
-    er_batch rows = {.rows = k->rows,
-        .tokens = k->tokens,
-        .token = l->token + k->at,
-        .pos = l->pos + k->at,
-        .row_start = l->row_start + k->first + i,
-        .prefix_at = k->continues ? l->prefix_at + k->first : NULL,
-        .prefix_len = k->continues ? l->prefix_len + k->first : NULL,
-        .store_at = i < l->n_prefix_groups ? l->store_at + k->at : NULL};
-    c->loaded = i;
-    return er_run_begin(c->run, &rows, c->kv);
+    c->loaded = &c->batch[i];
+    return er_run_begin(&c->run, &c->batch[i], &c->kv);
+}
+
+// Packs and uploads all of them, one behind the other: an upload has taken its source when it returns.
+static er_status upload_batches(er_hidden_pass *c) {
+    er_status rc = ER_OK;
+    int32_t *at = c->words;
+    for (size_t i = 0; i < c->l->n_microbatches; i++) {
+        const er_microbatch *k = &c->l->microbatch[i];
+        er_batch_bind(&c->batch[i], c->staging, at, k->tokens, k->rows);
+        at += er_batch_words(k->tokens, k->rows);
+        for (size_t r = k->first; r < k->first + k->rows; r++) {
+            const er_microbatch_row *row = &c->l->row[r];
+            ER_TRY(er_batch_row(&c->batch[i], row->token, row->n, row->prefix, row->store));
+        }
+        ER_TRY(begin(c, i));
+    }
+out:
+    return rc;
 }
 
 static float *slice(const er_hidden_pass *c, size_t i) {
@@ -105,25 +124,25 @@ er_status er_hidden_pass_load(er_hidden_pass *c, size_t i) {
 
 // rows of `src` [dev] at the last token of each row of the micro-batch in hand
 static er_status pick_last(er_hidden_pass *c, float *out, const float *src, size_t width) {
-    const er_microbatch *k = &c->l->microbatch[c->loaded];
-    return OPS(c)->gather_rows(AT(c), out, src, c->last + (k->first - c->l->shared), k->rows, width);
+    const er_batch *b = c->loaded;
+    return OPS(c)->gather_rows(AT(c), out, src, er_batch_dev(b, b->last), b->rows, width);
 }
 
 er_status er_hidden_pass_run_to_key(er_hidden_pass *c, size_t layer, float *keys) {
-    er_status rc = er_run_layer_to_key(c->run, layer, c->x, NULL);
-    return rc == ER_OK ? pick_last(c, keys, c->run->act, c->m->arch.d_ff) : rc;
+    er_status rc = er_run_layer_to_key(&c->run, layer, c->x, NULL);
+    return rc == ER_OK ? pick_last(c, keys, c->run.act, c->m->arch.d_ff) : rc;
 }
 
 er_status er_hidden_pass_run_to_end(er_hidden_pass *c, size_t layer, float *out) {
     er_status rc = ER_OK;
-    for (size_t l = layer; l <= c->last_layer; l++) ER_TRY(er_run_layer(c->run, l, c->x, NULL));
+    for (size_t l = layer; l <= c->last_layer; l++) ER_TRY(er_run_layer(&c->run, l, c->x, NULL));
     ER_TRY(pick_last(c, out, c->x, c->m->arch.hidden));
 out:
     return rc;
 }
 
 er_status er_hidden_pass_finish_layer(er_hidden_pass *c, size_t layer, float *out) {
-    er_status rc = er_run_layer_finish(c->run, layer, c->x);
+    er_status rc = er_run_layer_finish(&c->run, layer, c->x);
     return rc == ER_OK ? er_hidden_pass_run_to_end(c, layer + 1, out) : rc;
 }
 
@@ -136,14 +155,14 @@ er_status er_hidden_pass_prefill_shared(er_hidden_pass *c, size_t layer, bool fa
     size_t to = far ? c->last_layer : layer;
     for (size_t i = 0; i < c->l->n_prefix_groups; i++) {
         ER_TRY(er_hidden_pass_load(c, i));
-        for (size_t l = layer; l < to; l++) ER_TRY(er_run_layer(c->run, l, c->x, NULL));
-        ER_TRY(er_run_layer_to_key(c->run, to, c->x, NULL));
+        for (size_t l = layer; l < to; l++) ER_TRY(er_run_layer(&c->run, l, c->x, NULL));
+        ER_TRY(er_run_layer_to_key(&c->run, to, c->x, NULL));
     }
 out:
     return rc;
 }
 
-// Chunk i's states from x to where they are kept. A copy to the host is there after the next wait.
+// Micro-batch i's states from x to where they are kept. A copy to the host is there after the next wait.
 static er_status keep(er_hidden_pass *c, size_t i) {
     return OPS(c)->download_async(AT(c), slice(c, i), c->x, slice_bytes(c, i));
 }
@@ -152,7 +171,7 @@ er_status er_hidden_pass_step_layer(er_hidden_pass *c, size_t layer) {
     er_status rc = ER_OK;
     for (size_t i = 0; i < c->l->n_microbatches; i++) {  // shared rows first: the others continue them
         ER_TRY(c->resident ? begin(c, i) : er_hidden_pass_load(c, i));
-        ER_TRY(er_run_layer(c->run, layer, c->resident ? slice(c, i) : c->x, NULL));
+        ER_TRY(er_run_layer(&c->run, layer, c->resident ? slice(c, i) : c->x, NULL));
         if (!c->resident) ER_TRY(keep(c, i));
     }
     if (!c->resident) ER_TRY(OPS(c)->sync(AT(c)));
@@ -164,7 +183,7 @@ static er_status embed(er_hidden_pass *c) {
     er_status rc = ER_OK;
     for (size_t i = 0; i < c->l->n_microbatches; i++) {
         ER_TRY(begin(c, i));
-        ER_TRY(er_run_embed(c->run, c->resident ? slice(c, i) : c->x));
+        ER_TRY(er_run_embed(&c->run, c->resident ? slice(c, i) : c->x));
         if (!c->resident) ER_TRY(keep(c, i));
     }
     if (!c->resident) ER_TRY(OPS(c)->sync(AT(c)));
@@ -177,8 +196,10 @@ er_status er_hidden_pass_create(
     er_status rc = ER_OK;
     er_hidden_pass *c = calloc(1, sizeof *c);
     if (!c) return er_fail(ER_ENOMEM, "carried states");
-    *c = (er_hidden_pass){.m = m, .l = l, .last_layer = last_layer, .memory = {.dev = m->dev}};
+    *c = (er_hidden_pass){
+        .m = m, .l = l, .run = {.model = m}, .last_layer = last_layer, .memory = {.dev = m->dev}};
     ER_TRY(create_buffers(c));
+    ER_TRY(upload_batches(c));
     ER_TRY(embed(c));
     *out = c;
     c = NULL;

@@ -16,9 +16,8 @@ typedef struct plan {
 
 void er_microbatches_free(er_microbatches *l) {
     if (!l) return;
-    int32_t *ints[] = {
-        l->token, l->pos, l->store_at, l->prefix_at, l->prefix_len, l->row_start, l->last, l->request};
-    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) free(ints[i]);
+    free(l->row);
+    free(l->request);
     free(l->weight);
     free(l->microbatch);
     free(l);
@@ -47,9 +46,9 @@ static er_status find_groups(plan *p, const er_requests *requests) {
     return ER_OK;
 }
 
-// The bare row, the request's first, stands behind no template.
-static const shared *group_of(const plan *p, const er_prompt *row, bool bare) {
-    return bare || row->template_index < 0 ? NULL : &p->group[row->template_index];
+// The base prompt, the request's first, stands behind no template.
+static const shared *group_of(const plan *p, const er_prompt *row, bool base) {
+    return base || row->template_index < 0 ? NULL : &p->group[row->template_index];
 }
 
 static void count(plan *p, const er_requests *requests) {
@@ -72,64 +71,55 @@ static void count(plan *p, const er_requests *requests) {
 
 static bool allocate(er_microbatches *l) {
     size_t all = l->shared + l->rows;
-    int32_t **ints[] = {&l->token, &l->pos, &l->store_at, &l->prefix_at, &l->prefix_len, &l->row_start,
-        &l->last, &l->request};
-    size_t n[] = {l->tokens, l->tokens, l->cached, all, all, 2 * all, l->rows, l->rows};
-    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
-        if (!(*ints[i] = malloc((n[i] + 1) * sizeof(int32_t)))) return false;
+    l->row = malloc((all + 1) * sizeof *l->row);
+    l->request = malloc((l->rows + 1) * sizeof *l->request);
     l->weight = malloc((l->rows + 1) * sizeof *l->weight);
     l->microbatch = malloc((all + 1) * sizeof *l->microbatch);
-    return l->weight && l->microbatch;
+    return l->row && l->request && l->weight && l->microbatch;
 }
 
 // Opens a micro-batch, or goes on with the last one while that belongs to the same kind and has room.
-static void place(plan *p, const int32_t *token, size_t from, size_t to, const shared *g, bool fresh) {
+static void place(plan *p, er_microbatch_row row, bool fresh) {
     er_microbatches *l = p->l;
     er_microbatch *k = &l->microbatch[l->n_microbatches ? l->n_microbatches - 1 : 0];
-    size_t n = to - from;
-    if (fresh || !l->n_microbatches || k->tokens + n > p->max_tokens || k->rows == ER_MICROBATCH_PROMPTS) {
+    if (fresh || !l->n_microbatches || k->tokens + row.n > p->max_tokens ||
+        k->rows == ER_MICROBATCH_PROMPTS) {
         k = &l->microbatch[l->n_microbatches++];
         *k = (er_microbatch){.first = p->placed, .at = l->tokens};
     }
-    int32_t *start = l->row_start + k->first + (l->n_microbatches - 1);
-    l->prefix_at[p->placed] = g ? (int32_t)g->at : 0;
-    l->prefix_len[p->placed] = (int32_t)from;
-    start[k->rows] = (int32_t)k->tokens;
-    for (size_t j = from; j < to; j++, l->tokens++) {
-        l->token[l->tokens] = token[j];
-        l->pos[l->tokens] = (int32_t)j;
-    }
-    k->rows++, k->tokens += n, p->placed++;
-    k->continues = k->continues || from > 0;
-    start[k->rows] = (int32_t)k->tokens;
+    l->row[p->placed++] = row;
+    k->rows++, k->tokens += row.n, l->tokens += row.n;
     if (k->rows > l->most_rows) l->most_rows = k->rows;
     if (k->tokens > l->most_tokens) l->most_tokens = k->tokens;
 }
 
-static void place_unit_row(plan *p, size_t request, const er_prompt *row, bool bare, bool fresh) {
+static void place_prompt(plan *p, size_t request, const er_prompt *row, bool base, bool fresh) {
     er_microbatches *l = p->l;
-    const shared *g = group_of(p, row, bare);
-    size_t at = p->placed - l->shared;
-    place(p, row->token, g ? g->length : 0, row->subject_last + 1, g, fresh);
-    const er_microbatch *k = &l->microbatch[l->n_microbatches - 1];
-    l->last[at] = (int32_t)k->tokens - 1;
+    const shared *g = group_of(p, row, base);
+    size_t at = p->placed - l->shared, from = g ? g->length : 0;
+    place(p,
+        (er_microbatch_row){
+            .token = row->token + from, .n = row->subject_last + 1 - from, .prefix = {g ? g->at : 0, from}},
+        fresh);
     l->request[at] = (int32_t)request;
     l->weight[at] = row->key_weight;
 }
 
 static void place_all(plan *p, const er_requests *requests) {
     er_microbatches *l = p->l;
-    for (size_t g = 0; g < p->n_groups; g++)
-        if (p->group[g].length) place(p, p->group[g].token, 0, p->group[g].length, NULL, false);
-    for (size_t t = 0; t < l->cached; t++) l->store_at[t] = (int32_t)t;
+    for (size_t i = 0; i < p->n_groups; i++) {
+        const shared *g = &p->group[i];
+        er_microbatch_row row = {.token = g->token, .n = g->length, .store = {g->at, g->length}};
+        if (g->length) place(p, row, false);
+    }
     l->n_prefix_groups = l->n_microbatches;
-    for (size_t u = 0; u < requests->count; u++) place_unit_row(p, u, &requests->at[u].row[0], true, u == 0);
+    for (size_t u = 0; u < requests->count; u++) place_prompt(p, u, &requests->at[u].row[0], true, u == 0);
     l->n_base = l->n_microbatches - l->n_prefix_groups;
     bool fresh = true;
     for (size_t u = 0; u < requests->count; u++)
         for (size_t r = 1; r < requests->at[u].n_rows; r++) {
             if (!requests->at[u].row[r].n_labels) continue;
-            place_unit_row(p, u, &requests->at[u].row[r], false, fresh);
+            place_prompt(p, u, &requests->at[u].row[r], false, fresh);
             fresh = false;
         }
 }
@@ -140,7 +130,7 @@ er_status er_microbatches_create(er_microbatches **out, const er_requests *reque
     if (!p.l) ER_FAIL(ER_ENOMEM, "a layout");
     for (size_t u = 0; u < requests->count; u++)
         if (!requests->at[u].n_rows || !requests->at[u].row[0].n_labels)
-            ER_FAIL(ER_EARG, "subject %zu has no bare row", u);
+            ER_FAIL(ER_EARG, "subject %zu has no base prompt", u);
     ER_TRY(find_groups(&p, requests));
     count(&p, requests);
     if (!allocate(p.l)) ER_FAIL(ER_ENOMEM, "indices of %zu tokens", p.l->tokens);

@@ -10,7 +10,6 @@
 #define MAX_CONFIG_BYTES ((size_t)16 << 20)
 #define MAX_WIDTH ((uint64_t)1 << 20)  // keeps every product of two sizes far below 2^63
 #define MAX_VOCAB ((uint64_t)1 << 28)
-#define MAX_ROPE_POSITIONS 32768u
 
 // One size under any of its names. Absent everywhere: *out stays, *found is false.
 static er_status get_size(
@@ -64,7 +63,8 @@ static er_status read_sizes(er_arch *a, const cJSON *config, const char *name) {
     ER_TRY(need_size(&a->hidden, config, &f->hidden, f->default_hidden, MAX_WIDTH, name));
     ER_TRY(need_size(&a->heads, config, &f->heads, f->default_heads, MAX_WIDTH, name));
     ER_TRY(need_size(&a->vocab, config, &vocab, f->default_vocab, MAX_VOCAB, name));
-    ER_TRY(need_size(&a->positions, config, &f->positions, f->default_positions, (uint64_t)1 << 30, name));
+    ER_TRY(need_size(&a->max_position_embeddings, config, &f->max_position_embeddings,
+        f->default_max_position_embeddings, (uint64_t)1 << 30, name));
     // Absent is not null here either.
     a->kv_heads = f->default_kv_heads && is_absent(config, &f->kv_heads) ? f->default_kv_heads : a->heads;
     ER_TRY(get_size(&a->kv_heads, &found, config, &f->kv_heads, MAX_WIDTH, name));
@@ -81,9 +81,9 @@ static er_status read_sizes(er_arch *a, const cJSON *config, const char *name) {
     }
     if (a->heads * a->head_dim > MAX_WIDTH)
         ER_FAIL(ER_EFORMAT, "%s: %zu heads of %zu dimensions is too wide", name, a->heads, a->head_dim);
-    if (f->inner_is_4h) a->d_ff = 4 * a->hidden;
-    if (f->inner_is_4h) ER_TRY(get_size(&a->d_ff, &found, config, &f->d_ff, 4 * MAX_WIDTH, name));
-    else ER_TRY(need_size(&a->d_ff, config, &f->d_ff, f->default_inner, 4 * MAX_WIDTH, name));
+    if (f->d_ff_is_4h) a->d_ff = 4 * a->hidden;
+    if (f->d_ff_is_4h) ER_TRY(get_size(&a->d_ff, &found, config, &f->d_ff, 4 * MAX_WIDTH, name));
+    else ER_TRY(need_size(&a->d_ff, config, &f->d_ff, f->default_d_ff, 4 * MAX_WIDTH, name));
 out:
     return rc;
 }
@@ -117,8 +117,8 @@ static er_status read_switches(er_arch *a, const cJSON *config, const char *name
     a->learned_positions = f->rope == ER_ROPE_NONE;
     a->position_offset = f->position_offset;
     a->tied_head = f->default_tied;
-    for (int i = 0; i < SLOT_COUNT; i++) a->module[i] = f->slot[i].module;
-    a->qk_norms = f->slot[SLOT_Q_NORM].module != NULL;
+    for (int i = 0; i < ROLE_COUNT; i++) a->module[i] = f->param[i].module;
+    a->qk_norms = f->param[ROLE_Q_NORM].module != NULL;
     a->qk_norm = f->norm;
     a->embed_scale = a->residual_scale = a->logit_scale = 1;
     a->attention_bias = f->default_attention_bias;
@@ -282,21 +282,3 @@ out:
     free(path);
     return rc;
 }
-
-size_t er_arch_max_seq_len(const er_arch *a) {
-    const er_rope_config *r = &a->rope;
-    size_t n = a->positions < MAX_ROPE_POSITIONS ? a->positions : MAX_ROPE_POSITIONS;
-    if (r->style == ER_ROPE_NONE) return a->positions;
-    return r->scaling == ER_ROPE_LONG && r->original_positions < (double)n ? (size_t)r->original_positions
-                                                                           : n;
-}
-
-size_t er_arch_qkv_rows(const er_arch *a) { return (a->heads + 2 * a->kv_heads) * a->head_dim; }
-size_t er_arch_up_rows(const er_arch *a) { return a->gated ? 2 * a->d_ff : a->d_ff; }
-
-double er_arch_layer_flops(const er_arch *a) {
-    double h = (double)a->hidden, q = (double)(a->heads * a->head_dim);
-    return 2.0 * h * ((double)er_arch_qkv_rows(a) + q + (double)er_arch_up_rows(a) + (double)a->d_ff);
-}
-
-double er_arch_head_flops(const er_arch *a) { return 2.0 * (double)a->hidden * (double)a->vocab; }

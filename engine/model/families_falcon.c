@@ -6,7 +6,7 @@ static er_status check_phi(const cJSON *config, const char *name, er_arch *a) {
     er_status rc = ER_OK;
     a->qk_norms = false;
     ER_TRY(er_json_get_bool(&a->qk_norms, config, "qk_layernorm", name));
-    if (!a->qk_norms) a->module[SLOT_Q_NORM] = a->module[SLOT_K_NORM] = NULL;
+    if (!a->qk_norms) a->module[ROLE_Q_NORM] = a->module[ROLE_K_NORM] = NULL;
     else if (a->head_dim * a->heads != a->hidden)
         ER_FAIL(ER_EUNSUPPORTED,
             "%s: qk_layernorm with head_dim %zu: its norms are hidden / heads = %zu wide", name, a->head_dim,
@@ -46,8 +46,8 @@ static er_status check_falcon(const cJSON *config, const char *name, er_arch *a)
     a->kv_heads = grouped ? (size_t)kv : multi ? 1 : a->heads;
     a->attention_bias = a->mlp_bias = bias;
     a->parallel_residual = parallel;
-    if (norms == 2) a->module[SLOT_NORM1] = "ln_attn", a->module[SLOT_NORM2] = "ln_mlp";
-    else if (parallel) a->module[SLOT_NORM2] = NULL;
+    if (norms == 2) a->module[ROLE_NORM1] = "ln_attn", a->module[ROLE_NORM2] = "ln_mlp";
+    else if (parallel) a->module[ROLE_NORM2] = NULL;
 out:
     return rc;
 }
@@ -63,7 +63,7 @@ const er_family er_falcon_families[] = {
         .kv_heads = {{"num_key_value_heads"}},
         .head_dim = {{"head_dim"}},
         .d_ff = {{"intermediate_size"}},
-        .positions = {{"max_position_embeddings"}},
+        .max_position_embeddings = {{"max_position_embeddings"}},
         .act = {{"hidden_act"}},
         .eps = {{"layer_norm_eps"}},
         SIZES(24, 2048, 32, 51200, 2048, 8192),
@@ -81,15 +81,15 @@ const er_family er_falcon_families[] = {
         .head = {"lm_head"},
         .head_bias = true,
         .layer = "layers",
-        .slot = {[SLOT_NORM1] = {"input_layernorm", BIAS_ALWAYS},
-            [SLOT_Q] = {"self_attn.q_proj", BIAS_ALWAYS},
-            [SLOT_K] = {"self_attn.k_proj", BIAS_ALWAYS},
-            [SLOT_V] = {"self_attn.v_proj", BIAS_ALWAYS},
-            [SLOT_Q_NORM] = {"self_attn.q_layernorm", BIAS_ALWAYS},
-            [SLOT_K_NORM] = {"self_attn.k_layernorm", BIAS_ALWAYS},
-            [SLOT_OUT] = {"self_attn.dense", BIAS_ALWAYS},
-            [SLOT_UP] = {"mlp.fc1", BIAS_ALWAYS},
-            [SLOT_DOWN] = {"mlp.fc2", BIAS_ALWAYS}},
+        .param = {[ROLE_NORM1] = {"input_layernorm", BIAS_ALWAYS},
+            [ROLE_Q] = {"self_attn.q_proj", BIAS_ALWAYS},
+            [ROLE_K] = {"self_attn.k_proj", BIAS_ALWAYS},
+            [ROLE_V] = {"self_attn.v_proj", BIAS_ALWAYS},
+            [ROLE_Q_NORM] = {"self_attn.q_layernorm", BIAS_ALWAYS},
+            [ROLE_K_NORM] = {"self_attn.k_layernorm", BIAS_ALWAYS},
+            [ROLE_OUT] = {"self_attn.dense", BIAS_ALWAYS},
+            [ROLE_UP] = {"mlp.fc1", BIAS_ALWAYS},
+            [ROLE_DOWN] = {"mlp.fc2", BIAS_ALWAYS}},
         .check = check_phi,
     },
     {
@@ -100,7 +100,7 @@ const er_family er_falcon_families[] = {
         .hidden = {{"hidden_size", "n_embed"}},
         .heads = {{"num_attention_heads"}},
         .d_ff = {{"ffn_hidden_size"}},
-        .positions = {{"max_position_embeddings"}},
+        .max_position_embeddings = {{"max_position_embeddings"}},
         .act = {{"activation"}},
         .eps = {{"layer_norm_epsilon"}},
         SIZES(32, 4544, 71, 65024, 2048, 0),
@@ -109,7 +109,7 @@ const er_family er_falcon_families[] = {
         .norm = ER_LAYER_NORM,
         .norm_bias = true,
         .default_tied = true,
-        .inner_is_4h = true,
+        .d_ff_is_4h = true,
         .fused_by_head = true,
         .rope = ER_ROPE_HALF,
         .default_rope_base = 10000,
@@ -117,12 +117,12 @@ const er_family er_falcon_families[] = {
         .final_norm = "ln_f",
         .head = {"lm_head"},
         .layer = "h",
-        .slot = {[SLOT_NORM1] = {"input_layernorm", BIAS_ALWAYS},
-            [SLOT_NORM2] = {"post_attention_layernorm", BIAS_ALWAYS},
-            [SLOT_QKV] = {"self_attention.query_key_value", BIAS_ATTENTION},
-            [SLOT_OUT] = {"self_attention.dense", BIAS_ATTENTION},
-            [SLOT_UP] = {"mlp.dense_h_to_4h", BIAS_MLP},
-            [SLOT_DOWN] = {"mlp.dense_4h_to_h", BIAS_MLP}},
+        .param = {[ROLE_NORM1] = {"input_layernorm", BIAS_ALWAYS},
+            [ROLE_NORM2] = {"post_attention_layernorm", BIAS_ALWAYS},
+            [ROLE_QKV] = {"self_attention.query_key_value", BIAS_ATTENTION},
+            [ROLE_OUT] = {"self_attention.dense", BIAS_ATTENTION},
+            [ROLE_UP] = {"mlp.dense_h_to_4h", BIAS_MLP},
+            [ROLE_DOWN] = {"mlp.dense_4h_to_h", BIAS_MLP}},
         .check = check_falcon,
     },
 };

@@ -37,9 +37,9 @@ static er_status check_stablelm(const cJSON *config, const char *name, er_arch *
     ER_TRY(er_json_get_bool(&a->parallel_residual, config, "use_parallel_residual", name));
     a->qk_norms = false;
     ER_TRY(er_json_get_bool(&a->qk_norms, config, "qk_layernorm", name));
-    a->head_norm_each = a->qk_norms;
-    if (!a->qk_norms) a->module[SLOT_Q_NORM] = a->module[SLOT_K_NORM] = NULL;
-    if (a->parallel_residual) a->module[SLOT_NORM2] = NULL;
+    a->qk_norm_per_head = a->qk_norms;
+    if (!a->qk_norms) a->module[ROLE_Q_NORM] = a->module[ROLE_K_NORM] = NULL;
+    if (a->parallel_residual) a->module[ROLE_NORM2] = NULL;
 out:
     return rc;
 }
@@ -133,20 +133,21 @@ out:
 #define LLAMA_NAMES(name, ...)                                                                               \
     .type = name, .classes = {__VA_ARGS__}, .prefix = {"model.", ""}, .layers = {{"num_hidden_layers"}},     \
     .hidden = {{"hidden_size"}}, .heads = {{"num_attention_heads"}}, .kv_heads = {{"num_key_value_heads"}},  \
-    .d_ff = {{"intermediate_size"}}, .positions = {{"max_position_embeddings"}}, .act = {{"hidden_act"}},    \
-    .embed = "embed_tokens", .final_norm = "norm", .head = {"lm_head"}, .layer = "layers"
+    .d_ff = {{"intermediate_size"}}, .max_position_embeddings = {{"max_position_embeddings"}},               \
+    .act = {{"hidden_act"}}, .embed = "embed_tokens", .final_norm = "norm", .head = {"lm_head"},             \
+    .layer = "layers"
 #define LLAMA_LIKE(name, ...)                                                                                \
     LLAMA_NAMES(name, __VA_ARGS__), .head_dim = {{"head_dim"}}, .eps = {{"rms_norm_eps"}},                   \
                                     .norm = ER_RMS_NORM, .gated = true, .rope = ER_ROPE_HALF
 #define LLAMA_NORMS                                                                                          \
-    [SLOT_NORM1] = {"input_layernorm", BIAS_NEVER}, [SLOT_NORM2] = {"post_attention_layernorm", BIAS_NEVER}
+    [ROLE_NORM1] = {"input_layernorm", BIAS_NEVER}, [ROLE_NORM2] = {"post_attention_layernorm", BIAS_NEVER}
 #define LLAMA_GATED(bias)                                                                                    \
-    [SLOT_GATE] = {"mlp.gate_proj", bias}, [SLOT_UP] = {"mlp.up_proj", bias},                                \
-    [SLOT_DOWN] = {"mlp.down_proj", bias}
+    [ROLE_GATE] = {"mlp.gate_proj", bias}, [ROLE_UP] = {"mlp.up_proj", bias},                                \
+    [ROLE_DOWN] = {"mlp.down_proj", bias}
 #define LLAMA_MLP(bias) LLAMA_NORMS, LLAMA_GATED(bias)
 #define LLAMA_QKV(bias)                                                                                      \
-    [SLOT_Q] = {"self_attn.q_proj", bias}, [SLOT_K] = {"self_attn.k_proj", bias},                            \
-    [SLOT_V] = {"self_attn.v_proj", bias}
+    [ROLE_Q] = {"self_attn.q_proj", bias}, [ROLE_K] = {"self_attn.k_proj", bias},                            \
+    [ROLE_V] = {"self_attn.v_proj", bias}
 
 const er_family er_llama_families[] = {
     {
@@ -155,8 +156,8 @@ const er_family er_llama_families[] = {
         .default_rope_base = 10000,
         .default_act = "silu",
         .default_eps = 1e-6,
-        .slot = {LLAMA_MLP(BIAS_MLP),
-            LLAMA_QKV(BIAS_ATTENTION), [SLOT_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
+        .param = {LLAMA_MLP(BIAS_MLP),
+            LLAMA_QKV(BIAS_ATTENTION), [ROLE_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
     },
     {
         LLAMA_LIKE("mistral", "MistralForCausalLM", "MistralModel"),
@@ -167,7 +168,8 @@ const er_family er_llama_families[] = {
         .window = WINDOW_ALL,
         .default_window = 4096,
         .default_kv_heads = 8,
-        .slot = {LLAMA_MLP(BIAS_NEVER), LLAMA_QKV(BIAS_NEVER), [SLOT_OUT] = {"self_attn.o_proj", BIAS_NEVER}},
+        .param = {LLAMA_MLP(BIAS_NEVER),
+            LLAMA_QKV(BIAS_NEVER), [ROLE_OUT] = {"self_attn.o_proj", BIAS_NEVER}},
     },
     {
         LLAMA_LIKE("qwen2", "Qwen2ForCausalLM", "Qwen2Model"),
@@ -178,8 +180,8 @@ const er_family er_llama_families[] = {
         .default_eps = 1e-6,
         .window = WINDOW_UPPER,
         .default_window = 4096,
-        .slot = {LLAMA_MLP(BIAS_NEVER),
-            LLAMA_QKV(BIAS_ALWAYS), [SLOT_OUT] = {"self_attn.o_proj", BIAS_NEVER}},
+        .param = {LLAMA_MLP(BIAS_NEVER),
+            LLAMA_QKV(BIAS_ALWAYS), [ROLE_OUT] = {"self_attn.o_proj", BIAS_NEVER}},
     },
     {
         LLAMA_LIKE("qwen3", "Qwen3ForCausalLM", "Qwen3Model"),
@@ -191,10 +193,10 @@ const er_family er_llama_families[] = {
         .window = WINDOW_UPPER,
         .default_window = 4096,
         .default_head_dim = 128,
-        .slot = {LLAMA_MLP(BIAS_NEVER),
-            LLAMA_QKV(BIAS_ATTENTION), [SLOT_Q_NORM] = {"self_attn.q_norm", BIAS_NEVER},
-            [SLOT_K_NORM] = {"self_attn.k_norm", BIAS_NEVER},
-            [SLOT_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
+        .param = {LLAMA_MLP(BIAS_NEVER),
+            LLAMA_QKV(BIAS_ATTENTION), [ROLE_Q_NORM] = {"self_attn.q_norm", BIAS_NEVER},
+            [ROLE_K_NORM] = {"self_attn.k_norm", BIAS_NEVER},
+            [ROLE_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
     },
     {
         LLAMA_LIKE("phi3", "Phi3ForCausalLM", "Phi3Model"),
@@ -206,9 +208,9 @@ const er_family er_llama_families[] = {
         .rope_part = "partial_rotary_factor",
         .default_rope_part = 1,
         .original_positions = 4096,
-        .slot = {LLAMA_NORMS, [SLOT_QKV] = {"self_attn.qkv_proj", BIAS_NEVER},
-            [SLOT_OUT] = {"self_attn.o_proj", BIAS_NEVER}, [SLOT_GATE_UP] = {"mlp.gate_up_proj", BIAS_NEVER},
-            [SLOT_DOWN] = {"mlp.down_proj", BIAS_NEVER}},
+        .param = {LLAMA_NORMS, [ROLE_QKV] = {"self_attn.qkv_proj", BIAS_NEVER},
+            [ROLE_OUT] = {"self_attn.o_proj", BIAS_NEVER}, [ROLE_GATE_UP] = {"mlp.gate_up_proj", BIAS_NEVER},
+            [ROLE_DOWN] = {"mlp.down_proj", BIAS_NEVER}},
     },
     {
         LLAMA_LIKE("smollm3", "SmolLM3ForCausalLM", "SmolLM3Model"),
@@ -219,8 +221,8 @@ const er_family er_llama_families[] = {
         .default_rope_base = 2e6,
         .default_tied = true,
         .window = WINDOW_UNROTATED,
-        .slot = {LLAMA_MLP(BIAS_MLP),
-            LLAMA_QKV(BIAS_ATTENTION), [SLOT_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
+        .param = {LLAMA_MLP(BIAS_MLP),
+            LLAMA_QKV(BIAS_ATTENTION), [ROLE_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
         .check = check_smollm3,
     },
     {
@@ -229,8 +231,8 @@ const er_family er_llama_families[] = {
         .default_act = "silu",
         .default_eps = 1e-6,
         .default_rope_base = 10000,
-        .slot = {LLAMA_MLP(BIAS_MLP),
-            LLAMA_QKV(BIAS_ATTENTION), [SLOT_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
+        .param = {LLAMA_MLP(BIAS_MLP),
+            LLAMA_QKV(BIAS_ATTENTION), [ROLE_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
         .check = check_granite,
     },
     {
@@ -243,8 +245,8 @@ const er_family er_llama_families[] = {
         .default_rope_base = 10000,
         .default_tied = true,
         .norm_plus_one = true,
-        .slot = {LLAMA_MLP(BIAS_NEVER),
-            LLAMA_QKV(BIAS_ATTENTION), [SLOT_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
+        .param = {LLAMA_MLP(BIAS_NEVER),
+            LLAMA_QKV(BIAS_ATTENTION), [ROLE_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
         .check = check_gemma,
     },
     {
@@ -258,8 +260,8 @@ const er_family er_llama_families[] = {
         .norm = ER_LAYER_NORM,
         .norm_bare = true,
         .gated = true,
-        .slot = {LLAMA_GATED(BIAS_NEVER),
-            LLAMA_QKV(BIAS_ATTENTION), [SLOT_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
+        .param = {LLAMA_GATED(BIAS_NEVER),
+            LLAMA_QKV(BIAS_ATTENTION), [ROLE_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
         .check = check_olmo,
     },
     {
@@ -276,11 +278,11 @@ const er_family er_llama_families[] = {
         .default_rope_base = 10000,
         .rope_part = "partial_rotary_factor",
         .default_rope_part = 0.25,
-        .slot = {LLAMA_GATED(BIAS_NEVER), [SLOT_NORM1] = {"input_layernorm", BIAS_ALWAYS},
-            [SLOT_NORM2] = {"post_attention_layernorm", BIAS_ALWAYS},
-            LLAMA_QKV(BIAS_ATTENTION), [SLOT_Q_NORM] = {"self_attn.q_layernorm", BIAS_NEVER},
-            [SLOT_K_NORM] = {"self_attn.k_layernorm", BIAS_NEVER},
-            [SLOT_OUT] = {"self_attn.o_proj", BIAS_NEVER}},
+        .param = {LLAMA_GATED(BIAS_NEVER), [ROLE_NORM1] = {"input_layernorm", BIAS_ALWAYS},
+            [ROLE_NORM2] = {"post_attention_layernorm", BIAS_ALWAYS},
+            LLAMA_QKV(BIAS_ATTENTION), [ROLE_Q_NORM] = {"self_attn.q_layernorm", BIAS_NEVER},
+            [ROLE_K_NORM] = {"self_attn.k_layernorm", BIAS_NEVER},
+            [ROLE_OUT] = {"self_attn.o_proj", BIAS_NEVER}},
         .check = check_stablelm,
     },
     {
@@ -297,12 +299,12 @@ const er_family er_llama_families[] = {
         .default_rope_base = 10000,
         .default_tied = true,
         .window = WINDOW_ALL,
-        .slot = {[SLOT_NORM1] = {"input_layernorm", BIAS_ALWAYS},
-            [SLOT_NORM2] = {"post_attention_layernorm", BIAS_ALWAYS},
+        .param = {[ROLE_NORM1] = {"input_layernorm", BIAS_ALWAYS},
+            [ROLE_NORM2] = {"post_attention_layernorm", BIAS_ALWAYS},
             LLAMA_QKV(BIAS_ATTENTION),
-            [SLOT_OUT] = {"self_attn.o_proj", BIAS_ATTENTION},
-            [SLOT_UP] = {"mlp.c_fc", BIAS_MLP},
-            [SLOT_DOWN] = {"mlp.c_proj", BIAS_MLP}},
+            [ROLE_OUT] = {"self_attn.o_proj", BIAS_ATTENTION},
+            [ROLE_UP] = {"mlp.c_fc", BIAS_MLP},
+            [ROLE_DOWN] = {"mlp.c_proj", BIAS_MLP}},
         .check = check_starcoder2,
     },
     {
@@ -318,10 +320,10 @@ const er_family er_llama_families[] = {
         .parallel_residual = true,
         .default_rope_base = 10000,
         .default_tied = true,
-        .slot = {[SLOT_NORM1] = {"input_layernorm", BIAS_NEVER},
+        .param = {[ROLE_NORM1] = {"input_layernorm", BIAS_NEVER},
             LLAMA_GATED(BIAS_NEVER),
             LLAMA_QKV(BIAS_ATTENTION),
-            [SLOT_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
+            [ROLE_OUT] = {"self_attn.o_proj", BIAS_ATTENTION}},
         .check = check_cohere,
     },
 };

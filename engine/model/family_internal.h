@@ -1,6 +1,6 @@
 // The table of model families: what config.json calls things, what the tensors are called, which switches the
-// block takes. Rows are data (families_*.c); the code that reads them is arch.c (config.json) and places.c
-// (tensors).
+// block takes. Rows are data (families_*.c); the code that reads them is arch.c (config.json) and
+// tensor_map.c (tensors).
 #ifndef ER_FAMILY_H
 #define ER_FAMILY_H
 #include "engine/model.h"
@@ -8,37 +8,37 @@
 
 #define ER_MAX_ALIASES 3
 
-// A linear map or norm of the block. A family has either SLOT_QKV or the three of them, either SLOT_GATE_UP
-// or SLOT_UP (with SLOT_GATE when gated).
-typedef enum er_slot {
-    SLOT_NORM1,
-    SLOT_NORM2,
-    SLOT_QKV,
-    SLOT_Q,
-    SLOT_K,
-    SLOT_V,
-    SLOT_Q_NORM,
-    SLOT_K_NORM,
-    SLOT_OUT,
-    SLOT_GATE,
-    SLOT_UP,
-    SLOT_GATE_UP,
-    SLOT_DOWN,
-    SLOT_COUNT
-} er_slot;
-_Static_assert(SLOT_COUNT == ER_MAX_SLOTS, "er_arch.module has a place for every slot");
+// A linear map or norm of the block. A family has either ROLE_QKV or the three of them, either ROLE_GATE_UP
+// or ROLE_UP (with ROLE_GATE when gated).
+typedef enum er_param_role {
+    ROLE_NORM1,
+    ROLE_NORM2,
+    ROLE_QKV,
+    ROLE_Q,
+    ROLE_K,
+    ROLE_V,
+    ROLE_Q_NORM,
+    ROLE_K_NORM,
+    ROLE_OUT,
+    ROLE_GATE,
+    ROLE_UP,
+    ROLE_GATE_UP,
+    ROLE_DOWN,
+    ROLE_COUNT
+} er_param_role;
+_Static_assert(ROLE_COUNT == ER_PARAM_ROLES, "er_arch.module has a place for every role");
 
 typedef enum er_bias {
     BIAS_NEVER,
     BIAS_ALWAYS,
-    BIAS_ATTENTION,
-    BIAS_MLP
-} er_bias;  // the last two: as config.json says
+    BIAS_ATTENTION,  // as attention_bias of config.json says
+    BIAS_MLP         // as mlp_bias says
+} er_bias;
 
-typedef struct er_slot_name {
+typedef struct er_param_name {
     const char *module;  // under the layer, without ".weight"; NULL: the family has no such part
     er_bias bias;
-} er_slot_name;
+} er_param_name;
 
 typedef struct er_config_key {
     const char *name[ER_MAX_ALIASES];  // any of them; two with different values are an error
@@ -52,18 +52,19 @@ typedef struct er_family {
     const char *type;        // model_type
     const char *classes[3];  // accepted architectures[0]
     const char *prefix[3];   // of every tensor but the head, tried in turn; "" is allowed
-    er_config_key layers, hidden, heads, kv_heads, head_dim, d_ff, positions, act,
-        eps;  // an empty key: derived
+    er_config_key layers, hidden, heads, kv_heads, head_dim, d_ff, max_position_embeddings, act,
+        eps;  // empty: derived
     // What the family's configuration class takes where a key is absent (not where it is null).
-    size_t default_layers, default_hidden, default_heads, default_vocab, default_positions, default_inner;
+    size_t default_layers, default_hidden, default_heads, default_vocab, default_max_position_embeddings,
+        default_d_ff;
     const char *default_act;
     double default_eps;
     size_t default_kv_heads, default_head_dim;  // 0: as many as heads; hidden / heads
     er_norm_kind norm;
-    bool norm_bias, conv1d, gated, parallel_residual, default_tied,
-        inner_is_4h,  // inner_is_4h: unless config.json says
-        default_attention_bias, default_mlp_bias;
-    bool fused_by_head;  // SLOT_QKV's rows are [kv_heads, the q heads of each | k | v, head_dim]
+    bool norm_bias, conv1d, gated, parallel_residual, default_tied;
+    bool d_ff_is_4h;  // d_ff is 4 hidden unless config.json says
+    bool default_attention_bias, default_mlp_bias;
+    bool fused_by_head;  // ROLE_QKV's rows are [kv_heads, the q heads of each | k | v, head_dim]
     bool norm_bare;      // norms have neither weight nor bias
     bool norm_plus_one;  // what is stored of a norm's weight is what it is above 1
     er_window_rule window;
@@ -81,15 +82,15 @@ typedef struct er_family {
     const char *head[2];                        // either name; the head stands outside the prefix
     bool head_bias;
     const char *layer;  // "h" or "layers": layer i is "<prefix><layer>.<i>."
-    er_slot_name slot[SLOT_COUNT];
-    er_status (*check)(
-        const cJSON *config, const char *name, er_arch *a);  // what only this family has; may be NULL
+    er_param_name param[ROLE_COUNT];
+    // What only this family has, read from its config.json, which messages call `name`; may be NULL.
+    er_status (*check)(const cJSON *config, const char *name, er_arch *a);
 } er_family;
 
 // Layers, hidden size, heads, vocabulary, positions and d_ff width where config.json says nothing of them.
 #define SIZES(l, h, n, v, p, i)                                                                              \
     .default_layers = l, .default_hidden = h, .default_heads = n, .default_vocab = v,                        \
-    .default_positions = p, .default_inner = i
+    .default_max_position_embeddings = p, .default_d_ff = i
 extern const er_family er_gpt_families[], er_falcon_families[], er_llama_families[];
 extern const size_t er_gpt_family_rows, er_falcon_family_rows, er_llama_family_rows;
 
@@ -98,10 +99,10 @@ const er_family *er_family_find(const char *type);  // NULL when there is no suc
 const char *er_family_refusal(const char *type);
 void er_family_list(char *out, size_t size);  // "gpt2, llama"
 
-// [d_out, d_in] of a slot as computed (not as stored); vectors are [n, 1].
-void er_slot_dims(const er_arch *a, er_slot slot, size_t *d_out, size_t *d_in);
-bool er_slot_is_vector(er_slot slot);
-bool er_slot_has_bias(const er_arch *a, er_slot slot);
+// [d_out, d_in] of a role as computed (not as stored); vectors are [n, 1].
+void er_param_dims(const er_arch *a, er_param_role role, size_t *d_out, size_t *d_in);
+bool er_param_is_vector(er_param_role role);
+bool er_param_has_bias(const er_arch *a, er_param_role role);
 
 // config.json: rotary settings of transformers v4 and v5.
 er_status er_rope_read(er_rope_config *out, const cJSON *config, const char *name, const er_arch *a);
@@ -109,17 +110,20 @@ er_status er_rope_read(er_rope_config *out, const cJSON *config, const char *nam
 er_status er_window_read(er_arch *a, const cJSON *config, const char *name);
 
 // Where everything lies in the checkpoint, verified: names, shapes, types. Borrowed from the checkpoint.
-typedef struct er_block_places {
-    const er_tensor *weight[SLOT_COUNT], *bias[SLOT_COUNT];
-    // [heads + kv_heads] with head_norm_each, then in place of SLOT_Q_NORM and SLOT_K_NORM.
+typedef struct er_block_tensors {
+    const er_tensor *weight[ROLE_COUNT], *bias[ROLE_COUNT];
+    // [heads + kv_heads] with qk_norm_per_head, then in place of ROLE_Q_NORM and ROLE_K_NORM.
     const er_tensor **qk_norm;
-} er_block_places;
-typedef struct er_places {
+} er_block_tensors;
+typedef struct er_tensor_map {
     const char *prefix;
     const er_tensor *embed, *position, *head, *head_bias, *final_w, *final_b;  // head NULL: the embedding
-    er_block_places *block;                                                    // [layers]
+    er_block_tensors *block;                                                   // [layers]
     const er_tensor **qk_norms;  // what the blocks' qk_norm point into
-} er_places;
-er_status er_places_find(er_places *out, const er_arch *a, const er_checkpoint *c);
-void er_places_free(er_places *p);
+} er_tensor_map;
+er_status er_tensor_map_find(er_tensor_map *out, const er_arch *a, const er_checkpoint *c);
+void er_tensor_map_free(er_tensor_map *p);
+
+// load.c: the weights onto the model's device, out of what `map` has found. `options` may be NULL.
+er_status er_model_load_weights(er_model *m, const er_tensor_map *map, const er_model_options *options);
 #endif

@@ -6,7 +6,7 @@
 void er_arch_down_module(char *out, size_t size, const er_arch *a) {
     const er_family *f = a->row;
     (void)snprintf(
-        out, size, "%s%s.{}.%s", f->prefix[0] ? f->prefix[0] : "", f->layer, f->slot[SLOT_DOWN].module);
+        out, size, "%s%s.{}.%s", f->prefix[0] ? f->prefix[0] : "", f->layer, f->param[ROLE_DOWN].module);
 }
 
 // Behind any of the family's prefixes, or without one.

@@ -8,7 +8,7 @@ static er_status read_original(
     er_rope_config *r, const cJSON *scaling, const cJSON *config, const char *name, const er_arch *a) {
     er_status rc = ER_OK;
     size_t fixed = a->row->original_positions;
-    r->original_positions = (double)(fixed ? fixed : a->positions);
+    r->original_positions = (double)(fixed ? fixed : a->max_position_embeddings);
     double above = 0;
     if (!fixed)
         ER_TRY(er_json_get_f64(&r->original_positions, scaling, "original_max_position_embeddings", name));
@@ -103,7 +103,7 @@ static er_status read_scaling(er_rope_config *r, const char *type, const cJSON *
     // Frequencies change once a row is longer than max_position_embeddings, and no row is.
     if (!strcmp(type, "default") || !strcmp(type, "dynamic")) return ER_OK;
     ER_TRY(read_original(r, scaling, config, name, a));
-    if (longrope || yarn) r->factor = (double)a->positions / r->original_positions;
+    if (longrope || yarn) r->factor = (double)a->max_position_embeddings / r->original_positions;
     ER_TRY(er_json_get_f64(&r->factor, scaling, "factor", name));
     if (!longrope && !(r->factor >= 1)) ER_FAIL(ER_EFORMAT, "%s: rope factor %g is below 1", name, r->factor);
     if (!strcmp(type, "linear")) r->scaling = ER_ROPE_LINEAR;

@@ -1,3 +1,4 @@
+// The sites of a model: which matrices can be edited.
 #include "engine/model/site.h"
 
 er_status er_model_sites(er_site *out, const er_model *m, const size_t *layers, size_t n_layers) {

@@ -1,5 +1,5 @@
-// Where an edit lands: a matrix whose output is added to the residual stream. Today a decoder layer's down projection; an
-// encoder-decoder has them in two stacks, a mixture of experts one per expert.
+// Where an edit lands: a matrix whose output is added to the residual stream. Today a decoder layer's down
+// projection; an encoder-decoder has them in two stacks, a mixture of experts one per expert.
 #ifndef ER_SITE_H
 #define ER_SITE_H
 #include "engine/model.h"
@@ -16,6 +16,7 @@ typedef struct er_site {
     size_t d_key, d_out;
 } er_site;
 
-// The sites of these layers, in order; `out` has room for n_layers. EARG for a layer that the model does not have.
+// The sites of these layers, in order; `out` has room for n_layers. EARG for a layer that the model does not
+// have.
 er_status er_model_sites(er_site *out, const er_model *m, const size_t *layers, size_t n_layers);
 #endif

@@ -47,20 +47,20 @@ static er_status find_part(const er_tensor **out, const er_checkpoint *c, const 
 }
 
 static er_status find_block(
-    er_block_places *b, const er_arch *a, const er_checkpoint *c, const char *prefix, size_t layer) {
+    er_block_tensors *b, const er_arch *a, const er_checkpoint *c, const char *prefix, size_t layer) {
     er_status rc = ER_OK;
     char at[MAX_NAME / 2];
     snprintf(at, sizeof at, "%s%s.%zu.", prefix, a->row->layer, layer);
-    for (int i = 0; i < SLOT_COUNT; i++) {
-        er_slot slot = (er_slot)i;
-        const char *module = a->module[slot];
+    for (int i = 0; i < ROLE_COUNT; i++) {
+        er_param_role role = (er_param_role)i;
+        const char *module = a->module[role];
         size_t d_out, d_in;
-        if (!module || (a->head_norm_each && (slot == SLOT_Q_NORM || slot == SLOT_K_NORM))) continue;
-        er_slot_dims(a, slot, &d_out, &d_in);
-        if (er_slot_is_vector(slot)) ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_out, 0));
-        else if (a->row->conv1d) ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_in, d_out));
-        else ER_TRY(find_part(&b->weight[slot], c, at, module, ".weight", d_out, d_in));
-        if (er_slot_has_bias(a, slot)) ER_TRY(find_part(&b->bias[slot], c, at, module, ".bias", d_out, 0));
+        if (!module || (a->qk_norm_per_head && (role == ROLE_Q_NORM || role == ROLE_K_NORM))) continue;
+        er_param_dims(a, role, &d_out, &d_in);
+        if (er_param_is_vector(role)) ER_TRY(find_part(&b->weight[role], c, at, module, ".weight", d_out, 0));
+        else if (a->row->conv1d) ER_TRY(find_part(&b->weight[role], c, at, module, ".weight", d_in, d_out));
+        else ER_TRY(find_part(&b->weight[role], c, at, module, ".weight", d_out, d_in));
+        if (er_param_has_bias(a, role)) ER_TRY(find_part(&b->bias[role], c, at, module, ".bias", d_out, 0));
     }
 out:
     return rc;
@@ -68,13 +68,13 @@ out:
 
 // One vector for each q head, then one for each k head.
 static er_status find_head_norms(
-    er_block_places *b, const er_arch *a, const er_checkpoint *c, const char *prefix, size_t layer) {
+    er_block_tensors *b, const er_arch *a, const er_checkpoint *c, const char *prefix, size_t layer) {
     er_status rc = ER_OK;
     char at[MAX_NAME / 2];
     for (size_t h = 0; h < a->heads + a->kv_heads; h++) {
         bool q = h < a->heads;
         snprintf(at, sizeof at, "%s%s.%zu.%s.norms.%zu", prefix, a->row->layer, layer,
-            a->module[q ? SLOT_Q_NORM : SLOT_K_NORM], q ? h : h - a->heads);
+            a->module[q ? ROLE_Q_NORM : ROLE_K_NORM], q ? h : h - a->heads);
         ER_TRY(find_part(&b->qk_norm[h], c, "", at, ".weight", a->head_dim, 0));
     }
 out:
@@ -98,10 +98,10 @@ static bool has(const er_checkpoint *c, const char *prefix, const char *module) 
 
 // The prefix in use, and the embedding: under its own name, or, where the head is tied to it, stored under
 // the head's name alone.
-static er_status find_embedding(er_places *p, const er_arch *a, const er_checkpoint *c) {
+static er_status find_embedding(er_tensor_map *p, const er_arch *a, const er_checkpoint *c) {
     const er_family *f = a->row;
     char layer[MAX_NAME / 2];
-    snprintf(layer, sizeof layer, "%s.0.%s", f->layer, a->module[SLOT_DOWN]);
+    snprintf(layer, sizeof layer, "%s.0.%s", f->layer, a->module[ROLE_DOWN]);
     for (size_t i = 0; i < sizeof f->prefix / sizeof f->prefix[0] && f->prefix[i]; i++) {
         p->prefix = f->prefix[i];
         if (has(c, p->prefix, f->embed))
@@ -133,7 +133,7 @@ out:
     return rc;
 }
 
-static er_status find_head(er_places *p, const er_arch *a, const er_checkpoint *c) {
+static er_status find_head(er_tensor_map *p, const er_arch *a, const er_checkpoint *c) {
     er_status rc = ER_OK;
     const char *head = head_name(a, c);
     if (a->row->head_bias) ER_TRY(find_part(&p->head_bias, c, "", head, ".bias", a->vocab, 0));
@@ -179,18 +179,20 @@ static bool ignorable(const er_arch *a, const er_checkpoint *c, const char *name
 }
 
 // Every tensor of the checkpoint is placed or known to carry no weights.
-static er_status check_no_strays(const er_places *p, const er_arch *a, const er_checkpoint *c) {
+static er_status check_no_strays(const er_tensor_map *p, const er_arch *a, const er_checkpoint *c) {
     er_status rc = ER_OK;
     size_t n = 0;
     size_t norms = p->qk_norms ? a->heads + a->kv_heads : 0;
-    const er_tensor **placed = malloc((a->layers * (2 * SLOT_COUNT + norms) + 6) * sizeof(const er_tensor *));
-    if (!placed) ER_FAIL(ER_ENOMEM, "the places of %zu layers", a->layers);
     const er_tensor *outside[] = {p->embed, p->position, p->head, p->head_bias, p->final_w, p->final_b};
-    for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++)
+    size_t n_outside = sizeof outside / sizeof *outside,
+           most = a->layers * (2 * ROLE_COUNT + norms) + n_outside;
+    const er_tensor **placed = malloc(most * sizeof(const er_tensor *));
+    if (!placed) ER_FAIL(ER_ENOMEM, "the places of %zu layers", a->layers);
+    for (size_t i = 0; i < n_outside; i++)
         if (outside[i]) placed[n++] = outside[i];
     for (size_t i = 0; i < a->layers * norms; i++) placed[n++] = p->qk_norms[i];
     for (size_t l = 0; l < a->layers; l++)
-        for (size_t s = 0; s < SLOT_COUNT; s++) {
+        for (size_t s = 0; s < ROLE_COUNT; s++) {
             if (p->block[l].weight[s]) placed[n++] = p->block[l].weight[s];
             if (p->block[l].bias[s]) placed[n++] = p->block[l].bias[s];
         }
@@ -207,13 +209,13 @@ out:
     return rc;
 }
 
-er_status er_places_find(er_places *out, const er_arch *a, const er_checkpoint *c) {
+er_status er_tensor_map_find(er_tensor_map *out, const er_arch *a, const er_checkpoint *c) {
     er_status rc = ER_OK;
     const er_family *f = a->row;
-    er_places p = {0};
+    er_tensor_map p = {0};
     p.block = calloc(a->layers, sizeof *p.block);
     if (!p.block) ER_FAIL(ER_ENOMEM, "the places of %zu layers", a->layers);
-    if (a->head_norm_each) {
+    if (a->qk_norm_per_head) {
         size_t norms = a->heads + a->kv_heads;
         p.qk_norms = calloc(a->layers * norms, sizeof *p.qk_norms);
         if (!p.qk_norms) ER_FAIL(ER_ENOMEM, "the places of %zu norms", a->layers * norms);
@@ -222,10 +224,10 @@ er_status er_places_find(er_places *out, const er_arch *a, const er_checkpoint *
     ER_TRY(find_embedding(&p, a, c));
     if (a->learned_positions)
         ER_TRY(find_part(&p.position, c, p.prefix, f->position, ".weight",
-            a->positions + (size_t)a->position_offset, a->hidden));
+            a->max_position_embeddings + (size_t)a->position_offset, a->hidden));
     for (size_t l = 0; l < a->layers; l++) {
         ER_TRY(find_block(&p.block[l], a, c, p.prefix, l));
-        if (a->head_norm_each) ER_TRY(find_head_norms(&p.block[l], a, c, p.prefix, l));
+        if (a->qk_norm_per_head) ER_TRY(find_head_norms(&p.block[l], a, c, p.prefix, l));
     }
     if (!f->norm_bare) ER_TRY(find_part(&p.final_w, c, p.prefix, f->final_norm, ".weight", a->hidden, 0));
     if (f->norm_bias) ER_TRY(find_part(&p.final_b, c, p.prefix, f->final_norm, ".bias", a->hidden, 0));
@@ -234,11 +236,11 @@ er_status er_places_find(er_places *out, const er_arch *a, const er_checkpoint *
     *out = p;
     p.block = NULL, p.qk_norms = NULL;
 out:
-    er_places_free(&p);
+    er_tensor_map_free(&p);
     return rc;
 }
 
-void er_places_free(er_places *p) {
+void er_tensor_map_free(er_tensor_map *p) {
     free(p->block), free(p->qk_norms);
     p->block = NULL, p->qk_norms = NULL;
 }

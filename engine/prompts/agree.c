@@ -52,7 +52,7 @@ er_status er_prompts_agree(er_facts *facts, const er_tokenizer *t, er_space job)
         if (i && compare_targets(&at[i], &at[i - 1])) targets++;
         class[at[i].fact] = (er_fact_class){prompts, targets};
     }
-    ER_TRY(er_facts_settle(facts, class));
+    ER_TRY(er_facts_merge_classes(facts, class));
 out:
     for (size_t i = 0; at && i < all; i++) free(at[i].joint.token);
     free(at);

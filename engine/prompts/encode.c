@@ -1,3 +1,4 @@
+// One prompt to tokens: the subject put in, its last token found, the target joined on.
 #include <stdlib.h>
 #include <string.h>
 

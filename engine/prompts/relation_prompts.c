@@ -1,3 +1,4 @@
+// The phrasings that the facts of one relation lend each other.
 #include "engine/prompts/relation_prompts_internal.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-// Sibling phrasings: the prompts of other facts of the same relation. Used as further templates they teach a
-// value and a key to answer to more than one wording of the relation.
+// Relation prompts: the prompts of other facts of the same relation. Used as further templates they teach a
+// target value and a key to answer to more than one wording of the relation.
 #ifndef ER_RELATION_PROMPTS_H
 #define ER_RELATION_PROMPTS_H
 #include "io/facts.h"
@@ -10,8 +10,8 @@ typedef struct er_phrasing {  // borrowed
 } er_phrasing;
 
 typedef struct er_relation_prompts er_relation_prompts;
-er_status er_relation_prompts_create(
-    er_relation_prompts **out, const er_facts *facts);  // borrows the facts' strings
+// Borrows the facts' strings.
+er_status er_relation_prompts_create(er_relation_prompts **out, const er_facts *facts);
 void er_relation_prompts_free(er_relation_prompts *s);
 // Up to `most` phrasings of fact i's relation, its own left out; *out is malloc'd, the strings are borrowed.
 // The choice depends on the fact's own content and the set of phrasings only, not on the order of the file.

@@ -1,3 +1,4 @@
+// Context templates: the built-in ones, or a file of them.
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+// A growing string, and the escaping of hostile text.
 #include "engine/report/text_internal.h"
 
 #include <stdarg.h>

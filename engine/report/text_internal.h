@@ -15,17 +15,16 @@ void er_text_escaped(er_text *t, const char *s, size_t most);
 
 // ---- plots.c: inline SVG in the page's own colours (classes b and a: before and after) ----
 void er_plot_rates(er_text *t, const er_eval *before, const er_eval *after);  // grouped bars, percent
-void er_plot_perplexity(
-    er_text *t, const er_perplexity *before, const er_perplexity *after);  // two bars, perplexity
-void er_plot_margins(
-    er_text *t, const er_eval *before, const er_eval *after, er_eval_kind kind);  // histogram
-void er_plot_layers(er_text *t, const er_report_layer *layer, size_t n);          // |dW| / |W| per layer
-void er_plot_cell(er_text *t, double before, double after);  // a table cell, percent; NaN: none
+void er_plot_perplexity(er_text *t, const er_perplexity *before, const er_perplexity *after);  // two bars
+// A histogram.
+void er_plot_margins(er_text *t, const er_eval *before, const er_eval *after, er_eval_kind kind);
+void er_plot_layers(er_text *t, const er_report_layer *layer, size_t n);  // |dW| / |W| per layer
+void er_plot_cell(er_text *t, double before, double after);               // a table cell, percent; NaN: none
 
 // ---- tables.c ----
 void er_table_relations(er_text *t, const er_eval *before, const er_eval *after);
-void er_table_facts(
-    er_text *t, const er_eval *before, const er_eval *after, bool failures, size_t most);  // most 0: 100
+// `most` rows; 0: 100.
+void er_table_facts(er_text *t, const er_eval *before, const er_eval *after, bool failures, size_t most);
 void er_table_rejected(er_text *t, const er_facts *f);
 void er_table_warnings(er_text *t, const er_report *r);
 void er_table_layers(er_text *t, const er_report_layer *layer, size_t n);

@@ -1,17 +1,19 @@
+// The traces by which lambda is chosen.
 #include "engine/solve/lambda.h"
 
 enum { KEY_BLOCK = 128 };
 
 size_t er_traces_workspace(size_t d) { return 2 * d + 1; }
 
-er_status er_traces_begin(double *room, er_device *dev, size_t d) {
+er_status er_traces_begin(double *workspace, er_device *dev, size_t d) {
     const double one = 1;
-    return dev->op->upload(dev, room + 2 * d, &one, sizeof one);
+    return dev->op->upload(dev, workspace + 2 * d, &one, sizeof one);
 }
 
 // out [n] = the diagonal of a [n, n]. Its entries lie n + 1 apart: a column of that stride, times 1.
 static er_status diagonal(double *out, const double *one, er_device *dev, const double *a, size_t n) {
-    return dev->op->gemm_f64(dev, false, false, n, 1, 1, 1.0, a, n + 1, one, 1, 0.0, out, 1);
+    return dev->op->gemm_f64(
+        dev, &(er_gemm_args){n, 1, 1, 1.0, {a, n + 1, false}, {one, 1, false}, 0.0, out, 1});
 }
 
 // The diagonal of K K^T from its blocks along it, for the whole of it may be more work than the solve.
@@ -27,14 +29,15 @@ out:
     return rc;
 }
 
-er_status er_traces_queue(double *host, double *room, er_device *dev, const er_second_moment *c,
-    double *square, const double *keys, size_t n) {
+er_status er_traces_queue(double *host, double *workspace, er_device *dev, const er_second_moment *c,
+    double *kk, const double *keys, size_t n) {
     er_status rc = ER_OK;
     size_t d = c->dim;
-    const double *one = room + 2 * d;
-    ER_TRY(diagonal(room, one, dev, c->sum, d));
-    ER_TRY(keys ? of_keys(room + d, square, one, dev, keys, n, d) : diagonal(room + d, one, dev, square, d));
-    ER_TRY(dev->op->download_async(dev, host, room, 2 * d * sizeof *host));
+    const double *one = workspace + 2 * d;
+    ER_TRY(diagonal(workspace, one, dev, c->sum, d));
+    ER_TRY(
+        keys ? of_keys(workspace + d, kk, one, dev, keys, n, d) : diagonal(workspace + d, one, dev, kk, d));
+    ER_TRY(dev->op->download_async(dev, host, workspace, 2 * d * sizeof *host));
 out:
     return rc;
 }

@@ -43,7 +43,8 @@ static er_status sum_held(er_normal *s) {
     size_t d = s->shape.d_key, o = s->shape.d_out, n = s->held;
     if (!n) return ER_OK;
     ER_TRY(op->syrk_f64(s->dev, d, n, 1.0, s->keys, d, 1.0, s->kk));
-    ER_TRY(op->gemm_f64(s->dev, true, false, o, d, n, s->spread, s->resid, o, s->keys, d, 1.0, s->rk, d));
+    ER_TRY(op->gemm_f64(s->dev,
+        &(er_gemm_args){o, d, n, s->spread, {s->resid, o, true}, {s->keys, d, false}, 1.0, s->rk, d}));
     s->held = 0;
 out:
     return rc;

@@ -1,4 +1,5 @@
-// dW from the sums or the columns: by a Cholesky factor of A [d, d], of the n x n system, or of A in a subspace.
+// dW from the sums or the columns: by a Cholesky factor of A [d, d], of the n x n system, or of A in a
+// subspace.
 #include "engine/solve/normal_internal.h"
 #include "io/base/clock.h"
 
@@ -24,7 +25,8 @@ static er_status sum_columns(er_normal *s) {
     size_t n = s->held, d = s->shape.d_key, o = s->shape.d_out;
     if (s->shape.summed) return ER_OK;
     ER_TRY(op->syrk_f64(s->dev, d, n, 1.0, s->keys, d, 1.0, s->kk));
-    ER_TRY(op->gemm_f64(s->dev, true, false, o, d, n, s->spread, s->resid, o, s->keys, d, 0.0, s->rk, d));
+    ER_TRY(op->gemm_f64(s->dev,
+        &(er_gemm_args){o, d, n, s->spread, {s->resid, o, true}, {s->keys, d, false}, 0.0, s->rk, d}));
 out:
     return rc;
 }
@@ -38,7 +40,8 @@ out:
     return rc;
 }
 
-// With U = basis^T: U^T A U by two products, then its factor; the right-hand sides R K^T U come back through U^T.
+// With U = basis^T: U^T A U by two products, then its factor; the right-hand sides R K^T U come back through
+// U^T.
 static er_status restricted(er_normal *s) {
     er_status rc = ER_OK;
     const er_device_ops *op = s->dev->op;
@@ -46,12 +49,16 @@ static er_status restricted(er_normal *s) {
     size_t d = s->shape.d_key, o = s->shape.d_out, r = s->rank;
     ER_TRY(sum_columns(s));
     ER_TRY(op->symmetrise(dev, s->kk, d));
-    ER_TRY(op->gemm_f64(dev, false, false, r, d, d, 1.0, s->basis, d, s->kk, d, 0.0, s->scratch, d));
-    ER_TRY(op->gemm_f64(dev, false, true, r, r, d, 1.0, s->scratch, d, s->basis, d, 0.0, s->reduced, r));
+    ER_TRY(op->gemm_f64(
+        dev, &(er_gemm_args){r, d, d, 1.0, {s->basis, d, false}, {s->kk, d, false}, 0.0, s->scratch, d}));
+    ER_TRY(op->gemm_f64(
+        dev, &(er_gemm_args){r, r, d, 1.0, {s->scratch, d, false}, {s->basis, d, true}, 0.0, s->reduced, r}));
     ER_TRY(op->potrf(dev, s->reduced, r));
-    ER_TRY(op->gemm_f64(dev, false, true, o, r, d, 1.0, s->rk, d, s->basis, d, 0.0, s->scratch, r));
+    ER_TRY(op->gemm_f64(
+        dev, &(er_gemm_args){o, r, d, 1.0, {s->rk, d, false}, {s->basis, d, true}, 0.0, s->scratch, r}));
     ER_TRY(op->potrs(dev, s->reduced, r, s->scratch, o));
-    ER_TRY(op->gemm_f64(dev, false, false, o, d, r, 1.0, s->scratch, r, s->basis, d, 0.0, s->rk, d));
+    ER_TRY(op->gemm_f64(
+        dev, &(er_gemm_args){o, d, r, 1.0, {s->scratch, r, false}, {s->basis, d, false}, 0.0, s->rk, d}));
 out:
     return rc;
 }
@@ -69,12 +76,13 @@ static er_status dual(er_normal *s) {
     // The identity turns R's columns into the contiguous right-hand sides of potrs.
     ER_TRY(op->zero(dev, g, n * n * sizeof *g));
     ER_TRY(op->add_diagonal(dev, g, n, 1.0));
-    ER_TRY(op->gemm_f64(dev, true, false, o, n, n, s->spread, s->resid, o, g, n, 0.0, x, n));
+    ER_TRY(op->gemm_f64(
+        dev, &(er_gemm_args){o, n, n, s->spread, {s->resid, o, true}, {g, n, false}, 0.0, x, n}));
     if (s->ridge != 1) ER_TRY(op->add_diagonal(dev, g, n, s->ridge - 1));
-    ER_TRY(op->gemm_f64(dev, false, true, n, n, d, 1.0, y, d, s->keys, d, 1.0, g, n));
+    ER_TRY(op->gemm_f64(dev, &(er_gemm_args){n, n, d, 1.0, {y, d, false}, {s->keys, d, true}, 1.0, g, n}));
     ER_TRY(op->potrf(dev, g, n));
     ER_TRY(op->potrs(dev, g, n, x, o));
-    ER_TRY(op->gemm_f64(dev, false, false, o, d, n, 1.0, x, n, y, d, 0.0, s->rk, d));
+    ER_TRY(op->gemm_f64(dev, &(er_gemm_args){o, d, n, 1.0, {x, n, false}, {y, d, false}, 0.0, s->rk, d}));
 out:
     return rc;
 }

@@ -5,7 +5,7 @@
 #include "engine/statistics.h"
 #include "engine/statistics/corpus_internal.h"
 #include "engine/statistics/documents_internal.h"
-#include "engine/generate/decode_batch.h"
+#include "engine/forward.h"
 #include "io/base/log.h"
 
 typedef struct er_packer {

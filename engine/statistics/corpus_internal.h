@@ -1,6 +1,6 @@
 // Inside engine/statistics/: the rows of texts whose digests are part of a key.
-#ifndef ER_COVARY_CORPUS_H
-#define ER_COVARY_CORPUS_H
+#ifndef ER_STATISTICS_CORPUS_H
+#define ER_STATISTICS_CORPUS_H
 #include "engine/statistics.h"
 
 // As er_corpus_rows. `digest` [paths], or NULL: EIO when a text is no longer the one it was taken of.

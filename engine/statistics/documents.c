@@ -9,6 +9,7 @@
 #include "io/base/file_kind.h"
 #include "io/base/json.h"
 #include "io/base/signals.h"
+#include "io/base/utf8.h"
 
 #define MOST_BYTES ((size_t)8 << 30)
 

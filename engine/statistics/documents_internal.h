@@ -1,6 +1,6 @@
 // Inside engine/statistics/: the documents of text files, in an order drawn from a seed.
-#ifndef ER_COVARY_DOCUMENTS_H
-#define ER_COVARY_DOCUMENTS_H
+#ifndef ER_STATISTICS_DOCUMENTS_H
+#define ER_STATISTICS_DOCUMENTS_H
 #include <stddef.h>
 #include <stdint.h>
 #include "io/base/status.h"

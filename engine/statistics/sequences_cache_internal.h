@@ -1,6 +1,6 @@
 // Inside engine/statistics/: sampled text kept beside the sums it was made for, as DIR/<digest>.tokens.npz.
-#ifndef ER_COVARY_ROWS_FILE_H
-#define ER_COVARY_ROWS_FILE_H
+#ifndef ER_STATISTICS_SEQUENCES_CACHE_H
+#define ER_STATISTICS_SEQUENCES_CACHE_H
 #include "engine/sequences.h"
 
 // ENOENT when absent; EFORMAT when damaged, or when an id is outside `vocab` or a row longer than

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/statistics/corpus_internal.h"
+#include "engine/statistics/ranks_internal.h"
 #include "engine/statistics/sequences_cache_internal.h"
 #include "engine/generate/decode_batch.h"
 #include "io/base/clock.h"
@@ -189,6 +190,74 @@ static er_status keep(void *ctx, size_t i, const er_second_moment *moment) {
                : rc;
 }
 
+// What the cache has, as rank 0 finds it. *file [n_corpus] gets the digests of the texts there.
+static er_status take_cached(er_second_moment **out, er_statistics_report *said, char text[65],
+    char (**file)[65], er_model *m, const size_t *layers, size_t n_layers, const er_statistics_options *o) {
+    er_status rc = ER_OK;
+    if (o->cache_dir && o->comm->rank == 0) {
+        er_cache_sweep(o->cache_dir);
+        if (!(*file = calloc(o->n_corpus + 1, sizeof **file)))
+            rc = er_fail(ER_ENOMEM, "%zu texts", o->n_corpus);
+        if (rc == ER_OK) rc = text_digest(text, *file, m, o);
+        if (rc == ER_OK) rc = find_cached(out, &said->cached, m, layers, n_layers, o, text);
+    }
+    ER_TRY(er_comm_agree(o->comm, rc, NULL));
+    ER_TRY(er_statistics_tell(out, n_layers, m->dev, m->arch.d_ff, o->comm));
+    said->cached = 0;
+    for (size_t i = 0; i < n_layers; i++) said->cached += out[i] != NULL;
+out:
+    return rc;
+}
+
+static er_status read_rows(er_sequences **rows, er_model *m, const er_statistics_options *o, const char *text,
+    char (*file)[65], bool *lost) {
+    if (o->n_corpus == 0) return sampled_rows(rows, m, o, text, lost);
+    er_status rc =
+        er_corpus_rows_of(rows, m, o->corpus, file, o->n_corpus, o->tokens, o->row_tokens, o->seed);
+    if (rc != ER_OK || o->counted) return rc;
+    for (size_t i = 0; i < o->n_corpus; i++) er_text_warn(o->corpus[i]);
+    if ((*rows)->tokens < o->tokens)
+        er_warn("%s%s: %zu tokens, the budget is %zu", o->corpus[0], o->n_corpus > 1 ? " and others" : "",
+            (*rows)->tokens, o->tokens);
+    return ER_OK;
+}
+
+// The rows as rank 0 reads or samples them, so that they depend on no number of ranks; then this rank's part.
+static er_status take_rows(er_sequences **rows, er_statistics_report *said, er_model *m,
+    const er_statistics_options *o, const char *text, char (*file)[65]) {
+    er_status rc = ER_OK;
+    er_sequences *own = NULL;
+    if (o->comm->rank == 0) rc = read_rows(rows, m, o, text, file, &said->lost);
+    ER_TRY(er_comm_agree(o->comm, rc, NULL));
+    ER_TRY(er_sequences_tell(rows, o->comm));
+    said->tokens = (*rows)->tokens, said->rows = (*rows)->rows;
+    if (o->comm->size == 1) return ER_OK;
+    size_t batch = o->whole_batches ? er_statistics_batch(m->dev, *rows, o->batch_tokens) : 0;
+    rc = er_sequences_share(&own, *rows, batch, o->comm);
+    ER_TRY(er_comm_agree(o->comm, rc, NULL));
+    er_sequences_free(*rows);
+    *rows = own, own = NULL;
+out:
+    er_sequences_free(own);
+    return rc;
+}
+
+static er_status run_missing(
+    er_second_moment **out, size_t n_layers, er_missing *w, const er_sequences *rows, double *flops) {
+    er_status rc = ER_OK;
+    er_model *m = w->m;
+    const er_comm *c = w->o->comm;
+    size_t own = m->arch.d_ff * m->arch.d_ff;  // a sum and the pass's fp32 square; cached sums make room
+    rc = er_second_moment_evict(m->dev, out, n_layers, own * (sizeof(double) + sizeof(float)));
+    ER_TRY(er_comm_agree(c, rc, NULL));
+    ER_TRY(er_statistics_collect(
+        w->moment, m, w->layer, w->count, rows, w->o->batch_tokens, c, c->rank == 0 ? keep : NULL, w, flops));
+    for (size_t i = 0; i < w->count; i++) out[w->place[i]] = w->moment[i];
+    ER_TRY(er_comm_sum_host(c, flops, 1));
+out:
+    return rc;
+}
+
 er_status er_statistics(er_second_moment **out, er_model *m, const size_t *layers, size_t n_layers,
     const er_statistics_options *options, er_statistics_report *report) {
     er_status rc = ER_OK;
@@ -199,33 +268,17 @@ er_status er_statistics(er_second_moment **out, er_model *m, const size_t *layer
     char text[65] = "", (*file)[65] = NULL;
     double start;
     for (size_t i = 0; i < n_layers; i++) out[i] = NULL;
+    if (!o.comm) o.comm = er_comm_self();
     fill_defaults(&o, m);
-    if (o.cache_dir) {
-        er_cache_sweep(o.cache_dir);
-        if (!(file = calloc(o.n_corpus + 1, sizeof *file))) ER_FAIL(ER_ENOMEM, "%zu texts", o.n_corpus);
-        ER_TRY(text_digest(text, file, m, &o));
-        ER_TRY(find_cached(out, &said.cached, m, layers, n_layers, &o, text));
-    }
-    ER_TRY(list_missing(&want, out, layers, n_layers));
+    ER_TRY(take_cached(out, &said, text, &file, m, layers, n_layers, &o));
+    ER_TRY(er_comm_agree(o.comm, list_missing(&want, out, layers, n_layers), NULL));
     if ((said.computed = want.count) > 0) {
         start = er_clock();
-        ER_TRY(o.n_corpus
-                   ? er_corpus_rows_of(&rows, m, o.corpus, file, o.n_corpus, o.tokens, o.row_tokens, o.seed)
-                   : sampled_rows(&rows, m, &o, text, &said.lost));
-        for (size_t i = 0; i < o.n_corpus && !o.counted; i++) er_text_warn(o.corpus[i]);
-        if (o.n_corpus && rows->tokens < o.tokens && !o.counted)
-            er_warn("%s%s: %zu tokens, the budget is %zu", o.corpus[0], o.n_corpus > 1 ? " and others" : "",
-                rows->tokens, o.tokens);
+        ER_TRY(take_rows(&rows, &said, m, &o, text, file));
         said.text_seconds = er_clock() - start, start = er_clock();
         want.m = m, want.o = &o, want.text = text, want.lost = &said.lost;
-        size_t own =
-            m->arch.d_ff * m->arch.d_ff;  // a sum and the pass's fp32 square; cached sums make room for them
-        ER_TRY(er_second_moment_evict(m->dev, out, n_layers, own * (sizeof(double) + sizeof(float))));
-        ER_TRY(er_statistics_collect(
-            want.moment, m, want.layer, want.count, rows, o.batch_tokens, keep, &want, &said.flops));
-        for (size_t i = 0; i < want.count; i++) out[want.place[i]] = want.moment[i];
+        ER_TRY(run_missing(out, n_layers, &want, rows, &said.flops));
         said.pass_seconds = er_clock() - start;
-        said.tokens = rows->tokens, said.rows = rows->rows;
     }
     if (report) *report = said;
 out:

@@ -1,5 +1,6 @@
 #include "engine/store/target_store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -109,26 +110,72 @@ static er_status trim(er_target_store *s, size_t *records) {
     return ftruncate(s->fd, (off_t)(*records * s->record)) == 0 ? ER_OK : fail_on(s);
 }
 
-static er_status load(er_target_store *s) {
-    size_t n = 0;
-    er_status rc = trim(s, &n);
-    if (rc != ER_OK) return rc;
-    if (!(s->bytes = malloc((n + 64) * s->record))) return er_fail(ER_ENOMEM, "%zu target values", n);
-    s->capacity = n + 64;
+// n records of a file, behind those that are there already.
+static er_status take_records(er_target_store *s, int fd, const char *path, size_t n) {
+    char *more = realloc(s->bytes, (s->count + n + 64) * s->record), *to;
+    size_t before = s->count;
+    if (!more) return er_fail(ER_ENOMEM, "%zu target values", n);
+    s->bytes = more;
+    s->capacity = s->count + n + 64;
+    to = s->bytes + s->count * s->record;
     for (size_t got = 0; got < n * s->record;) {
-        ssize_t r = pread(s->fd, s->bytes + got, n * s->record - got, (off_t)got);
+        ssize_t r = pread(fd, to + got, n * s->record - got, (off_t)got);
         if (r < 0 && errno == EINTR) continue;
-        if (r < 0) return fail_on(s);
-        if (!r) return er_fail(ER_EIO, "%s: shorter than a moment ago", s->path);
+        if (r < 0) return er_fail(ER_EIO, "%s: %s", path, strerror(errno));
+        if (!r) return er_fail(ER_EIO, "%s: shorter than a moment ago", path);
         got += (size_t)r;
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = before; i < before + n; i++) {
         if (!sound(s, record_at(s, i))) continue;
         if (i != s->count) memcpy(s->bytes + s->count * s->record, record_at(s, i), s->record);
         s->count++;
     }
-    if (s->count != n) er_warn("%s: %zu damaged records are passed over", s->path, n - s->count);
-    return rehash(s);
+    if (s->count != before + n)
+        er_warn("%s: %zu damaged records are passed over", path, before + n - s->count);
+    return ER_OK;
+}
+
+static er_status load(er_target_store *s) {
+    size_t n = 0;
+    er_status rc = trim(s, &n);
+    return rc == ER_OK ? take_records(s, s->fd, s->path, n) : rc;
+}
+
+// The whole records of another rank's file, which may be at work. What cannot be read is found anew.
+static er_status load_other(er_target_store *s, const char *path) {
+    struct stat st;
+    er_status rc = ER_OK;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0) er_warn("%s: %s; not read", path, strerror(errno));
+    else if (S_ISREG(st.st_mode)) rc = take_records(s, fd, path, (size_t)st.st_size / s->record);
+    if (rc == ER_EIO) {
+        er_warn("%s; not read", er_last_error());
+        rc = ER_OK;
+    }
+    if (fd >= 0) (void)close(fd);
+    return rc;
+}
+
+// Is this the store's file of some rank: values-<key>.bin or values-<key>.<rank>.bin?
+static bool is_of_key(const char *name, const char *key) {
+    size_t n = strlen("values-") + KEY;
+    if (strncmp(name, "values-", 7) != 0 || strncmp(name + 7, key, KEY) != 0) return false;
+    if (name[n] == '.' && name[n + 1] >= '0' && name[n + 1] <= '9')
+        n += 1 + strspn(name + n + 1, "0123456789");
+    return strcmp(name + n, ".bin") == 0;
+}
+
+static er_status load_others(er_target_store *s, const char *dir, const char *key, const char *own) {
+    er_status rc = ER_OK;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; rc == ER_OK && d && (e = readdir(d));) {
+        if (!is_of_key(e->d_name, key) || strcmp(e->d_name, own) == 0) continue;
+        char *path = er_path_join(dir, e->d_name);
+        rc = path ? load_other(s, path) : er_fail(ER_ENOMEM, "a path");
+        free(path);
+    }
+    if (d) (void)closedir(d);
+    return rc;
 }
 
 // The file's name, should it be new. No more than that is lost where the file system cannot do it.
@@ -140,6 +187,11 @@ static void sync_name(const char *dir) {
 }
 
 er_status er_target_store_open(er_target_store **out, const char *dir, const char *key, size_t hidden) {
+    return er_target_store_open_rank(out, dir, key, hidden, 0);
+}
+
+er_status er_target_store_open_rank(
+    er_target_store **out, const char *dir, const char *key, size_t hidden, size_t rank) {
     er_status rc = ER_OK;
     char name[128];
     er_target_store *s = calloc(1, sizeof *s);
@@ -147,7 +199,8 @@ er_status er_target_store_open(er_target_store **out, const char *dir, const cha
     s->fd = -1;
     s->hidden = hidden;
     s->record = sizeof(head) + hidden * sizeof(float) + sizeof(uint32_t);
-    (void)snprintf(name, sizeof name, "values-%.64s.bin", key);
+    if (rank) (void)snprintf(name, sizeof name, "values-%.64s.%zu.bin", key, rank);
+    else (void)snprintf(name, sizeof name, "values-%.64s.bin", key);
     rc = er_mkdirs(dir);
     if (rc == ER_ENOMEM)
         goto out;  // any other failure is that of the open, which may yet find a file to read
@@ -165,6 +218,8 @@ er_status er_target_store_open(er_target_store **out, const char *dir, const cha
     if (!s->refusal) sync_name(dir);
     rc = load(s);
     (void)flock(s->fd, LOCK_UN);
+    if (rc == ER_OK) rc = load_others(s, dir, key, name);
+    if (rc == ER_OK) rc = rehash(s);
     if (rc != ER_OK) goto out;
     *out = s;
     s = NULL;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 er_status er_pool_create(er_pool *p, size_t room, size_t most) {
-    *p = (er_pool){.room = room};
+    *p = (er_pool){.room = room, .most = most};
     if (!(p->range = malloc((most + 1) * sizeof *p->range))) return er_fail(ER_ENOMEM, "%zu places", most);
     return ER_OK;
 }
@@ -19,9 +19,9 @@ bool er_pool_take(er_pool *p, size_t *at, size_t length, size_t owner) {
     *at = 0;
     if (!length) return true;
     for (; i < p->count && p->range[i].at - end < length; i++) end = p->range[i].at + p->range[i].length;
-    if (i == p->count && p->room - end < length) return false;
+    if (p->count == p->most || (i == p->count && p->room - end < length)) return false;
     memmove(&p->range[i + 1], &p->range[i], (p->count - i) * sizeof *p->range);
-    p->range[i] = (struct er_range){end, length, owner};
+    p->range[i] = (er_range){end, length, owner};
     p->count++;
     *at = end;
     return true;

@@ -1,6 +1,6 @@
 // The loop: admit, queue a step, hand out what is done, refill. Where the device runs behind, a step's
-// results are looked at when the next one is already queued, so that it never waits for the host: a request that
-// stops early then takes part in one step more, which leaves its delta alone.
+// results are looked at when the next one is already queued, so that it never waits for the host: a request
+// that stops early then takes part in one step more, which leaves its delta alone.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +22,8 @@ typedef struct loop {
 
 static bool wanted(const loop *l, size_t request) { return !l->o->have || !l->o->have[request]; }
 
-// The deterministic order: groups of consecutive requests as many as fit an empty batch, whatever is cached. A
-// group runs whole when any of its requests is wanted, so that each request always meets the same company.
+// The deterministic order: groups of consecutive requests as many as fit an empty batch, whatever is cached.
+// A group runs whole when any of its requests is wanted, so that each request always meets the same company.
 static er_status fixed_group(loop *l, size_t *taken) {
     er_status rc = ER_OK;
     er_z_slots *s = l->s;
@@ -140,7 +140,7 @@ static er_status run_loop(loop *l, er_targets_stats *stats, size_t total) {
         // With nothing new queued the device would idle: take what is there.
         size_t keep = l->s->steps > before ? behind : 0;
         while (l->seen + keep < l->s->steps) ER_TRY(look(l, stats, &finished, &changed));
-        er_progress_update(p, finished, NULL);
+        er_progress_update(p, finished);
         ER_TRY(er_stop_check(""));
     }
 out:
@@ -178,7 +178,7 @@ er_status er_targets_optimise(er_targets_stats *stats, er_model *m, const er_req
     stats->batch_tokens = l.s->cap_tokens;
     ER_TRY(run_loop(&l, stats, total));
 out:
-    if (l.s) stats->flops = l.s->run->flops, stats->failed = l.s->failed;
+    if (l.s) stats->flops = l.s->run.flops, stats->failed = l.s->failed;
     stats->seconds = er_clock() - start;
     er_z_slots_free(l.s);
     free(l.taken);

@@ -28,14 +28,14 @@ typedef struct buffer {
     size_t count, element;
 } buffer;
 
-static er_status take_all(er_arena *a, const buffer *b, size_t n) {
+static er_status take_all(er_arena *a, const buffer *b, size_t n, bool host) {
     for (size_t i = 0; i < n; i++) {
-        er_status rc = er_arena_take(a, b[i].at, b[i].count, b[i].element);
+        er_status rc = (host ? er_arena_take_host : er_arena_take)(a, b[i].at, b[i].count, b[i].element);
         if (rc != ER_OK) return rc;
     }
     return ER_OK;
 }
-#define TAKE_ALL(a, list) take_all(a, list, sizeof(list) / sizeof *(list))
+#define TAKE_ALL(a, list, host) take_all(a, list, sizeof(list) / sizeof *(list), host)
 
 static er_status take_slots(er_z_slots *s, er_arena *a, const er_arch *m, const er_z_slots_size *z) {
     size_t n = z->count, hidden = n * m->hidden, f = sizeof(float), i32 = sizeof(int32_t);
@@ -43,41 +43,44 @@ static er_status take_slots(er_z_slots *s, er_arena *a, const er_arch *m, const 
         {&s->delta, hidden, f}, {&s->adam_m, hidden, f}, {&s->adam_v, hidden, f}, {&s->grad, hidden, f},
         {&s->z0_norm, n, f}, {&s->total, n, f}, {&s->step, n, i32}, {&s->done, n, i32},
         {&s->reference, n * m->vocab, f}};
-    return TAKE_ALL(a, all);
+    return TAKE_ALL(a, all, false);
 }
 
 static er_status take_batch(er_z_slots *s, er_arena *a, const er_arch *m, const er_z_slots_size *z) {
     size_t whole = z->run_tokens;  // a prefill runs whole rows
-    size_t hidden = m->hidden, labels = z->cap_labels, rows = z->cap_rows, f = sizeof(float),
-           i32 = sizeof(int32_t);
+    size_t hidden = m->hidden, labels = z->cap_labels, f = sizeof(float);
     const buffer all[] = {{&s->x, whole * hidden, f}, {&s->dx, whole * hidden, f},
-        {&s->row_tmp, rows * hidden, f}, {&s->logits, labels * m->vocab, f}, {&s->picked, labels * hidden, f},
-        {&s->head_tmp, labels * hidden, f}, {&s->dpicked, labels * hidden, f},
-        {&s->picked_stats, labels * 2, f}, {&s->loss, labels, f}, {&s->weight, labels, f},
-        {&s->label_token, labels, i32}, {&s->label, labels, i32}, {&s->kl_ref, labels, i32},
-        {&s->state_index, z->cap_tokens, i32}, {&s->index_tmp, whole, i32}, {&s->slot_of_row, rows, i32},
-        {&s->first_of_row, rows, i32}, {&s->loss_start, z->count + 1, i32}};
-    return TAKE_ALL(a, all);
+        {&s->row_tmp, z->cap_rows * hidden, f}, {&s->logits, labels * m->vocab, f},
+        {&s->picked, labels * hidden, f}, {&s->head_tmp, labels * hidden, f},
+        {&s->dpicked, labels * hidden, f}, {&s->picked_stats, labels * 2, f}, {&s->loss, labels, f}};
+    return TAKE_ALL(a, all, false);
+}
+
+static er_status take_indices(er_z_indices *x, er_arena *a, const er_z_slots_size *z, bool host) {
+    const buffer all[] = {{&x->state_index, z->cap_tokens, 4}, {&x->slot_of_row, z->cap_rows, 4},
+        {&x->label_token, z->cap_labels, 4}, {&x->label, z->cap_labels, 4}, {&x->kl_ref, z->cap_labels, 4},
+        {&x->weight, z->cap_labels, 4}, {&x->loss_start, z->count + 1, 4}, {&x->gather, z->run_tokens, 4}};
+    return TAKE_ALL(a, all, host);
 }
 
 static er_status take_results(er_z_slots *s, er_arena *a, const er_arch *m, size_t n) {
-    er_status rc = ER_OK;
-    for (int i = 0; i < 2; i++) {
-        ER_TRY(er_arena_take_host(a, &s->host_done[i], n, sizeof(int32_t)));
-        ER_TRY(er_arena_take_host(a, &s->host_total[i], n, sizeof(float)));
-        ER_TRY(er_arena_take_host(a, &s->host_delta[i], n * m->hidden, sizeof(float)));
-    }
-    ER_TRY(er_arena_take_host(a, &s->host_z0, n * m->hidden, sizeof(float)));
-out:
-    return rc;
+    size_t states = n * m->hidden, f = sizeof(float);
+    const buffer all[] = {{&s->host_done[0], n, 4}, {&s->host_done[1], n, 4}, {&s->host_total[0], n, f},
+        {&s->host_total[1], n, f}, {&s->host_delta[0], states, f}, {&s->host_delta[1], states, f},
+        {&s->host_z0, states, f}};
+    return TAKE_ALL(a, all, true);
 }
 
-// Everything but the run and the cache, which take their own. `tape` may be NULL where only bytes are wanted.
-static er_status take_buffers(er_z_slots *s, er_arena *a, const er_arch *m, const er_z_slots_size *z) {
+er_status er_z_slots_take_memory(er_z_slots *s, er_arena *a, const er_arch *m, const er_z_slots_size *z) {
     er_status rc = ER_OK;
     er_tape none;
+    ER_TRY(er_batch_take(&s->batch, a, z->run_tokens, z->cap_rows));
+    ER_TRY(er_run_take(&s->run, a, m, z->run_tokens, true));
+    ER_TRY(er_kv_take(&s->kv, a, m, m->layers - s->above, s->above, z->prefix_room + 1));
     ER_TRY(take_slots(s, a, m, z));
     ER_TRY(take_batch(s, a, m, z));
+    ER_TRY(take_indices(&s->host, a, z, true));
+    ER_TRY(take_indices(&s->dev, a, z, false));
     for (size_t l = 0; l < s->above; l++)
         ER_TRY(er_tape_take(s->tape ? &s->tape[l] : &none, a, m, z->cap_tokens));
     ER_TRY(take_results(s, a, m, z->count));
@@ -85,18 +88,11 @@ out:
     return rc;
 }
 
-size_t er_z_slots_bytes(const er_z_slots_size *z, const er_arch *a, size_t z_layer) {
-    er_z_slots s = {.above = a->layers - 1 - z_layer};
-    (void)take_buffers(&s, &s.memory, a, z);
-    return s.memory.bytes + er_run_bytes(a, z->run_tokens, z->cap_rows, true) +
-           er_kv_bytes(a, s.above, z->prefix_room + 1);
-}
-
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-// Rows, labels and places: twice the mean request's share, never less than the largest request needs, so that one
-// request far above the mean costs its own size once and not once a slot.
+// Rows, labels and places: twice the mean request's share, never less than the largest request needs, so that
+// one request far above the mean costs its own size once and not once a slot.
 void er_z_slots_measure(er_z_slots_size *out, const er_requests *requests, size_t batch_tokens) {
     er_footprint sum = {0};
     size_t whole = 1, n = larger(requests->count, 1);
@@ -158,14 +154,13 @@ er_status er_z_slots_create(
         .cap_tokens = z.cap_tokens,
         .cap_rows = z.cap_rows,
         .cap_labels = z.cap_labels,
+        .run = {.model = m},
         .memory = {.dev = m->dev}};
     s->above = m->arch.layers - 1 - s->z_layer;
     ER_TRY(create_host(s, &z));
-    ER_TRY(er_run_create(&s->run, m, z.run_tokens, s->cap_rows, true));
-    ER_TRY(er_kv_create(&s->kv, m, s->z_layer + 1, s->above, z.prefix_room + 1));
     if (!(s->tape = calloc(s->above + 1, sizeof *s->tape)))
         ER_FAIL(ER_ENOMEM, "tapes of %zu layers", s->above);
-    ER_TRY(take_buffers(s, &s->memory, &m->arch, &z));
+    ER_TRY(er_z_slots_take_memory(s, &s->memory, &m->arch, &z));
     for (size_t i = 0; i < s->count; i++) ER_TRY(mark_empty(s, i));
     *out = s;
     s = NULL;
@@ -178,8 +173,6 @@ void er_z_slots_free(er_z_slots *s) {
     if (!s) return;
     (void)s->m->dev->op->sync(s->m->dev);  // a step may still be under way
     er_arena_release(&s->memory);
-    er_kv_free(s->kv);
-    er_run_free(s->run);
     free(s->tape);
     er_pool_free(&s->states);
     er_pool_free(&s->prefixes);

@@ -18,7 +18,17 @@ typedef struct er_z_slots_size {  // what `batch_tokens` comes to for these requ
     size_t state_room, prefix_room;
 } er_z_slots_size;
 void er_z_slots_measure(er_z_slots_size *out, const er_requests *requests, size_t batch_tokens);
-size_t er_z_slots_bytes(const er_z_slots_size *z, const er_arch *a, size_t z_layer);  // of the device
+
+typedef struct
+    er_z_indices {         // what tells the ops of a step who is where; once on the host, once on the device
+    int32_t *state_index;  // [cap_tokens] rows of `state`
+    int32_t *slot_of_row;  // [cap_rows]
+    int32_t *label_token, *label,
+        *kl_ref;          // [cap_labels] as er_label_loss has them; label_token: of the batch
+    float *weight;        // [cap_labels]
+    int32_t *loss_start;  // [count + 1]
+    int32_t *gather;      // [run_tokens] of a prefill
+} er_z_indices;
 
 typedef struct er_z_slots {
     er_model *m;
@@ -28,9 +38,11 @@ typedef struct er_z_slots {
     size_t count;                             // slots
     size_t cap_tokens, cap_rows, cap_labels;  // of a step's batch
     er_pool states, prefixes;                 // places in `state` and in the cache
-    er_run *run;
-    er_kv *kv;      // [above layers, prefix_room]
+    er_batch batch;
+    er_run run;
+    er_kv kv;       // [above layers, prefix_room]
     er_tape *tape;  // [above]
+    er_z_indices host, dev;
     // [dev] per slot
     float *state;  // [state_room, hidden] output of the z layer at suffix positions, delta not added
     float *z0, *delta, *adam_m, *adam_v, *grad;  // [count, hidden]
@@ -41,8 +53,7 @@ typedef struct er_z_slots {
     float *x, *dx;   // [tokens, hidden]
     float *row_tmp;  // [cap_rows, hidden]
     float *logits;   // [cap_labels, vocab]
-    float *picked, *picked_stats, *head_tmp, *dpicked, *loss, *weight;
-    int32_t *state_index, *slot_of_row, *first_of_row, *label_token, *label, *kl_ref, *loss_start, *index_tmp;
+    float *picked, *picked_stats, *head_tmp, *dpicked, *loss;
     // pinned: what a step left, for the last two steps; see er_z_slots_result
     int32_t *host_done[2];  // [count]
     float *host_total[2];   // [count]
@@ -58,12 +69,19 @@ typedef struct er_z_slots {
     size_t *queued;                // [count] steps queued for it so far
     float *trace;                  // [count, steps] losses so far
     size_t *n_trace;
-    size_t steps;                 // queued since the start
-    size_t active;                // requests in flight
-    size_t failed;                // the request that an ENUMERIC is about
-    er_footprint load;            // of them
-    size_t tokens, rows, labels;  // of the batch as planned
+    size_t steps;       // queued since the start
+    size_t active;      // requests in flight
+    size_t failed;      // the request that an ENUMERIC is about
+    er_footprint load;  // of them
+    size_t labels;      // of the batch as planned
 } er_z_slots;
+static inline const er_request *er_z_slots_request(const er_z_slots *s, size_t slot) {
+    return &s->requests->at[s->request[slot]];
+}
+
+// All that the slots take, from the arena; s->above and, unless the arena only counts, s->tape are set
+// before.
+er_status er_z_slots_take_memory(er_z_slots *s, er_arena *a, const er_arch *m, const er_z_slots_size *z);
 
 er_status er_z_slots_create(
     er_z_slots **out, er_model *m, const er_requests *requests, const er_hparams *h, size_t batch_tokens);
@@ -76,12 +94,15 @@ bool er_z_slots_take(er_z_slots *s, size_t *slot, size_t request);
 // The one-time passes of n slots just taken: layers 0..z in full; prefix keys and values above z.
 er_status er_z_slots_prefill(er_z_slots *s, const size_t *slots, size_t n);
 er_status er_z_slots_release(er_z_slots *s, size_t slot);
-// Is the request in `slot` part of the next step? Not once all its steps are queued, though it stays until it is released.
+// Is the request in `slot` part of the next step? Not once all its steps are queued, though it stays until it
+// is released.
 bool er_z_slots_runs(const er_z_slots *s, size_t slot);
 // Lays out the batch of all slots that run and uploads its index arrays. Call after any change of membership.
 er_status er_z_slots_plan(er_z_slots *s);
-// Queues one optimisation step of the planned batch, and behind it the copies of what it leaves. Does not wait.
+// Queues one optimisation step of the planned batch, and behind it the copies of what it leaves. Does not
+// wait.
 er_status er_z_slots_queue(er_z_slots *s);
-// Waits for step number `step`, one of the last two queued: done, total and delta then stand in host_*[step % 2].
+// Waits for step number `step`, one of the last two queued: done, total and delta then stand in host_*[step %
+// 2].
 er_status er_z_slots_result(er_z_slots *s, size_t step);
 #endif

@@ -1,3 +1,4 @@
+// The monotonic clock in seconds.
 #include "io/base/clock.h"
 
 #include <time.h>

@@ -1,5 +1,8 @@
-// The one-shot contexts of libcrypto allocate when they are copied and may fail; the plain SHA-256 state
-// cannot, so a digest is never silently wrong. libcrypto still picks the SHA instructions of the processor.
+// SHA-256. The one-shot contexts of libcrypto allocate when they are copied and may fail; the plain SHA-256
+// state cannot, so a digest is never silently wrong. libcrypto still picks the SHA instructions of the
+// processor.
+#include "io/base/digest.h"
+
 #define OPENSSL_API_COMPAT 0x10100000L
 #include <errno.h>
 #include <fcntl.h>
@@ -7,9 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include "io/base/file.h"
-#include "io/base/log.h"
 #include "io/base/os.h"
+#include "io/base/signals.h"
 
 struct er_digest {
     SHA256_CTX state;

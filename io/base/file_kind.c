@@ -1,3 +1,4 @@
+// What a file is by its first bytes: the marks of formats, and the pages that servers send instead of a file.
 #include "io/base/file_kind.h"
 
 #include <ctype.h>
@@ -7,9 +8,9 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
-#include "io/base/json.h"
 #include "io/base/log.h"
 #include "io/base/os.h"
+#include "io/base/utf8.h"
 
 #define LOOKED_AT ((size_t)1 << 20)  // of a text, for what is warned of
 
@@ -93,10 +94,6 @@ static const er_file_kind empty = {"is empty: a download that broke off, perhaps
                               true},
                           store = {"is an object store's error document (XML)" AGAIN, false},
                           xml = {"is an XML document", true};
-
-size_t er_utf8_mark(const char *text, size_t n) {
-    return n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-}
 
 static bool begins(const unsigned char *p, size_t n, const char *with, size_t len) {
     return n >= len && memcmp(p, with, len) == 0;

@@ -25,6 +25,4 @@ er_status er_file_kind_refuse(er_status rc, const char *path);
 er_status er_text_check(const char *bytes, size_t n, const char *name);
 // What is doubtful in the first MiB of such a file is warned of: markup, bytes that are not UTF-8.
 void er_text_warn(const char *path);
-
-size_t er_utf8_mark(const char *text, size_t n);  // 3 when it begins with a byte order mark, else 0
 #endif

@@ -1,3 +1,4 @@
+// The files of one folder, each opened once and remembered as it was.
 #include "io/base/folder.h"
 
 #include <errno.h>

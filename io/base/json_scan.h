@@ -22,12 +22,12 @@ typedef struct er_cursor {
     const char *at, *end;
 } er_cursor;
 er_cursor er_cursor_over(const char *text, size_t len);  // a checked text, behind its byte order mark
-char er_cursor_peek(
-    er_cursor *c);  // first character of the next key, value, ',' or end, after white space and ':'
+// The first character of the next key, value, ',' or end, behind spaces and ':'
+char er_cursor_peek(er_cursor *c);
 void er_cursor_skip(er_cursor *c);              // over one value
 bool er_cursor_enter(er_cursor *c, char open);  // '{' or '[': false when something else is next
-bool er_cursor_next(
-    er_cursor *c, char close);  // over a ',' to the next member; false over `close`, at the end
+// Over a ',' to the next member; false over `close`, at the end
+bool er_cursor_next(er_cursor *c, char close);
 // A string's text behind the cursor. `dst` needs room for er_cursor_string_room() bytes; returns the length,
 // a NUL follows.
 size_t er_cursor_string_room(const er_cursor *c);

@@ -1,3 +1,4 @@
+// JSON under construction, with one flag for whatever failed.
 #include "io/base/json_write.h"
 
 #include <math.h>

@@ -20,8 +20,8 @@ cJSON *er_json_root(er_json_writer *w);                                // a new 
 cJSON *er_json_object(er_json_writer *w, cJSON *in, const char *key);  // borrowed, as the next two
 cJSON *er_json_array(er_json_writer *w, cJSON *in, const char *key);
 cJSON *er_json_element(er_json_writer *w, cJSON *array);  // an object at its end
-void er_json_item(
-    er_json_writer *w, cJSON *in, const char *key, cJSON *item);  // takes item; key NULL: `in` is an array
+// Puts `item`, which it takes over, under `key`; NULL: `in` is an array.
+void er_json_item(er_json_writer *w, cJSON *in, const char *key, cJSON *item);
 void er_json_text(er_json_writer *w, cJSON *in, const char *key, const char *value);  // NULL becomes null
 void er_json_number(er_json_writer *w, cJSON *in, const char *key, double value);     // not finite: null
 void er_json_bool(er_json_writer *w, cJSON *in, const char *key, bool value);

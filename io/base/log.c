@@ -1,40 +1,35 @@
 #include "io/base/log.h"
 
-#include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include "io/base/log_internal.h"
+#include <stdlib.h>
+
+#include "io/base/listener.h"
 #include "io/base/warnings.h"
 
-static _Atomic(int) current_level = ER_LOG_INFO;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+void er_log_set_level(er_log_level level) { atomic_store(&er_listener_now()->level, (int)level); }
+er_log_level er_log_get_level(void) { return (er_log_level)atomic_load(&er_listener_now()->level); }
 
-void er_log_set_level(er_log_level level) { atomic_store(&current_level, (int)level); }
-er_log_level er_log_get_level(void) { return (er_log_level)atomic_load(&current_level); }
-
-void er_log_lock(void) { pthread_mutex_lock(&lock); }
-void er_log_unlock(void) { pthread_mutex_unlock(&lock); }
-
-static void say(er_log_level level, const char *prefix, const char *fmt, va_list ap)
-    __attribute__((format(printf, 3, 0)));
-static void say(er_log_level level, const char *prefix, const char *fmt, va_list ap) {
-    if (er_log_get_level() < level) return;
-    er_log_lock();
-    er_progress_hide();
-    (void)fputs(prefix, stderr);
-    (void)vfprintf(stderr, fmt, ap);
-    (void)fputc('\n', stderr);
-    er_progress_show();
-    (void)fflush(stderr);
-    er_log_unlock();
+static void say(er_log_level level, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+static void say(er_log_level level, const char *fmt, va_list ap) {
+    const er_listener *l = er_listener_now();
+    char brief[512], *whole = NULL;
+    va_list again;
+    if (er_log_get_level() < level || !l->log) return;
+    va_copy(again, ap);
+    int length = vsnprintf(brief, sizeof brief, fmt, ap);
+    // Where memory is out the first half of a line is better than none.
+    if (length >= (int)sizeof brief && vasprintf(&whole, fmt, again) < 0) whole = NULL;
+    va_end(again);
+    l->log(l->log_user, level, whole ? whole : brief);
+    free(whole);
 }
 
-#define SAY(level, prefix)                                                                                   \
+#define SAY(level)                                                                                           \
     do {                                                                                                     \
         va_list ap;                                                                                          \
         va_start(ap, fmt);                                                                                   \
-        say(level, prefix, fmt, ap);                                                                         \
+        say(level, fmt, ap);                                                                                 \
         va_end(ap);                                                                                          \
     } while (0)
 void er_warn(const char *fmt, ...) {
@@ -42,7 +37,7 @@ void er_warn(const char *fmt, ...) {
     va_start(kept, fmt);
     er_warnings_keep(fmt, kept);
     va_end(kept);
-    SAY(ER_LOG_WARN, "warning: ");
+    SAY(ER_LOG_WARN);
 }
-void er_info(const char *fmt, ...) { SAY(ER_LOG_INFO, ""); }
-void er_debug(const char *fmt, ...) { SAY(ER_LOG_DEBUG, ""); }
+void er_info(const char *fmt, ...) { SAY(ER_LOG_INFO); }
+void er_debug(const char *fmt, ...) { SAY(ER_LOG_DEBUG); }

@@ -1,11 +1,10 @@
+// Descriptors: opening, reading, writing, copying, and telling that a file changed.
 #include "io/base/os.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -15,23 +14,7 @@
 
 #define COPY_CHUNK ((size_t)1 << 20)
 #define IO_CHUNK ((size_t)1 << 30)     // the kernel moves at most 2^31 - 4096 bytes a call
-#define STOP_CHUNK ((size_t)64 << 20)  // a second of a slow disk
-
-const char *er_errno_text(int e) {
-    static _Thread_local char text[128], space[128];
-    (void)snprintf(text, sizeof text, "%s", strerror_r(e, space, sizeof space));
-    if (text[0] && islower((unsigned char)text[1])) text[0] = (char)tolower((unsigned char)text[0]);
-    return text;
-}
-
-char *er_format(const char *fmt, ...) {
-    char *s = NULL;
-    va_list ap;
-    va_start(ap, fmt);
-    if (vasprintf(&s, fmt, ap) < 0) s = NULL;
-    va_end(ap);
-    return s;
-}
+#define STOP_CHUNK ((size_t)64 << 20)  // a second of a slow disk, between two looks at whether to stop
 
 // ---- identity ----
 
@@ -120,6 +103,29 @@ er_status er_pread_all(int fd, void *dst, size_t n, uint64_t offset, const char 
         p += got, n -= (size_t)got, offset += (uint64_t)got;
     }
     return ER_OK;
+}
+
+er_status er_read_open(char **out, size_t *len, int fd, const er_file_id *id, const char *path, size_t most) {
+    er_status rc = ER_OK;
+    struct stat st;
+    char *bytes = NULL;
+    size_t size = (size_t)id->size;
+    if (id->size > most) ER_FAIL(ER_EFORMAT, "%s: %" PRIu64 " bytes, limit %zu", path, id->size, most);
+    if (!(bytes = malloc(size + 1))) ER_FAIL(ER_ENOMEM, "%zu bytes for %s", size, path);
+    for (size_t at = 0; at < size; at += STOP_CHUNK) {
+        if (at && er_stop_requested()) ER_FAIL(ER_EINTERRUPTED, "%s: stopped while it was read", path);
+        ER_TRY(er_pread_all(fd, bytes + at, size - at < STOP_CHUNK ? size - at : STOP_CHUNK, at, path));
+    }
+    if (fstat(fd, &st) != 0) ER_FAIL(ER_EIO, "%s: %s", path, er_errno_text(errno));
+    const er_file_id now = er_file_id_of(&st);
+    const char *changed = er_file_id_changed(id, &now, false);
+    if (changed) ER_FAIL(ER_EIO, "%s: %s: it changed while it was read", path, changed);
+    bytes[size] = '\0';
+    *len = size;
+    *out = bytes, bytes = NULL;
+out:
+    free(bytes);
+    return rc;
 }
 
 er_status er_write_all(int fd, const void *src, size_t n, const char *path) {

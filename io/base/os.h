@@ -6,9 +6,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include "io/base/format.h"
 #include "io/base/status.h"
-
-const char *er_errno_text(int e);  // "no space left on device"; valid until the thread's next call
 
 // Which file a name stands for, and in which state: what is compared to tell that an input changed.
 typedef struct er_file_id {
@@ -50,6 +49,4 @@ bool er_clone(int to, int from);
 // Exactly `size` bytes of `from` to the empty file `to`: shared blocks where the file system can, else
 // copied.
 er_status er_copy_all(int to, int from, uint64_t size, const char *to_path, const char *from_path);
-// printf into new memory; NULL when memory is out.
-char *er_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 #endif

@@ -1,3 +1,4 @@
+// Temporary files beside what they will be, and the sweep of those that killed processes left.
 #include "io/base/partial.h"
 
 #include <dirent.h>
@@ -54,7 +55,7 @@ static size_t cache_name(const char *entry) {
     return 0;
 }
 
-static void remove_if_stale(const char *folder, const char *entry) {
+void er_partial_remove_stale(const char *folder, const char *entry) {
     char *left = er_path_join(folder, entry);
     int fd = -1;
     if (left && is_stale(&fd, left)) {
@@ -71,7 +72,7 @@ void er_partial_sweep(const char *path) {
     DIR *dir = folder ? opendir(folder) : NULL;
     for (struct dirent *e; dir && (e = readdir(dir));)
         if (strncmp(e->d_name, base, n) == 0 && is_partial_of(e->d_name, n))
-            remove_if_stale(folder, e->d_name);
+            er_partial_remove_stale(folder, e->d_name);
     if (dir) closedir(dir);
     free(folder);
 }
@@ -80,42 +81,9 @@ void er_cache_sweep(const char *folder) {
     DIR *dir = opendir(folder);
     for (struct dirent *e; dir && (e = readdir(dir));) {
         size_t n = cache_name(e->d_name);
-        if (n && is_partial_of(e->d_name, n)) remove_if_stale(folder, e->d_name);
+        if (n && is_partial_of(e->d_name, n)) er_partial_remove_stale(folder, e->d_name);
     }
     if (dir) closedir(dir);
-}
-
-// A folder that a killed job moved aside for its own output. It is removed only when that output is in place,
-// and holds what errata replaces: nothing, or an output of errata.
-static bool may_go(const char *path) {
-    char *manifest = er_path_join(path, ER_MANIFEST);
-    bool ours = manifest && er_file_exists(manifest);
-    DIR *d = ours ? NULL : opendir(path);
-    int entries = 0;
-    for (; d && readdir(d); entries++) {}
-    if (d) closedir(d);
-    free(manifest);
-    return ours || (d && entries == 2);
-}
-
-void er_replaced_sweep(const char *path) {
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-    size_t n = strlen(base);
-    static const char infix[] = ".replaced-";
-    if (!er_dir_exists(path)) return;
-    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-    DIR *dir = folder ? opendir(folder) : NULL;
-    for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (strncmp(e->d_name, base, n) != 0 || strncmp(e->d_name + n, infix, sizeof infix - 1) != 0)
-            continue;
-        const char *rest = e->d_name + n + sizeof infix - 1;
-        if (!*rest || rest[strspn(rest, "0123456789")]) continue;
-        char *left = er_path_join(folder, e->d_name);
-        if (left && may_go(left)) remove_if_stale(folder, e->d_name);
-        free(left);
-    }
-    if (dir) closedir(dir);
-    free(folder);
 }
 
 er_status er_temp_create(int *out, char **temp_out, const char *path) {

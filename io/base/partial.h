@@ -11,9 +11,9 @@
 void er_partial_lock(int fd);
 // Removes what killed processes left of `path`; quiet about whatever it may not remove.
 void er_partial_sweep(const char *path);
-// The same for a folder that gave way to `path` (path.replaced-<pid>), once a folder stands at `path` again:
-// until then it is the only one there is.
-void er_replaced_sweep(const char *path);
+// The same of one entry of `folder`, whatever it is called: when it is old enough, ours, and nobody holds its
+// lock.
+void er_partial_remove_stale(const char *folder, const char *entry);
 
 // A new file beside `path` (its name is malloc'd into *temp); publish syncs it, closes it and renames it to
 // `path`. Publish closes the descriptor whatever its outcome, and removes the temporary where it fails.

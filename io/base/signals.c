@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "io/base/listener.h"
 #include "io/base/log.h"
 #include "io/base/os.h"
 #include "io/base/status.h"
@@ -24,7 +25,15 @@ static _Atomic(int) thread_of;  // process whose thread takes the signals
 
 void er_stop_request(void) { atomic_store(&stop, 1); }
 void er_stop_clear(void) { atomic_store(&stop, 0); }
-bool er_stop_requested(void) { return atomic_load(&stop) != 0; }
+
+static _Thread_local bool (*watch)(void *ctx);
+static _Thread_local void *watch_ctx;
+
+void er_stop_watch(bool (*asked)(void *ctx), void *ctx) { watch = asked, watch_ctx = ctx; }
+bool er_stop_requested(void) {
+    return atomic_load(&stop) != 0 || atomic_load(&er_listener_now()->stop) != 0 ||
+           (watch && watch(watch_ctx));
+}
 
 er_status er_stop_check(const char *what) {
     return er_stop_requested() ? er_fail(ER_EINTERRUPTED, "%s", what) : ER_OK;

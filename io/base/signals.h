@@ -6,10 +6,14 @@
 #include "io/base/status.h"
 
 // From any thread, and from a signal handler. Meant for every job of the process, also for one that is begun
-// later, until er_stop_clear().
+// later, until er_stop_clear(). One job alone is stopped through its thread's listener (io/base/listener.h).
 void er_stop_request(void);
 void er_stop_clear(void);
+// Was either asked for, of the process or of the calling thread's listener?
 bool er_stop_requested(void);
+// A second one to ask, for the work of this thread: er_stop_requested() is true there once `asked` is, as for
+// a job that stops where another rank does. It is asked in every check, so it must be cheap. NULL: nobody.
+void er_stop_watch(bool (*asked)(void *ctx), void *ctx);
 
 // For whoever does the work, about once a second of it: EINTERRUPTED, in the words of `what`, once a stop was
 // asked for. In front of them the stage is named, "interrupted in values: ...", by er_interrupted_in(), which
@@ -23,8 +27,8 @@ er_status er_interrupted_in(er_status rc, const char *stage, const char *said);
 // handler that runs on a thread in the middle of dnnl_sgemm corrupts the product and the heap. So no thread
 // that computes may take a signal. er_signals_block() comes before the first thread and before an exec, and
 // all of them inherit the mask; er_signals_install() starts the one thread that takes the signals:
-//     SIGINT, SIGTERM, SIGUSR1   er_stop_request(); the second (the same one: 0.3 s later) exits with 75 at once, whatever
-//                                the other threads are at
+//     SIGINT, SIGTERM, SIGUSR1   er_stop_request(); the second (the same one: 0.3 s later) exits with
+//                                75 at once, whatever the other threads are at
 //     SIGHUP, SIGXCPU            er_stop_request(), however often they come: terminals and limits repeat them
 //     SIGPIPE, SIGXFSZ           ignored: the write fails and says so
 // A signal that was ignored when the program began stays ignored (nohup, background jobs of scripts). The

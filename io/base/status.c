@@ -17,6 +17,7 @@ er_status er_fail_(const char *file, int line, er_status code, const char *fmt, 
     return code;
 }
 
+void er_error_clear(void) { last_message[0] = last_place[0] = 0; }
 const char *er_last_error(void) { return last_message; }
 const char *er_last_error_place(void) { return last_place; }
 

@@ -1,3 +1,4 @@
+// Bytes in order from a file or a pipe, with an eye on stop requests.
 #include "io/base/stream.h"
 
 #include <errno.h>

@@ -1,9 +1,10 @@
+// The list of temporary paths, and the hold under which they are made and put in place.
 #include "io/base/unfinished.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include "io/base/file.h"
+#include "io/base/path.h"
 
 typedef struct unfinished {
     struct unfinished *next;

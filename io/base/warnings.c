@@ -33,6 +33,12 @@ void er_warnings_end(er_warnings *w) {
     free(w);
 }
 
+er_warnings *er_warnings_swap(er_warnings *w) {
+    er_warnings *before = innermost;
+    innermost = w;
+    return before;
+}
+
 size_t er_warnings_count(const er_warnings *w) { return w ? w->count : 0; }
 const char *er_warnings_at(const er_warnings *w, size_t i) { return w->text[i]; }
 

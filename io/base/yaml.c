@@ -1,3 +1,4 @@
+// A flat mapping of YAML, from the events of libyaml.
 #include "io/base/yaml.h"
 
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 #include "io/base/file.h"
 #include "io/base/file_kind.h"
 #include "io/base/json.h"
+#include "io/base/utf8.h"
 #include "io/base/yaml_internal.h"
 
 typedef struct reader {

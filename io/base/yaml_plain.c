@@ -1,3 +1,4 @@
+// What an unquoted YAML scalar is: a string, null, a truth value or a number.
 #include "io/base/yaml_internal.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+// The central directory of a zip archive, every field checked against the file.
 #include "io/base/zip.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+// Characters by what they look like: white, invisible, letters, unspaced scripts.
 #include "io/facts/chars.h"
 
 #include <stdio.h>

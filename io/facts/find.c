@@ -26,21 +26,21 @@ static bool is_accent(uint32_t c) {
     return (c >= 0x300 && c <= 0x36f) || (c >= 0x1ab0 && c <= 0x1aff) || (c >= 0x1dc0 && c <= 0x1dff);
 }
 
-static er_place rank(const char *text, size_t len, size_t begin, size_t end) {
+static er_match_kind rank(const char *text, size_t len, size_t begin, size_t end) {
     size_t from = begin, first = begin, to = end, behind = end;
     uint32_t left = er_char_before(text, &from), right = er_char_next(text, len, &behind);
     bool starts = is_border(left, er_char_next(text, len, &first));
     bool ends = is_border(er_char_before(text, &to), right);
-    return starts ? ends ? ER_PLACE_WORD : ER_PLACE_BEGINS : ER_PLACE_INSIDE;
+    return starts ? ends ? ER_MATCH_WORD : ER_MATCH_BEGINS : ER_MATCH_INSIDE;
 }
 
 static void offer(er_found *best, const char *text, size_t len, size_t begin, size_t end) {
     size_t behind = end;
     if (is_accent(er_char_next(text, len, &behind))) return;
-    er_place r = rank(text, len, begin, end);
-    if (best->count && r == best->place) best->count++;
-    if (best->count && r >= best->place) return;
-    *best = (er_found){.begin = begin, .end = end, .place = r, .count = 1};
+    er_match_kind r = rank(text, len, begin, end);
+    if (best->count && r == best->kind) best->count++;
+    if (best->count && r >= best->kind) return;
+    *best = (er_found){.begin = begin, .end = end, .kind = r, .count = 1};
 }
 
 // ---- folded texts: characters compared by their look, each with the bytes it came from ----
@@ -50,20 +50,22 @@ typedef struct folded {
     size_t count;
 } folded;
 
+enum { MAX_PARTS = 18 };  // of the longest decomposition of one character
+
 static bool fold(folded *out, const char *s, bool loose) {
-    size_t len = strlen(s), room = 18 * len + 18;  // the longest decomposition has 18 characters
+    size_t len = strlen(s), capacity = MAX_PARTS * (len + 1);
     utf8proc_option_t how =
         loose ? UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_STRIPMARK
               : UTF8PROC_DECOMPOSE;
-    *out = (folded){malloc(3 * room * sizeof *out->c), NULL, NULL, 0};
+    *out = (folded){malloc(3 * capacity * sizeof *out->c), NULL, NULL, 0};
     if (!out->c) return false;
-    out->begin = out->c + room, out->end = out->begin + room;
+    out->begin = out->c + capacity, out->end = out->begin + capacity;
     for (size_t at = 0, next = 0; at < len; at = next) {
-        utf8proc_int32_t part[18];
+        utf8proc_int32_t part[MAX_PARTS];
         int boundary = 0;
         uint32_t c = er_char_next(s, len, &next);
-        utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)c, part, 18, how, &boundary);
-        if (n < 0 || n > 18) n = 1, part[0] = (utf8proc_int32_t)c;
+        utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)c, part, MAX_PARTS, how, &boundary);
+        if (n < 0 || n > MAX_PARTS) n = 1, part[0] = (utf8proc_int32_t)c;
         for (utf8proc_ssize_t i = 0; i < n; i++) {
             uint32_t plain = er_char_plain((uint32_t)part[i]);
             bool again = plain == ' ' && out->count && out->c[out->count - 1] == ' ';

@@ -2,6 +2,7 @@
 // elements of a top-level array.
 #include "io/facts/facts_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "io/base/stream.h"
@@ -60,13 +61,16 @@ static er_status append(er_facts_scan *s, char c) {
 }
 
 // The same, of what was put back first.
-static er_status take_byte(er_facts_scan *s, int *c) {
+static er_status read_byte(er_facts_scan *s, int *c) {
     er_status rc = ER_OK;
     if (s->n_back) *c = s->back[--s->n_back];
     else rc = next_byte(s, c);
     return rc;
 }
-static void put_back(er_facts_scan *s, int c) { s->back[s->n_back++] = c; }
+static void put_back(er_facts_scan *s, int c) {
+    assert(s->n_back < sizeof s->back / sizeof *s->back);
+    s->back[s->n_back++] = c;
+}
 
 static bool is_space(int c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
@@ -85,9 +89,9 @@ static er_status refuse_utf16(const er_facts_scan *s, int first, int second) {
 static er_status skip_mark(er_facts_scan *s, int *c) {
     er_status rc = ER_OK;
     if (*c != 0xef) return ER_OK;
-    ER_TRY(take_byte(s, c));
-    if (*c == 0xbb) ER_TRY(take_byte(s, c));
-    if (*c == 0xbf) ER_TRY(take_byte(s, c));
+    ER_TRY(read_byte(s, c));
+    if (*c == 0xbb) ER_TRY(read_byte(s, c));
+    if (*c == 0xbf) ER_TRY(read_byte(s, c));
 out:
     return rc;
 }
@@ -96,14 +100,14 @@ out:
 static er_status start(er_facts_scan *s) {
     er_status rc = ER_OK;
     int c = 0, second = 0;
-    ER_TRY(take_byte(s, &c));
-    ER_TRY(take_byte(s, &second));
+    ER_TRY(read_byte(s, &c));
+    ER_TRY(read_byte(s, &second));
     if (c >= 0 && second >= 0) ER_TRY(refuse_utf16(s, c, second));
     put_back(s, second);
     ER_TRY(skip_mark(s, &c));
     while (is_space(c)) {
         s->newlines += c == '\n';
-        ER_TRY(take_byte(s, &c));
+        ER_TRY(read_byte(s, &c));
     }
     s->is_lines = c != '[';
     s->state = s->is_lines ? LINES : ELEMENTS;
@@ -118,10 +122,10 @@ out:
 static er_status next_line_begins_anew(er_facts_scan *s, bool *anew) {
     er_status rc = ER_OK;
     int c = 0, second = 0;
-    ER_TRY(take_byte(s, &c));
+    ER_TRY(read_byte(s, &c));
     *anew = c < 0;
     if (c == '{') {
-        ER_TRY(take_byte(s, &second));
+        ER_TRY(read_byte(s, &second));
         *anew = second >= 0 && !is_space(second);
         put_back(s, second);
     }
@@ -139,7 +143,7 @@ static er_status read_value(er_facts_scan *s, bool *blank, int *last) {
     *blank = true;
     for (;;) {
         int c = 0;
-        ER_TRY(take_byte(s, &c));
+        ER_TRY(read_byte(s, &c));
         if (*blank) ER_TRY(skip_mark(s, &c));
         *last = c;
         s->newlines += c == '\n';
@@ -196,7 +200,7 @@ static er_status element(er_facts_scan *s, int *last, bool *blank) {
     *blank = true;
     for (;;) {
         int c = 0;
-        ER_TRY(take_byte(s, &c));
+        ER_TRY(read_byte(s, &c));
         *last = c;
         if (c < 0) break;
         if (in_string) {
@@ -224,7 +228,7 @@ static er_status behind(er_facts_scan *s, er_facts_record *r) {
     er_status rc = ER_OK;
     int c = 0;
     s->state = DONE;
-    do ER_TRY(take_byte(s, &c));
+    do ER_TRY(read_byte(s, &c));
     while (is_space(c));
     if (c < 0) goto out;
     r->line = s->line + 1;

@@ -20,15 +20,6 @@ static const struct {
 
 const char *er_facts_format_name(er_facts_format f) { return formats[f].name; }
 
-const char *er_json_kind(const cJSON *v) {
-    if (cJSON_IsString(v)) return "a string";
-    if (cJSON_IsNumber(v)) return "a number";
-    if (cJSON_IsBool(v)) return "true or false";
-    if (cJSON_IsArray(v)) return "an array";
-    if (cJSON_IsObject(v)) return "an object";
-    return "null";
-}
-
 // Two of errata's three keys are enough, so that a record without the third is told what it lacks; but not
 // where another format's key names the answer.
 er_facts_format er_facts_detect(const cJSON *r) {

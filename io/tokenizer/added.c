@@ -6,12 +6,12 @@
 #include "io/tokenizer/unicode.h"
 
 er_status er_matcher_add(er_matcher *m, const char *pattern, size_t len, er_added flags) {
-    if (m->count == m->room) {
-        size_t room = m->room * 2 + 16;
-        er_added *more = realloc(m->at, room * sizeof *more);
-        if (!more) return er_fail(ER_ENOMEM, "%zu added tokens", room);
+    if (m->count == m->capacity) {
+        size_t capacity = m->capacity * 2 + 16;
+        er_added *more = realloc(m->at, capacity * sizeof *more);
+        if (!more) return er_fail(ER_ENOMEM, "%zu added tokens", capacity);
         m->at = more;
-        m->room = room;
+        m->capacity = capacity;
     }
     if (!(flags.pattern = malloc(len))) return er_fail(ER_ENOMEM, "an added token of %zu bytes", len);
     memcpy(flags.pattern, pattern, len);

@@ -1,3 +1,4 @@
+// Byte-pair merges of one word, by a heap of candidate pairs.
 #include <stdlib.h>
 #include <string.h>
 #include "io/tokenizer/tokenizer_internal.h"
@@ -6,27 +7,27 @@
 #define SHORT_WORD 40  // up to here a rescan of the ranks beats a heap
 
 er_status er_merges_init(er_merges *m, size_t count) {
-    size_t slots = 64;
-    while (slots < count * 2) slots *= 2;
-    if (!(m->slots = malloc(slots * sizeof *m->slots))) return er_fail(ER_ENOMEM, "%zu merges", count);
-    for (size_t i = 0; i < slots; i++) m->slots[i].pair = UINT64_MAX;
-    m->mask = slots - 1;
+    size_t buckets = 64;
+    while (buckets < count * 2) buckets *= 2;
+    if (!(m->buckets = malloc(buckets * sizeof *m->buckets))) return er_fail(ER_ENOMEM, "%zu merges", count);
+    for (size_t i = 0; i < buckets; i++) m->buckets[i].pair = UINT64_MAX;
+    m->mask = buckets - 1;
     return ER_OK;
 }
 
-static er_merge *slot_of(const er_merges *m, int32_t left, int32_t right) {
+static er_merge *bucket_of(const er_merges *m, int32_t left, int32_t right) {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right, h = pair * 0x9e3779b97f4a7c15ull;
     for (size_t at = (h ^ h >> 32) & m->mask;; at = (at + 1) & m->mask)
-        if (m->slots[at].pair == pair || m->slots[at].pair == UINT64_MAX) return &m->slots[at];
+        if (m->buckets[at].pair == pair || m->buckets[at].pair == UINT64_MAX) return &m->buckets[at];
 }
 
 // A pair given twice keeps its last rank, as in the reference.
 void er_merges_put(er_merges *m, int32_t left, int32_t right, uint32_t rank, int32_t id) {
-    *slot_of(m, left, right) = (er_merge){(uint64_t)(uint32_t)left << 32 | (uint32_t)right, rank, id};
+    *bucket_of(m, left, right) = (er_merge){(uint64_t)(uint32_t)left << 32 | (uint32_t)right, rank, id};
 }
 
 static uint32_t rank_of(const er_merges *m, int32_t left, int32_t right, int32_t *id) {
-    const er_merge *s = slot_of(m, left, right);
+    const er_merge *s = bucket_of(m, left, right);
     if (s->pair == UINT64_MAX) return NO_RANK;
     *id = s->id;
     return s->rank;
@@ -52,7 +53,7 @@ static size_t merge_short(const er_merges *m, er_symbol *w, size_t n) {
     return n;
 }
 
-static er_status heap_room(er_heap *h, size_t n) {
+static er_status reserve(er_heap *h, size_t n) {
     if (h->links < n) {
         uint32_t *prev = realloc(h->prev, n * sizeof *prev);
         if (prev) h->prev = prev;
@@ -62,11 +63,11 @@ static er_status heap_room(er_heap *h, size_t n) {
         h->links = n;
     }
     // Each merge takes one entry out of use and puts at most two in.
-    if (h->room < 3 * n) {
+    if (h->capacity < 3 * n) {
         uint64_t *more = realloc(h->at, 3 * n * sizeof *more);
         if (!more) return er_fail(ER_ENOMEM, "a word of %zu bytes", n);
         h->at = more;
-        h->room = 3 * n;
+        h->capacity = 3 * n;
     }
     h->count = 0;
     return ER_OK;
@@ -126,7 +127,7 @@ static size_t merge_long(const er_merges *m, er_heap *h, er_symbol *w, size_t n)
 er_status er_bpe_merge(const er_merges *m, er_heap *heap, er_symbol *symbols, size_t *n) {
     if (*n < 2) return ER_OK;
     if (*n <= SHORT_WORD) return *n = merge_short(m, symbols, *n), ER_OK;
-    er_status rc = heap_room(heap, *n);
+    er_status rc = reserve(heap, *n);
     if (rc == ER_OK) *n = merge_long(m, heap, symbols, *n);
     return rc;
 }

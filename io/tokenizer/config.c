@@ -1,11 +1,12 @@
-// tokenizer_config.json beside a tokenizer.json: some tokenizer classes do not trust the file's
-// post_processor. They put the beginning and end of text themselves, as add_bos_token and add_eos_token say;
-// for every other class the file stands, whatever the configuration says.
+// tokenizer_config.json beside a tokenizer.json: the end of a text, and what stands around one. Some
+// tokenizer classes do not trust the file's post_processor: they put the beginning and end of a text
+// themselves, as add_bos_token and add_eos_token say. For every other class the file stands, whatever the
+// configuration says.
 #include <stdlib.h>
 #include <string.h>
 #include "io/base/file.h"
 #include "io/base/json.h"
-#include "io/tokenizer/tokenizer_internal.h"
+#include "io/tokenizer/load_internal.h"
 
 typedef struct er_class {
     const char *name;
@@ -23,6 +24,14 @@ static const er_class *class_of(const char *name) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strlen(all[i].name) == len && !memcmp(all[i].name, name, len)) return &all[i];
     return NULL;
+}
+
+// A token in a configuration is a string or an object with its "content".
+er_status er_config_string(const char **out, const cJSON *config, const char *key, const char *name) {
+    const cJSON *node = cJSON_GetObjectItemCaseSensitive(config, key);
+    if (!node || cJSON_IsNull(node)) return ER_OK;
+    if (cJSON_IsObject(node)) return er_json_get_str(out, node, "content", name);
+    return er_json_get_str(out, config, key, name);
 }
 
 // The id of `key`'s token when `add_key` asks for one, else -1.
@@ -60,7 +69,8 @@ static er_status redigest(er_tokenizer *t, int32_t bos, int32_t eos) {
     return ER_OK;
 }
 
-er_status er_config_template(er_tokenizer *t, const cJSON *config, const char *name) {
+// What the class in the configuration puts around a text.
+static er_status apply_template(er_tokenizer *t, const cJSON *config, const char *name) {
     er_status rc = ER_OK;
     const char *class_name = NULL;
     int32_t bos, eos;
@@ -72,9 +82,28 @@ er_status er_config_template(er_tokenizer *t, const cJSON *config, const char *n
     ER_TRY(wanted_id(&eos, t, config, "eos_token", c->eos, "add_eos_token", false, name));
     if (says(t->before, t->before_count, bos) && says(t->after, t->after_count, eos)) goto out;
     t->before_count = t->after_count = 0;
-    if (bos >= 0) ER_TRY(er_template_set(&t->before, &t->before_count, bos));
-    if (eos >= 0) ER_TRY(er_template_set(&t->after, &t->after_count, eos));
+    if (bos >= 0) ER_TRY(er_template_add(&t->before, &t->before_count, bos));
+    if (eos >= 0) ER_TRY(er_template_add(&t->after, &t->after_count, eos));
     ER_TRY(redigest(t, bos, eos));
 out:
     return rc;
+}
+
+// The end of a text, and with `overrides` what a configuration puts around one.
+er_status er_config_read(er_tokenizer *t, const char *json, size_t len, bool overrides, const char *name) {
+    er_status rc = ER_OK;
+    cJSON *config = NULL;
+    const char *eos = NULL;
+    ER_TRY(er_json_parse_python(&config, json, len, name));
+    if (overrides) ER_TRY(apply_template(t, config, name));
+    ER_TRY(er_config_string(&eos, config, "eos_token", name));
+    if (eos && (t->eos = er_vocab_find(&t->vocab, eos, strlen(eos))) < 0)
+        ER_FAIL(ER_EFORMAT, "%s: eos_token '%.60s' is not in the vocabulary", name, eos);
+out:
+    cJSON_Delete(config);
+    return rc;
+}
+
+er_status er_tokenizer_configure(er_tokenizer *t, const char *json, size_t len, const char *name) {
+    return er_config_read(t, json, len, true, name);
 }

@@ -7,7 +7,7 @@
 
 typedef struct er_strings {
     char *at;
-    size_t len, room, most;
+    size_t len, byte_capacity, most;
     size_t *end;  // of each string
     size_t count, capacity;
 } er_strings;
@@ -15,12 +15,12 @@ typedef struct er_strings {
 static er_status put(er_strings *l, const char *s, size_t n) {
     if (l->len + n > l->most)
         return er_fail(ER_EUNSUPPORTED, "the tokenizer decodes to more than %zu bytes", l->most);
-    if (l->room - l->len < n || !l->at) {
-        size_t room = (l->room + n) * 2 + 64;
-        char *more = realloc(l->at, room);
-        if (!more) return er_fail(ER_ENOMEM, "%zu bytes of text", room);
+    if (l->byte_capacity - l->len < n || !l->at) {
+        size_t capacity = (l->byte_capacity + n) * 2 + 64;
+        char *more = realloc(l->at, capacity);
+        if (!more) return er_fail(ER_ENOMEM, "%zu bytes of text", capacity);
         l->at = more;
-        l->room = room;
+        l->byte_capacity = capacity;
     }
     if (n) memcpy(l->at + l->len, s, n);
     l->len += n;
@@ -30,11 +30,11 @@ static er_status put(er_strings *l, const char *s, size_t n) {
 // Ends a string where the bytes end.
 static er_status cut(er_strings *l) {
     if (l->count == l->capacity) {
-        size_t room = l->capacity * 2 + 64;
-        size_t *more = realloc(l->end, room * sizeof *more);
-        if (!more) return er_fail(ER_ENOMEM, "%zu tokens", room);
+        size_t capacity = l->capacity * 2 + 64;
+        size_t *more = realloc(l->end, capacity * sizeof *more);
+        if (!more) return er_fail(ER_ENOMEM, "%zu tokens", capacity);
         l->end = more;
-        l->capacity = room;
+        l->capacity = capacity;
     }
     l->end[l->count++] = l->len;
     return ER_OK;

@@ -1,6 +1,7 @@
+// A text to tokens: the order of the steps, and invalid UTF-8.
 #include <stdlib.h>
 #include <string.h>
-#include "io/base/json.h"
+#include "io/base/utf8.h"
 #include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
@@ -14,7 +15,7 @@ void er_tokens_free(er_tokens *t) {
 
 static er_status put_added(
     er_run *r, const er_view *v, const er_cutter *c, er_span piece, const er_added *token) {
-    er_status rc = er_tokens_room(r->out, 1);
+    er_status rc = er_tokens_reserve(r->out, 1);
     if (rc != ER_OK) return rc;
     uint32_t lead = 0, tail = 0;
     er_span at = er_view_origin(v, piece.begin, piece.end);
@@ -47,7 +48,7 @@ out:
 }
 
 static er_status put_template(er_tokens *out, const int32_t *ids, size_t n, size_t at) {
-    er_status rc = er_tokens_room(out, n);
+    er_status rc = er_tokens_reserve(out, n);
     if (rc != ER_OK || n == 0) return rc;
     memmove(out->at + at + n, out->at + at, (out->count - at) * sizeof *out->at);
     for (size_t i = 0; i < n; i++) out->at[at + i] = (er_token){ids[i], 0, 0};

@@ -8,7 +8,8 @@
 #include "io/base/file_kind.h"
 #include "io/base/json.h"
 #include "io/base/log.h"
-#include "io/tokenizer/tokenizer_internal.h"
+#include "io/base/utf8.h"
+#include "io/tokenizer/load_internal.h"
 
 #define MAX_FILE ((size_t)1 << 28)
 
@@ -206,7 +207,7 @@ static er_status assemble(er_tokenizer *t, const er_legacy *f) {
         if (id < 0)
             ER_FAIL(ER_EFORMAT, "%s: add_bos_token with a bos_token '%.60s' that is not in the vocabulary",
                 f->path[CONFIG], bos);
-        ER_TRY(er_template_set(&t->before, &t->before_count, id));
+        ER_TRY(er_template_add(&t->before, &t->before_count, id));
     }
     ER_TRY(er_load_byte_decoder(t));
 out:

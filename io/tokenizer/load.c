@@ -6,7 +6,7 @@
 #include <string.h>
 #include "io/base/file.h"
 #include "io/base/json.h"
-#include "io/tokenizer/tokenizer_internal.h"
+#include "io/tokenizer/load_internal.h"
 #include "io/tokenizer/unicode.h"
 
 er_status er_tokenizer_new(er_tokenizer **out) {
@@ -34,7 +34,7 @@ void er_tokenizer_free(er_tokenizer *t) {
     if (!t) return;
     free(t->name);
     er_vocab_free(&t->vocab);
-    free(t->merges.slots);
+    free(t->merges.buckets);
     er_matcher_free(&t->plain);
     er_matcher_free(&t->normalized);
     for (size_t i = 0; i < t->norm_count; i++) {

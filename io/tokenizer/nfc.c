@@ -33,13 +33,13 @@ static uint8_t class_of(uint32_t c) {
     return (uint8_t)utf8proc_get_property((utf8proc_int32_t)c)->combining_class;
 }
 
-static er_status changes_room(er_scratch *s, size_t n) {
-    if (n <= s->change_room) return ER_OK;
-    size_t room = n * 2 + 64;
-    er_change *more = realloc(s->changes, room * sizeof *more);
+static er_status reserve_changes(er_scratch *s, size_t n) {
+    if (n <= s->change_capacity) return ER_OK;
+    size_t capacity = n * 2 + 64;
+    er_change *more = realloc(s->changes, capacity * sizeof *more);
     if (!more) return er_fail(ER_ENOMEM, "a text of %zu characters", n);
     s->changes = more;
-    s->change_room = room;
+    s->change_capacity = capacity;
     return ER_OK;
 }
 
@@ -59,19 +59,21 @@ static er_status order_marks(er_change *at, size_t n) {
     return ER_OK;
 }
 
+enum { MAX_PARTS = 8 };  // of one character; no canonical decomposition has more than four
+
 static er_status decompose(er_scratch *s, const er_view *in, size_t *count) {
     er_status rc = ER_OK;
     size_t n = 0, marks = 0;
     for (size_t at = 0; at < in->len;) {
-        utf8proc_int32_t parts[8];
+        utf8proc_int32_t parts[MAX_PARTS];
         uint32_t c = er_uc_next(in->bytes, &at);
         parts[0] = (utf8proc_int32_t)c;
         int boundary = 0;
-        ptrdiff_t got = c < 0xc0 || c == NEWER_COMPOSED
-                            ? 1
-                            : utf8proc_decompose_char(parts[0], parts, 8, UTF8PROC_DECOMPOSE, &boundary);
-        if (got < 1 || got > 8) got = 1, parts[0] = (utf8proc_int32_t)c;
-        ER_TRY(changes_room(s, n + 8));
+        ptrdiff_t got = c < 0xc0 || c == NEWER_COMPOSED ? 1
+                                                        : utf8proc_decompose_char(parts[0], parts, MAX_PARTS,
+                                                              UTF8PROC_DECOMPOSE, &boundary);
+        if (got < 1 || got > MAX_PARTS) got = 1, parts[0] = (utf8proc_int32_t)c;
+        ER_TRY(reserve_changes(s, n + MAX_PARTS));
         for (ptrdiff_t i = 0; i < got; i++) {
             uint8_t ccc = class_of((uint32_t)parts[i]);
             if (!ccc) {
@@ -128,10 +130,10 @@ static size_t recompose(er_change *at, size_t n) {
 
 static er_span origin_at(const er_view *in, size_t byte) { return er_view_origin(in, byte, byte + 1); }
 
-static er_status rebuild(er_scratch *s, const er_view *in, size_t n, er_text *room) {
+static er_status rebuild(er_scratch *s, const er_view *in, size_t n, er_text *to) {
     er_status rc = ER_OK;
     size_t at = 0;
-    room->len = 0;
+    to->len = 0;
     for (size_t i = 0; i < n; i++) {
         const er_change *x = &s->changes[i];
         er_span from = {(uint32_t)in->base, (uint32_t)in->base};
@@ -143,13 +145,13 @@ static er_status rebuild(er_scratch *s, const er_view *in, size_t n, er_text *ro
                 at += er_uc_width((unsigned char)in->bytes[at]);
         }
         char utf8[4];
-        ER_TRY(er_text_put(room, utf8, er_uc_put(utf8, x->c), from));
+        ER_TRY(er_text_put(to, utf8, er_uc_put(utf8, x->c), from));
     }
 out:
     return rc;
 }
 
-er_status er_nfc(er_scratch *s, const er_view *in, er_text *room, er_view *out) {
+er_status er_nfc(er_scratch *s, const er_view *in, er_text *to, er_view *out) {
     // Nothing below U+0300 (lead byte 0xcc) decomposes into anything that would not compose again.
     size_t at = 0;
     while (at < in->len && (unsigned char)in->bytes[at] < 0xcc) at++;
@@ -159,7 +161,7 @@ er_status er_nfc(er_scratch *s, const er_view *in, er_text *room, er_view *out) 
     }
     size_t n = 0;
     er_status rc = decompose(s, in, &n);
-    if (rc == ER_OK) rc = rebuild(s, in, recompose(s->changes, n), room);
-    if (rc == ER_OK) *out = (er_view){room->bytes, room->len, room->from, in->base};
+    if (rc == ER_OK) rc = rebuild(s, in, recompose(s->changes, n), to);
+    if (rc == ER_OK) *out = (er_view){to->bytes, to->len, to->from, in->base};
     return rc;
 }

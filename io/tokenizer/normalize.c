@@ -39,20 +39,20 @@ er_status er_normalize(const er_tokenizer *t, er_scratch *s, er_view *view) {
     s->normal[0].most = s->normal[1].most = er_text_most(view->len);
     for (size_t i = 0; i < t->norm_count; i++) {
         const er_norm *n = &t->norms[i];
-        er_text *room = &s->normal[!s->normal_turn];
-        room->len = 0;
+        er_text *to = &s->normal[!s->normal_turn];
+        to->len = 0;
         switch (n->kind) {
         case NORM_NFC:
-            ER_TRY(er_nfc(s, view, room, view));
+            ER_TRY(er_nfc(s, view, to, view));
             break;
         case NORM_PREPEND:
-            ER_TRY(prepend(n, room, view));
+            ER_TRY(prepend(n, to, view));
             break;
         case NORM_REPLACE:
-            ER_TRY(replace(n, s, room, view));
+            ER_TRY(replace(n, s, to, view));
             break;
         }
-        if (view->bytes == room->bytes) s->normal_turn = !s->normal_turn;
+        if (view->bytes == to->bytes) s->normal_turn = !s->normal_turn;
     }
 out:
     return rc;

@@ -5,36 +5,9 @@
 #include "io/base/file.h"
 #include "io/base/json.h"
 #include "io/base/log.h"
-#include "io/tokenizer/tokenizer_internal.h"
+#include "io/tokenizer/load_internal.h"
 
 #define MAX_FILE ((size_t)1 << 28)
-
-// A token in a configuration is a string or an object with its "content".
-er_status er_config_string(const char **out, const cJSON *config, const char *key, const char *name) {
-    const cJSON *node = cJSON_GetObjectItemCaseSensitive(config, key);
-    if (!node || cJSON_IsNull(node)) return ER_OK;
-    if (cJSON_IsObject(node)) return er_json_get_str(out, node, "content", name);
-    return er_json_get_str(out, config, key, name);
-}
-
-// The end of a text, and with `overrides` what a configuration puts around one.
-er_status er_config_read(er_tokenizer *t, const char *json, size_t len, bool overrides, const char *name) {
-    er_status rc = ER_OK;
-    cJSON *config = NULL;
-    const char *eos = NULL;
-    ER_TRY(er_json_parse_python(&config, json, len, name));
-    if (overrides) ER_TRY(er_config_template(t, config, name));
-    ER_TRY(er_config_string(&eos, config, "eos_token", name));
-    if (eos && (t->eos = er_vocab_find(&t->vocab, eos, strlen(eos))) < 0)
-        ER_FAIL(ER_EFORMAT, "%s: eos_token '%.60s' is not in the vocabulary", name, eos);
-out:
-    cJSON_Delete(config);
-    return rc;
-}
-
-er_status er_tokenizer_configure(er_tokenizer *t, const char *json, size_t len, const char *name) {
-    return er_config_read(t, json, len, true, name);
-}
 
 static er_status config_from(er_tokenizer *t, er_folder *folder, const char *file, bool overrides) {
     er_status rc = ER_OK;

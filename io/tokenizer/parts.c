@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/base/json.h"
-#include "io/tokenizer/tokenizer_internal.h"
+#include "io/tokenizer/load_internal.h"
 #include "io/tokenizer/unicode.h"
 
 bool er_part_given(const cJSON *node) { return node && !cJSON_IsNull(node); }
@@ -82,7 +82,7 @@ er_status er_list_grow(void **list, size_t *count, size_t size, const char *what
 
 // ---- post_processor ----
 
-er_status er_template_set(int32_t **list, size_t *count, int32_t id) {
+er_status er_template_add(int32_t **list, size_t *count, int32_t id) {
     int32_t *more = realloc(*list, (*count + 1) * sizeof *more);
     if (!more) return er_fail(ER_ENOMEM, "a template of %zu tokens", *count + 1);
     *list = more;
@@ -108,7 +108,7 @@ static er_status put_ids(
             (double)(size_t)x != x)
             ER_FAIL(ER_EFORMAT, "%s: the template asks for id %.17g, which the vocabulary lacks", name, x);
         if (t->before_count + t->after_count == MAX_TEMPLATE) ER_TRY(template_too_long(name));
-        ER_TRY(er_template_set(list, count, (int32_t)x));
+        ER_TRY(er_template_add(list, count, (int32_t)x));
     }
 out:
     return rc;

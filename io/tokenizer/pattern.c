@@ -42,12 +42,12 @@ void er_pattern_free(er_pattern *p) {
 }
 
 er_status er_put_cut(er_scratch *s, size_t begin, size_t end, bool hit) {
-    if (s->cuts.count == s->hit_room) {
-        size_t room = s->hit_room * 2 + 256;
-        uint8_t *more = realloc(s->hit, room);
-        if (!more) return er_fail(ER_ENOMEM, "%zu words", room);
+    if (s->cuts.count == s->hit_capacity) {
+        size_t capacity = s->hit_capacity * 2 + 256;
+        uint8_t *more = realloc(s->hit, capacity);
+        if (!more) return er_fail(ER_ENOMEM, "%zu words", capacity);
         s->hit = more;
-        s->hit_room = room;
+        s->hit_capacity = capacity;
     }
     s->hit[s->cuts.count] = hit;
     return er_spans_put(&s->cuts, begin, end);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/base/json.h"
-#include "io/tokenizer/tokenizer_internal.h"
+#include "io/tokenizer/load_internal.h"
 
 static er_status add_norm(er_tokenizer *t, er_norm_kind kind, er_norm **out) {
     void *list = t->norms;

@@ -3,7 +3,7 @@
 #include <string.h>
 #include "io/tokenizer/tokenizer_internal.h"
 
-static er_text *room_of(er_scratch *s) {
+static er_text *next_text(er_scratch *s) {
     s->prefixed_turn = !s->prefixed_turn;
     s->prefixed[s->prefixed_turn].len = 0;
     return &s->prefixed[s->prefixed_turn];
@@ -11,7 +11,7 @@ static er_text *room_of(er_scratch *s) {
 
 er_status er_step_prefix(er_scratch *s, er_view *view) {
     er_status rc = ER_OK;
-    er_text *t = room_of(s);
+    er_text *t = next_text(s);
     for (size_t i = 0; i < s->words.count; i++) {
         er_span w = s->words.at[i];
         size_t begin = t->len;
@@ -38,7 +38,7 @@ static bool gets_mark(const er_step *step, const er_view *view, er_span w) {
 
 er_status er_step_metaspace(const er_step *step, er_scratch *s, er_view *view) {
     er_status rc = ER_OK;
-    er_text *t = room_of(s);
+    er_text *t = next_text(s);
     const er_pattern *mark = &step->pattern;
     for (size_t i = 0; i < s->words.count; i++) {
         er_span w = s->words.at[i];

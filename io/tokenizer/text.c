@@ -1,3 +1,4 @@
+// Bytes on their way through the normalizers, and where each came from.
 #include <stdlib.h>
 #include <string.h>
 #include "io/tokenizer/tokenizer_internal.h"
@@ -19,23 +20,23 @@ size_t er_text_most(size_t len) {
     return most < UINT32_MAX ? most : UINT32_MAX;  // spans are 32 bits
 }
 
-static er_status text_room(er_text *t, size_t n) {
+static er_status reserve(er_text *t, size_t n) {
     if (t->len + n > t->most)
         return er_fail(ER_EUNSUPPORTED, "the tokenizer makes more than %zu bytes of a text", t->most);
-    if (t->room - t->len >= n) return ER_OK;
-    size_t room = (t->room + n) * 2 + 256;
-    char *more = realloc(t->bytes, room);
-    if (!more) return er_fail(ER_ENOMEM, "%zu bytes of text", room);
+    if (t->capacity - t->len >= n) return ER_OK;
+    size_t capacity = (t->capacity + n) * 2 + 256;
+    char *more = realloc(t->bytes, capacity);
+    if (!more) return er_fail(ER_ENOMEM, "%zu bytes of text", capacity);
     t->bytes = more;
-    er_span *spans = realloc(t->from, room * sizeof *spans);
-    if (!spans) return er_fail(ER_ENOMEM, "%zu bytes of text", room);
+    er_span *spans = realloc(t->from, capacity * sizeof *spans);
+    if (!spans) return er_fail(ER_ENOMEM, "%zu bytes of text", capacity);
     t->from = spans;
-    t->room = room;
+    t->capacity = capacity;
     return ER_OK;
 }
 
 er_status er_text_put(er_text *t, const char *bytes, size_t n, er_span from) {
-    er_status rc = text_room(t, n);
+    er_status rc = reserve(t, n);
     if (rc != ER_OK || n == 0) return rc;
     memcpy(t->bytes + t->len, bytes, n);
     for (size_t i = 0; i < n; i++) t->from[t->len + i] = from;
@@ -46,7 +47,7 @@ er_status er_text_put(er_text *t, const char *bytes, size_t n, er_span from) {
 // v's bytes [begin, end), whole characters, with where they came from.
 er_status er_text_copy(er_text *t, const er_view *v, size_t begin, size_t end) {
     size_t n = end - begin;
-    er_status rc = text_room(t, n);
+    er_status rc = reserve(t, n);
     if (rc != ER_OK || n == 0) return rc;
     memcpy(t->bytes + t->len, v->bytes + begin, n);
     if (v->from) memcpy(t->from + t->len, v->from + begin, n * sizeof *t->from);
@@ -61,11 +62,11 @@ er_status er_text_copy(er_text *t, const er_view *v, size_t begin, size_t end) {
 
 er_status er_spans_put(er_spans *s, size_t begin, size_t end) {
     if (s->count == s->capacity) {
-        size_t room = s->capacity * 2 + 256;
-        er_span *more = realloc(s->at, room * sizeof *more);
-        if (!more) return er_fail(ER_ENOMEM, "%zu words", room);
+        size_t capacity = s->capacity * 2 + 256;
+        er_span *more = realloc(s->at, capacity * sizeof *more);
+        if (!more) return er_fail(ER_ENOMEM, "%zu words", capacity);
         s->at = more;
-        s->capacity = room;
+        s->capacity = capacity;
     }
     s->at[s->count++] = (er_span){(uint32_t)begin, (uint32_t)end};
     return ER_OK;

@@ -15,8 +15,8 @@
 #include <oniguruma.h>
 #include "io/tokenizer.h"
 
-#define ER_MAX_IDS                                                                                           \
-    (1u << 22)  // ids are packed with a length in the word cache, and a file cannot ask for absurd tables
+// Ids are packed with a length in the word cache, and a file cannot ask for absurd tables.
+#define ER_MAX_IDS (1u << 22)
 
 typedef struct er_span {
     uint32_t begin, end;
@@ -36,11 +36,11 @@ typedef struct er_entry {
 } er_entry;
 typedef struct er_vocab {
     char *strings;
-    size_t used, room;
+    size_t used, capacity;
     er_entry *by_id;
-    size_t ids, id_room;  // highest id + 1
+    size_t ids, id_capacity;  // highest id + 1
     size_t count;
-    uint32_t *slots;  // open addressing: id + 1, 0 when empty
+    uint32_t *buckets;  // open addressing: id + 1, 0 when empty
     size_t mask;
 } er_vocab;
 er_status er_vocab_init(er_vocab *v, size_t tokens);
@@ -58,12 +58,12 @@ size_t er_byte_map(char *out, const char *bytes, size_t len);
 
 // ---- bpe.c ----
 typedef struct er_merge {
-    uint64_t pair;  // left << 32 | right; UINT64_MAX when the slot is empty
+    uint64_t pair;  // left << 32 | right; UINT64_MAX when the bucket is empty
     uint32_t rank;
     int32_t id;
 } er_merge;
 typedef struct er_merges {
-    er_merge *slots;
+    er_merge *buckets;
     size_t mask;
 } er_merges;
 typedef struct er_symbol {
@@ -78,7 +78,7 @@ er_status er_bpe_merge(const er_merges *m, er_heap *heap, er_symbol *symbols, si
 struct er_heap {
     uint64_t *at;  // rank << 32 | position
     uint32_t *prev, *next;
-    size_t count, room, links;
+    size_t count, capacity, links;
 };
 
 // ---- cache.c: words met before, bounded, one per thread ----
@@ -93,7 +93,7 @@ typedef struct er_cache {
     size_t used, filled;
 } er_cache;
 #define ER_CACHE_KEY 96  // longer words are rare and not kept
-// The packed tokens (id << 10 | bytes) of a word, or NULL with *slot set for er_cache_put.
+// The packed tokens (id << 10 | bytes) of a word, or NULL when it is not kept.
 const uint32_t *er_cache_get(const er_cache *c, uint64_t hash, const char *key, size_t len, size_t *count);
 void er_cache_put(
     er_cache *c, uint64_t hash, const char *key, size_t len, const er_symbol *symbols, size_t count);
@@ -102,7 +102,7 @@ void er_cache_put(
 typedef struct er_text {
     char *bytes;
     er_span *from;  // per byte: the input bytes of the character it belongs to
-    size_t len, room, most;
+    size_t len, capacity, most;
 } er_text;
 // How long a file's normalizers, pre-tokenizers and decoders may make `len` bytes: a chain of replacements
 // could otherwise grow without bounds. Real ones treble a text at most.
@@ -130,23 +130,23 @@ typedef struct er_scratch {
     er_cache cache;
     er_heap heap;
     er_symbol *symbols;
-    size_t symbol_room;
+    size_t symbol_capacity;
     char *spelling;  // a word in the byte alphabet, and the byte of the word each of its bytes is from
     uint32_t *raw_of;
-    size_t raw_room;
+    size_t raw_capacity;
     er_spans words, next;
     er_spans cuts;  // matched and unmatched stretches of one word ...
     uint8_t *hit;   // ... and which is which
-    size_t hit_room;
+    size_t hit_capacity;
     // Written in turn, so that a step reads what the step before it wrote.
     er_text normal[2], prefixed[2];
     bool normal_turn, prefixed_turn;
     er_change *changes;
-    size_t change_room;
+    size_t change_capacity;
     OnigRegion *region;
 } er_scratch;
-er_status er_scratch_get(
-    er_scratch **out, const er_tokenizer *t);  // this thread's; freed when the thread ends
+// This thread's; freed when the thread ends
+er_status er_scratch_get(er_scratch **out, const er_tokenizer *t);
 
 // ---- added.c ----
 typedef struct er_added {
@@ -157,7 +157,7 @@ typedef struct er_added {
 } er_added;
 typedef struct er_matcher {
     er_added *at;  // sorted by bytes
-    size_t count, room;
+    size_t count, capacity;
     bool starts[256];
 } er_matcher;
 er_status er_matcher_add(er_matcher *m, const char *pattern, size_t len, er_added flags);
@@ -195,7 +195,7 @@ typedef struct er_norm {
     char *content;
     size_t len;
 } er_norm;
-er_status er_nfc(er_scratch *s, const er_view *in, er_text *room, er_view *out);  // *out may be *in
+er_status er_nfc(er_scratch *s, const er_view *in, er_text *to, er_view *out);  // *out may be *in
 er_status er_normalize(const er_tokenizer *t, er_scratch *s, er_view *view);
 
 // ---- decode.c ----
@@ -273,7 +273,7 @@ struct er_tokenizer {
     er_norm *norms;
     size_t norm_count;
     er_step *steps;
-    size_t step_count, step_room;
+    size_t step_count, step_capacity;
     bool trim, trim_keeps_prefix;  // the ByteLevel post-processor: trim_offsets, add_prefix_space
     int32_t *before, *after;       // the template around the text
     size_t before_count, after_count;
@@ -291,55 +291,10 @@ typedef struct er_run {  // one call
     const char *text;
     size_t len;
 } er_run;
-er_status er_tokens_room(er_tokens *t, size_t n);
+er_status er_tokens_reserve(er_tokens *t, size_t n);
 void er_put_token(er_run *r, int32_t id, er_span at, uint32_t lead, uint32_t tail);
 er_status er_words(er_run *r, const er_view *v);  // all of s->words, which lie in v
 
-// ---- load.c, parts.c, pre.c, legacy.c, config.c, open.c ----
-er_status er_tokenizer_new(er_tokenizer **out);
-er_status er_load_model(er_tokenizer *t, const cJSON *model, const char *name);
-er_status er_load_vocab(er_tokenizer *t, const cJSON *vocab, size_t extra, const char *name);
-er_status er_load_merge(er_tokenizer *t, const char *left, size_t left_len, const char *right,
-    size_t right_len, size_t rank, const char *name);
-void er_load_bytes(er_tokenizer *t);
-er_status er_tokenizer_named(er_tokenizer *t, const char *name);
 // A refusal while a text is encoded or decoded names the tokenizer: two may be open.
 er_status er_tokenizer_refused(const er_tokenizer *t, er_status rc);
-er_status er_load_added(er_tokenizer *t, const cJSON *list, const char *name);
-er_status er_load_normalizer(er_tokenizer *t, const cJSON *node, const char *name);
-er_status er_load_pre_tokenizer(er_tokenizer *t, const cJSON *node, const char *name);
-er_status er_load_byte_level(er_tokenizer *t, bool add_prefix_space, bool use_regex);
-er_status er_load_post_processor(er_tokenizer *t, const cJSON *node, const char *name);
-er_status er_load_decoder(er_tokenizer *t, const cJSON *node, const char *name);
-er_status er_load_byte_decoder(er_tokenizer *t);
-// Room for one more element at the end of *list, zeroed.
-er_status er_list_grow(void **list, size_t *count, size_t size, const char *what);
-// What the components have in common.
-bool er_part_given(const cJSON *node);
-er_status er_part_type(const char **type, const cJSON *node, const char *part, const char *name);
-er_status er_part_list(
-    const cJSON **list, const cJSON *node, const char *key, const char *part, const char *name);
-er_status er_part_unknown(const char *part, const char *type, const char *name);
-er_status er_part_bool(bool *out, const cJSON *node, const char *key, const char *type, const char *name);
-er_status er_part_string(
-    char **out, size_t *len, const cJSON *node, const char *key, const char *type, const char *name);
-er_status er_part_char(
-    char **out, size_t *len, const cJSON *node, const char *key, const char *type, const char *name);
-er_status er_part_pattern(
-    er_pattern *out, const char **regex, const cJSON *node, const char *type, const char *name);
-er_status er_template_set(int32_t **list, size_t *count, int32_t id);
-typedef struct er_added_spec {
-    const char *content;
-    bool single_word, lstrip, rstrip, normalized, special;
-    bool has_id;
-    uint64_t id;
-} er_added_spec;
-er_status er_add_token(er_tokenizer *t, const er_added_spec *spec, const char *name);
-er_status er_add_done(er_tokenizer *t, const char *name);
-er_status er_load_legacy(er_tokenizer *t, er_folder *folder);
-er_status er_load_legacy_texts(er_tokenizer *t, const char *vocab, size_t vocab_len, const char *merges,
-    size_t merges_len, const char *config, size_t config_len);
-er_status er_config_template(er_tokenizer *t, const cJSON *config, const char *name);
-er_status er_config_read(er_tokenizer *t, const char *json, size_t len, bool overrides, const char *name);
-er_status er_config_string(const char **out, const cJSON *config, const char *key, const char *name);
 #endif

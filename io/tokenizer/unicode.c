@@ -1,3 +1,4 @@
+// Character classes out of their run lengths, and the steps of lossy decoding.
 #include "io/tokenizer/unicode.h"
 
 #include <pthread.h>

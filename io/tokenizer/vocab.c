@@ -17,8 +17,8 @@ static uint64_t load4(const char *s) {
     return x;
 }
 
-// Drawn once per process: a file whose tokens, or a text whose words, all fall on one slot cannot be written
-// without knowing them. Nothing but the order of the slots depends on them.
+// Drawn once per process: a file whose tokens, or a text whose words, all fall on one bucket cannot be
+// written without knowing them. Nothing but the order of the buckets depends on them.
 static uint64_t seeds[2] = {0x243f6a8885a308d3ull, 0x13198a2e03707345ull};
 static pthread_once_t seeds_once = PTHREAD_ONCE_INIT;
 static void draw_seeds(void) {
@@ -55,14 +55,14 @@ uint64_t er_tok_hash(const char *s, size_t n) {
 }
 
 er_status er_vocab_init(er_vocab *v, size_t tokens) {
-    size_t slots = 64;
+    size_t buckets = 64;
     (void)pthread_once(&seeds_once, draw_seeds);
-    while (slots < tokens * 2) slots *= 2;
+    while (buckets < tokens * 2) buckets *= 2;
     // The strings exist from the start, so that even an empty token has an address.
-    v->room = 4096;
-    if (!(v->slots = calloc(slots, sizeof *v->slots)) || !(v->strings = malloc(v->room)))
+    v->capacity = 4096;
+    if (!(v->buckets = calloc(buckets, sizeof *v->buckets)) || !(v->strings = malloc(v->capacity)))
         return er_fail(ER_ENOMEM, "a vocabulary of %zu tokens", tokens);
-    v->mask = slots - 1;
+    v->mask = buckets - 1;
     return ER_OK;
 }
 
@@ -80,31 +80,31 @@ void er_trim_count(const char *s, size_t len, uint32_t *lead, uint32_t *tail) {
 }
 
 static er_status grow_ids(er_vocab *v, size_t id) {
-    if (id < v->id_room) return ER_OK;
-    size_t room = v->id_room ? v->id_room * 2 : 1024;
-    while (room <= id) room *= 2;
-    er_entry *more = realloc(v->by_id, room * sizeof *more);
-    if (!more) return er_fail(ER_ENOMEM, "a vocabulary of %zu ids", room);
-    memset(more + v->id_room, 0, (room - v->id_room) * sizeof *more);
+    if (id < v->id_capacity) return ER_OK;
+    size_t capacity = v->id_capacity ? v->id_capacity * 2 : 1024;
+    while (capacity <= id) capacity *= 2;
+    er_entry *more = realloc(v->by_id, capacity * sizeof *more);
+    if (!more) return er_fail(ER_ENOMEM, "a vocabulary of %zu ids", capacity);
+    memset(more + v->id_capacity, 0, (capacity - v->id_capacity) * sizeof *more);
     v->by_id = more;
-    v->id_room = room;
+    v->id_capacity = capacity;
     return ER_OK;
 }
 
-static er_status grow_slots(er_vocab *v) {
-    size_t slots = (v->mask + 1) * 2;
-    uint32_t *more = calloc(slots, sizeof *more);
+static er_status grow_buckets(er_vocab *v) {
+    size_t buckets = (v->mask + 1) * 2;
+    uint32_t *more = calloc(buckets, sizeof *more);
     if (!more) return er_fail(ER_ENOMEM, "a vocabulary of %zu tokens", v->count);
     for (size_t i = 0; i <= v->mask; i++) {
-        if (!v->slots[i]) continue;
-        const er_entry *e = &v->by_id[v->slots[i] - 1];
-        size_t at = er_tok_hash(v->strings + e->at, e->len) & (slots - 1);
-        while (more[at]) at = (at + 1) & (slots - 1);
-        more[at] = v->slots[i];
+        if (!v->buckets[i]) continue;
+        const er_entry *e = &v->by_id[v->buckets[i] - 1];
+        size_t at = er_tok_hash(v->strings + e->at, e->len) & (buckets - 1);
+        while (more[at]) at = (at + 1) & (buckets - 1);
+        more[at] = v->buckets[i];
     }
-    free(v->slots);
-    v->slots = more;
-    v->mask = slots - 1;
+    free(v->buckets);
+    v->buckets = more;
+    v->mask = buckets - 1;
     return ER_OK;
 }
 
@@ -119,21 +119,21 @@ er_status er_vocab_add(
     if (e->flags)
         ER_FAIL(ER_EFORMAT, "%s: tokens '%.60s' and '%.*s' share id %u", name, s,
             (int)(e->len < 60 ? e->len : 60), v->strings + e->at, (unsigned)id);
-    if ((v->count + 1) * 2 > v->mask + 1) ER_TRY(grow_slots(v));
-    if (v->room - v->used < len) {
-        size_t room = (v->room + len) * 2 + 4096;
-        char *more = room < UINT32_MAX ? realloc(v->strings, room) : NULL;
-        if (!more) ER_FAIL(ER_ENOMEM, "%zu bytes of vocabulary", room);
+    if ((v->count + 1) * 2 > v->mask + 1) ER_TRY(grow_buckets(v));
+    if (v->capacity - v->used < len) {
+        size_t capacity = (v->capacity + len) * 2 + 4096;
+        char *more = capacity < UINT32_MAX ? realloc(v->strings, capacity) : NULL;
+        if (!more) ER_FAIL(ER_ENOMEM, "%zu bytes of vocabulary", capacity);
         v->strings = more;
-        v->room = room;
+        v->capacity = capacity;
     }
     memcpy(v->strings + v->used, s, len);
     *e = (er_entry){.at = (uint32_t)v->used, .len = (uint32_t)len, .flags = flags};
     for (size_t at = 0; at < len; at += er_uc_width((unsigned char)s[at])) e->chars++;
     er_trim_count(s, len, &e->lead, &e->tail);
-    size_t slot = er_tok_hash(s, len) & v->mask;
-    while (v->slots[slot]) slot = (slot + 1) & v->mask;
-    v->slots[slot] = (uint32_t)id + 1;
+    size_t bucket = er_tok_hash(s, len) & v->mask;
+    while (v->buckets[bucket]) bucket = (bucket + 1) & v->mask;
+    v->buckets[bucket] = (uint32_t)id + 1;
     v->used += len;
     v->count++;
     if (id >= v->ids) v->ids = (size_t)id + 1;
@@ -142,10 +142,10 @@ out:
 }
 
 int32_t er_vocab_find(const er_vocab *v, const char *s, size_t len) {
-    if (!v->slots) return -1;
-    for (size_t slot = er_tok_hash(s, len) & v->mask; v->slots[slot]; slot = (slot + 1) & v->mask) {
-        const er_entry *e = &v->by_id[v->slots[slot] - 1];
-        if (e->len == len && !memcmp(v->strings + e->at, s, len)) return (int32_t)(v->slots[slot] - 1);
+    if (!v->buckets) return -1;
+    for (size_t bucket = er_tok_hash(s, len) & v->mask; v->buckets[bucket]; bucket = (bucket + 1) & v->mask) {
+        const er_entry *e = &v->by_id[v->buckets[bucket] - 1];
+        if (e->len == len && !memcmp(v->strings + e->at, s, len)) return (int32_t)(v->buckets[bucket] - 1);
     }
     return -1;
 }
@@ -153,5 +153,5 @@ int32_t er_vocab_find(const er_vocab *v, const char *s, size_t len) {
 void er_vocab_free(er_vocab *v) {
     free(v->strings);
     free(v->by_id);
-    free(v->slots);
+    free(v->buckets);
 }

@@ -4,13 +4,13 @@
 #include "io/tokenizer/tokenizer_internal.h"
 #include "io/tokenizer/unicode.h"
 
-er_status er_tokens_room(er_tokens *t, size_t n) {
+er_status er_tokens_reserve(er_tokens *t, size_t n) {
     if (t->capacity - t->count >= n) return ER_OK;
-    size_t room = t->capacity * 2 + n + 16;
-    er_token *more = realloc(t->at, room * sizeof *more);
-    if (!more) return er_fail(ER_ENOMEM, "%zu tokens", room);
+    size_t capacity = t->capacity * 2 + n + 16;
+    er_token *more = realloc(t->at, capacity * sizeof *more);
+    if (!more) return er_fail(ER_ENOMEM, "%zu tokens", capacity);
     t->at = more;
-    t->capacity = room;
+    t->capacity = capacity;
     return ER_OK;
 }
 
@@ -36,12 +36,12 @@ static void put_bpe(er_run *r, const er_view *v, size_t begin, size_t end, int32
     er_put_token(r, id, er_view_origin(v, begin, end), e->lead, e->tail);
 }
 
-static er_status symbols_room(er_scratch *s, size_t n) {
-    if (n <= s->symbol_room) return ER_OK;
+static er_status reserve_symbols(er_scratch *s, size_t n) {
+    if (n <= s->symbol_capacity) return ER_OK;
     er_symbol *more = realloc(s->symbols, (n * 2 + 64) * sizeof *more);
     if (!more) return er_fail(ER_ENOMEM, "a word of %zu bytes", n);
     s->symbols = more;
-    s->symbol_room = n * 2 + 64;
+    s->symbol_capacity = n * 2 + 64;
     return ER_OK;
 }
 
@@ -91,15 +91,15 @@ static er_status word_with_gaps(er_run *r, const er_view *v, er_span w) {
     er_status rc = ER_OK;
     er_scratch *s = r->s;
     size_t n = 0, mapped = 0, len = w.end - w.begin;
-    ER_TRY(symbols_room(s, 2 * len));
-    ER_TRY(er_tokens_room(r->out, 2 * len));
-    if (s->raw_room < 2 * len) {
+    ER_TRY(reserve_symbols(s, 2 * len));
+    ER_TRY(er_tokens_reserve(r->out, 2 * len));
+    if (s->raw_capacity < 2 * len) {
         uint32_t *more = realloc(s->raw_of, 4 * len * sizeof *more);
         if (more) s->raw_of = more;
         char *spelling = realloc(s->spelling, 4 * len);
         if (spelling) s->spelling = spelling;
         if (!more || !spelling) ER_FAIL(ER_ENOMEM, "a word of %zu bytes", len);
-        s->raw_room = 4 * len;
+        s->raw_capacity = 4 * len;
     }
     for (uint32_t i = w.begin; i < w.end; i++) {
         size_t width = er_byte_map(s->spelling + mapped, v->bytes + i, 1);
@@ -133,7 +133,7 @@ static er_status word(er_run *r, const er_view *v, er_span w) {
     size_t len = w.end - w.begin, n = 0;
     bool kept = len <= ER_CACHE_KEY;
     uint64_t hash = kept ? er_tok_hash(bytes, len) : 0;
-    ER_TRY(er_tokens_room(r->out, len));
+    ER_TRY(er_tokens_reserve(r->out, len));
     const uint32_t *known = kept ? er_cache_get(&s->cache, hash, bytes, len, &n) : NULL;
     if (known) {
         size_t at = w.begin;
@@ -141,7 +141,7 @@ static er_status word(er_run *r, const er_view *v, er_span w) {
             put_bpe(r, v, at, at + (known[i] & 1023), (int32_t)(known[i] >> 10));
         return ER_OK;
     }
-    ER_TRY(symbols_room(s, len));
+    ER_TRY(reserve_symbols(s, len));
     int32_t whole = -1;
     if (t->ignore_merges) ER_TRY(whole_word(r, bytes, len, &whole));
     if (whole >= 0) {

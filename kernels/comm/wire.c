@@ -1,4 +1,5 @@
-// The communicator over a wire: collectives as exchanges of parcels, waits that end when a rank fails, is gone or is silent.
+// The communicator over a wire: collectives as exchanges of parcels, waits that end when a rank fails, is
+// gone or is silent.
 #include "kernels/comm/wire.h"
 
 #include <pthread.h>
@@ -198,7 +199,8 @@ static er_status wire_gather(const er_comm *c, void *all, const void *mine, cons
     return rc;
 }
 
-// A binomial tree: in round k the ranks below 2^k, counted from `from`, each pass it on to the one 2^k further.
+// A binomial tree: in round k the ranks below 2^k, counted from `from`, each pass it on to the one 2^k
+// further.
 static er_status wire_broadcast(const er_comm *c, void *x, size_t bytes, size_t from) {
     wire_comm *w = of(c);
     if (w->ended != ER_OK) return as_it_ended(w);
@@ -243,8 +245,8 @@ static void part_of(size_t n, size_t size, size_t r, size_t *first, size_t *coun
     er_comm_share(&(er_comm){.rank = r, .size = size}, n, first, count);
 }
 
-// Each rank gets its part of x from all, adds it in rank order and gives the sum to all: twice the bytes of x, whatever the number of
-// ranks.
+// Each rank gets its part of x from all, adds it in rank order and gives the sum to all: twice the bytes of
+// x, whatever the number of ranks.
 static er_status sum_large(wire_comm *w, double *x, size_t n) {
     size_t size = w->comm.size, me = w->comm.rank, first, count, own, from, k = 0;
     er_status rc = ER_OK;
@@ -322,7 +324,8 @@ out:
     return rc;
 }
 
-// Round k tells the rank 2^k further what this one knows of 2^k ranks; after the last, everybody knows of all.
+// Round k tells the rank 2^k further what this one knows of 2^k ranks; after the last, everybody knows of
+// all.
 static er_status wire_agree(const er_comm *c, er_status mine, bool *stop) {
     wire_comm *w = of(c);
     if (w->ended != ER_OK) return as_it_ended(w);

@@ -1,5 +1,5 @@
-// Bytes between the processes of a job, whatever carries them: socket pairs (local.h) or MPI (mpi.h). er_comm_over() makes the
-// communicator of them; engine code never sees a wire.
+// Bytes between the processes of a job, whatever carries them: socket pairs (local.h) or MPI (mpi.h).
+// er_comm_over() makes the communicator of them; engine code never sees a wire.
 #ifndef ER_WIRE_H
 #define ER_WIRE_H
 #include <stddef.h>

@@ -1,5 +1,5 @@
-// What a carrier of bytes between ranks does. Plain C without a type of errata's, since the MPI one is a module of its own,
-// built against the MPI of the cluster.
+// What a carrier of bytes between ranks does. Plain C without a type of errata's, since the MPI one is a
+// module of its own, built against the MPI of the cluster.
 #ifndef ER_WIRE_OPS_H
 #define ER_WIRE_OPS_H
 #include <stddef.h>
@@ -30,15 +30,17 @@ typedef struct er_notice {
 
 typedef struct er_wire_ops {
     uint32_t version;  // ER_WIRE_VERSION
-    // Starts to send and receive parcels, at most one each way per peer. Both ends know the lengths; a parcel of length 0 is none.
-    // `tag` is the same at both ends. Nothing else is begun before these are through. 0, or -1: see `error`.
+    // Starts to send and receive parcels, at most one each way per peer. Both ends know the lengths; a parcel
+    // of length 0 is none. `tag` is the same at both ends. Nothing else is begun before these are through. 0,
+    // or -1: see `error`.
     int (*begin)(
         void *wire, uint32_t tag, const er_parcel *out, size_t n_out, const er_parcel *in, size_t n_in);
     // Waits at most that long. 1: all are through; 0: not yet; -1: see `error`.
     int (*progress)(void *wire, int milliseconds);
     // Is there something under way to or from `peer`?
     int (*waits_for)(void *wire, size_t peer);
-    // The parcels under way no longer matter; their memory is not touched any more. Nothing is begun afterwards.
+    // The parcels under way no longer matter; their memory is not touched any more. Nothing is begun
+    // afterwards.
     void (*give_up)(void *wire);
     void (*post)(void *wire, const er_notice *mine);        // `beat` is not looked at
     void (*look)(void *wire, size_t peer, er_notice *out);  // what came last

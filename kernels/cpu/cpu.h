@@ -41,17 +41,18 @@ typedef struct er_cpu {
         size_t bytes;
     } scratch[ER_SCRATCH_SLOTS];
     er_onednn *dnn;  // NULL: not built in
-    size_t taken;    // bytes of er_cpu_take() that are not given back
+    size_t taken;    // bytes of er_cpu_alloc() that are not released
     er_bf16_unit unit;
 } er_cpu;
+
+// Around every call of OpenBLAS, as short as can be: jobs of one process take turns there.
+void er_cpu_blas_begin(const er_device *d);
+void er_cpu_blas_end(void);
+void er_cpu_blas_threads(int threads);  // of the process, for a device that is being opened
 
 // Grow-only memory of the device; the contents do not survive growth.
 er_status er_cpu_scratch(er_device *d, er_cpu_slot slot, size_t bytes, void **out);
 static inline int er_cpu_thread(void) { return omp_get_thread_num(); }
-// 64-byte aligned memory, counted against memory_limit; 0 bytes is a valid pointer. give takes NULL.
-er_status er_cpu_take(er_device *d, void **out, size_t bytes);
-void er_cpu_give(er_device *d, void *p);
-er_status er_cpu_memory(er_device *d, size_t *available, size_t *total);
 
 // What this process may use: the least of the machine's memory, its control group's limit and ulimit -v.
 typedef struct er_cpu_room {
@@ -90,64 +91,8 @@ er_status er_onednn_sgemm(bool *done, er_onednn *o, bool trans_a, bool trans_b, 
     const float *a, size_t lda, const float *b, size_t ldb, float beta, float *out, size_t ldo);
 const char *er_onednn_name(const er_onednn *o);  // "onednn 2.6.3"
 
-// Every op of er_device_ops, one family a file.
-er_status er_cpu_weight_create(er_device *d, er_weight **out, const er_weight_spec *spec);
-void er_cpu_weight_free(er_device *d, er_weight *w);
-er_status er_cpu_weight_add(er_device *d, er_weight *w, const double *dw, er_weight_change *change);
-size_t er_cpu_weight_copy_bits(const er_device *d, er_dtype stored, bool backward);
-er_status er_cpu_weight_read(er_device *d, er_weight *w, void *bytes);
-er_status er_cpu_weight_set(er_device *d, er_weight *w, const void *bytes);
-er_status er_cpu_embed(er_device *d, float *x, const er_weight *embed, float scale, const er_weight *position,
-    const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens);
-er_status er_cpu_norm(er_device *d, er_norm_kind kind, float *y, float *stats, const float *x, const float *w,
-    const float *b, float eps, size_t tokens, size_t hidden);
-er_status er_cpu_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy, const float *x,
-    const float *w, const float *stats, size_t tokens, size_t hidden);
-er_status er_cpu_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w, const float *b,
-    float eps, size_t tokens, size_t heads, size_t head_dim);
-er_status er_cpu_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x, size_t ld,
-    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim);
-er_status er_cpu_clip(er_device *d, float *x, float limit, size_t n);
-er_status er_cpu_clip_backward(er_device *d, float *dy, const float *x, float limit, size_t n);
-er_status er_cpu_row_norm(er_device *d, float *out, const float *x, size_t rows, size_t width);
-er_status er_cpu_linear(
-    er_device *d, float *y, const float *x, const er_weight *w, const float *bias, size_t m, float beta);
-er_status er_cpu_linear_backward(
-    er_device *d, float *dx, const float *dy, const er_weight *w, size_t m, float beta);
-er_status er_cpu_rope(er_device *d, er_rope_style style, float *x, size_t ld, const int32_t *pos,
-    const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse);
-er_status er_cpu_attention(er_device *d, const er_attention *a, float *out, float *lse);
-er_status er_cpu_attention_backward(
-    er_device *d, const er_attention *a, float *dqkv, const float *dout, const float *out, const float *lse);
-er_status er_cpu_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv,
-    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens);
-er_status er_cpu_activation(
-    er_device *d, er_act_kind kind, bool gated, float *a, const float *u, size_t tokens, size_t d_ff);
-er_status er_cpu_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du, const float *da,
-    const float *u, size_t tokens, size_t d_ff);
-er_status er_cpu_add(er_device *d, float *y, const float *x, size_t n);
-er_status er_cpu_gather_rows(
-    er_device *d, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
-er_status er_cpu_scatter_add_rows(
-    er_device *d, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
-er_status er_cpu_scaled_scatter(er_device *d, double *dst, const float *src, const float *scale,
-    const int32_t *index, size_t n, size_t width);
-er_status er_cpu_residual(er_device *d, double *r, const er_residual *p);
-er_status er_cpu_log_softmax(er_device *d, float *y, const float *x, size_t rows, size_t vocab);
-er_status er_cpu_label_loss(er_device *d, const er_label_loss *l);
-er_status er_cpu_delta_step(er_device *d, const er_delta_step *p);
-er_status er_cpu_syrk_accumulate(
-    er_device *d, double *sum, const float *x, float *scratch, size_t tokens, size_t n);
-er_status er_cpu_symmetrise(er_device *d, double *a, size_t n);
-er_status er_cpu_syrk_f64(
-    er_device *d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c);
-er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
-    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
-    size_t ldc);
-er_status er_cpu_cast(er_device *d, double *dst, const float *src, size_t n);
-er_status er_cpu_axpy_f64(er_device *d, double *y, double alpha, const double *x, size_t n);
-er_status er_cpu_add_diagonal(er_device *d, double *a, size_t n, double value);
-er_status er_cpu_potrf(er_device *d, double *a, size_t n);
-er_status er_cpu_syevd(er_device *d, double *a, size_t n, double *values);
-er_status er_cpu_potrs(er_device *d, const double *factor, size_t n, double *b, size_t rhs);
+// Every op, one family a file.
+#define ER_OP(name, params, args) er_status er_cpu_##name params;
+#define ER_SURE_OP(type, name, params, args) type er_cpu_##name params;
+#include "kernels/ops.def"
 #endif

@@ -15,8 +15,10 @@ er_status er_cpu_sgemm(er_device *d, bool trans_a, bool trans_b, size_t m, size_
     er_status rc =
         er_onednn_sgemm(&done, ((er_cpu *)d)->dnn, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, out, ldo);
     if (rc != ER_OK || done) return rc;
+    er_cpu_blas_begin(d);
     cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
         (int)m, (int)n, (int)k, 1.0f, a, (int)lda, b, (int)ldb, beta, out, (int)ldo);
+    er_cpu_blas_end();
     return ER_OK;
 }
 

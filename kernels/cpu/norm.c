@@ -55,29 +55,30 @@ ER_CLONES static void norm_backward_row(er_norm_kind kind, float *dx, const floa
     for (size_t i = 0; i < n; i++) dx[i] += r * (dy[i] * w[i] - shift - (x[i] - mean) * slope);
 }
 
-er_status er_cpu_norm(er_device *d, er_norm_kind kind, float *y, float *stats, const float *x, const float *w,
-    const float *b, float eps, size_t tokens, size_t hidden) {
-#pragma omp parallel for num_threads(d->threads) if (tokens * hidden > 1 << 14)
-    for (size_t t = 0; t < tokens; t++)
-        norm_row(kind, y + t * hidden, stats ? stats + 2 * t : NULL, x + t * hidden, w, b, eps, hidden);
+er_status er_cpu_norm(er_device *d, const er_norm_args *a, float *y, float *stats) {
+    const size_t n = a->hidden;
+#pragma omp parallel for num_threads(d->threads) if (a->tokens * n > 1 << 14)
+    for (size_t t = 0; t < a->tokens; t++)
+        norm_row(a->kind, y + t * n, stats ? stats + 2 * t : NULL, a->x + t * n, a->w, a->b, a->eps, n);
     return ER_OK;
 }
 
-er_status er_cpu_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy, const float *x,
-    const float *w, const float *stats, size_t tokens, size_t hidden) {
-#pragma omp parallel for num_threads(d->threads) if (tokens * hidden > 1 << 14)
-    for (size_t t = 0; t < tokens; t++)
-        norm_backward_row(kind, dx + t * hidden, dy + t * hidden, x + t * hidden, w, stats + 2 * t, hidden);
+er_status er_cpu_norm_backward(
+    er_device *d, const er_norm_args *a, float *dx, const float *dy, const float *stats) {
+    const size_t n = a->hidden;
+#pragma omp parallel for num_threads(d->threads) if (a->tokens * n > 1 << 14)
+    for (size_t t = 0; t < a->tokens; t++)
+        norm_backward_row(a->kind, dx + t * n, dy + t * n, a->x + t * n, a->w, stats + 2 * t, n);
     return ER_OK;
 }
 
-er_status er_cpu_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w, const float *b,
-    float eps, size_t tokens, size_t heads, size_t head_dim) {
-#pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
-    for (size_t t = 0; t < tokens; t++)
-        for (size_t h = 0; h < heads; h++) {
-            float *at = x + t * ld + h * head_dim;
-            norm_row(kind, at, NULL, at, w + h * head_dim, b ? b + h * head_dim : NULL, eps, head_dim);
+er_status er_cpu_qk_norm(er_device *d, const er_qk_norm_args *a, float *x) {
+    const size_t n = a->head_dim;
+#pragma omp parallel for num_threads(d->threads) if (a->tokens * a->heads * n > 1 << 14)
+    for (size_t t = 0; t < a->tokens; t++)
+        for (size_t h = 0; h < a->heads; h++) {
+            float *at = x + t * a->ld + h * n;
+            norm_row(a->kind, at, NULL, at, a->w + h * n, a->b ? a->b + h * n : NULL, a->eps, n);
         }
     return ER_OK;
 }
@@ -100,13 +101,13 @@ ER_CLONES static void head_backward(
     for (size_t i = 0; i < n; i++) d[i] = r * (d[i] * w[i] - shift - (x[i] - mean) * slope);
 }
 
-er_status er_cpu_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x, size_t ld,
-    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
-#pragma omp parallel for num_threads(d->threads) if (tokens * heads * head_dim > 1 << 14)
-    for (size_t t = 0; t < tokens; t++)
-        for (size_t h = 0; h < heads; h++) {
-            size_t at = t * ld + h * head_dim;
-            head_backward(kind, dy + at, x + at, w + h * head_dim, eps, head_dim);
+er_status er_cpu_qk_norm_backward(er_device *d, const er_qk_norm_args *a, float *dy, const float *x) {
+    const size_t n = a->head_dim;
+#pragma omp parallel for num_threads(d->threads) if (a->tokens * a->heads * n > 1 << 14)
+    for (size_t t = 0; t < a->tokens; t++)
+        for (size_t h = 0; h < a->heads; h++) {
+            size_t at = t * a->ld + h * n;
+            head_backward(a->kind, dy + at, x + at, a->w + h * n, a->eps, n);
         }
     return ER_OK;
 }

@@ -8,95 +8,61 @@
 #include <stdlib.h>
 #include <string.h>
 
-static er_status cpu_copy(er_device *d, void *dst, const void *src, size_t bytes) {
+er_status er_cpu_copy(er_device *d, void *dst, const void *src, size_t bytes) {
     (void)d;
     if (bytes) memcpy(dst, src, bytes);
     return ER_OK;
 }
 
-static er_status cpu_zero(er_device *d, void *dst, size_t bytes) {
+// Device memory is host memory here, and nothing is queued.
+er_status er_cpu_upload(er_device *d, void *dst, const void *src, size_t bytes) {
+    return er_cpu_copy(d, dst, src, bytes);
+}
+
+er_status er_cpu_download(er_device *d, void *dst, const void *src, size_t bytes) {
+    return er_cpu_copy(d, dst, src, bytes);
+}
+
+er_status er_cpu_download_async(er_device *d, void *dst, const void *src, size_t bytes) {
+    return er_cpu_copy(d, dst, src, bytes);
+}
+
+er_status er_cpu_zero(er_device *d, void *dst, size_t bytes) {
     (void)d;
     if (bytes) memset(dst, 0, bytes);
     return ER_OK;
 }
 
-static er_status cpu_sync(er_device *d) {
+er_status er_cpu_alloc_host(er_device *d, void **out, size_t bytes) { return er_cpu_alloc(d, out, bytes); }
+
+void er_cpu_release_host(er_device *d, void *p) { er_cpu_release(d, p); }
+
+er_status er_cpu_sync(er_device *d) {
     (void)d;
     return ER_OK;
 }
 
-static er_status cpu_mark(er_device *d, unsigned mark) {
-    (void)d, (void)mark;
+er_status er_cpu_event_record(er_device *d, unsigned event) {
+    (void)d, (void)event;
     return ER_OK;
 }
 
-static er_status cpu_await(er_device *d, unsigned mark) {
-    (void)d, (void)mark;
+er_status er_cpu_event_wait(er_device *d, unsigned event) {
+    (void)d, (void)event;
     return ER_OK;
 }
 
-static void cpu_close(er_device *d) {
+void er_cpu_close(er_device *d) {
     er_cpu *c = (er_cpu *)d;
-    for (size_t i = 0; i < ER_SCRATCH_SLOTS; i++) er_cpu_give(d, c->scratch[i].at);
+    for (size_t i = 0; i < ER_SCRATCH_SLOTS; i++) er_cpu_release(d, c->scratch[i].at);
     er_onednn_close(c->dnn);
     free(c);
 }
 
 static const er_device_ops cpu_ops = {
-    .close = cpu_close,
-    .alloc = er_cpu_take,
-    .release = er_cpu_give,
-    .upload = cpu_copy,
-    .download = cpu_copy,
-    .copy = cpu_copy,
-    .zero = cpu_zero,
-    .sync = cpu_sync,
-    .alloc_host = er_cpu_take,
-    .release_host = er_cpu_give,
-    .download_async = cpu_copy,
-    .event_record = cpu_mark,
-    .event_wait = cpu_await,
-    .memory = er_cpu_memory,
-    .weight_create = er_cpu_weight_create,
-    .weight_free = er_cpu_weight_free,
-    .weight_add = er_cpu_weight_add,
-    .weight_copy_bits = er_cpu_weight_copy_bits,
-    .weight_read = er_cpu_weight_read,
-    .weight_set = er_cpu_weight_set,
-    .embed = er_cpu_embed,
-    .norm = er_cpu_norm,
-    .norm_backward = er_cpu_norm_backward,
-    .qk_norm = er_cpu_qk_norm,
-    .qk_norm_backward = er_cpu_qk_norm_backward,
-    .clip = er_cpu_clip,
-    .clip_backward = er_cpu_clip_backward,
-    .row_norm = er_cpu_row_norm,
-    .linear = er_cpu_linear,
-    .linear_backward = er_cpu_linear_backward,
-    .rope = er_cpu_rope,
-    .attention = er_cpu_attention,
-    .attention_backward = er_cpu_attention_backward,
-    .kv_store = er_cpu_kv_store,
-    .activation = er_cpu_activation,
-    .activation_backward = er_cpu_activation_backward,
-    .add = er_cpu_add,
-    .gather_rows = er_cpu_gather_rows,
-    .scatter_add_rows = er_cpu_scatter_add_rows,
-    .scaled_scatter = er_cpu_scaled_scatter,
-    .residual = er_cpu_residual,
-    .log_softmax = er_cpu_log_softmax,
-    .label_loss = er_cpu_label_loss,
-    .delta_step = er_cpu_delta_step,
-    .syrk_accumulate = er_cpu_syrk_accumulate,
-    .symmetrise = er_cpu_symmetrise,
-    .syrk_f64 = er_cpu_syrk_f64,
-    .gemm_f64 = er_cpu_gemm_f64,
-    .cast = er_cpu_cast,
-    .axpy_f64 = er_cpu_axpy_f64,
-    .add_diagonal = er_cpu_add_diagonal,
-    .potrf = er_cpu_potrf,
-    .potrs = er_cpu_potrs,
-    .syevd = er_cpu_syevd,
+#define ER_OP(name, params, args) .name = er_cpu_##name,
+#define ER_SURE_OP(type, name, params, args) .name = er_cpu_##name,
+#include "kernels/ops.def"
 };
 
 // The processor's name as /proc/cpuinfo gives it; "cpu" when it gives none.
@@ -152,12 +118,12 @@ er_status er_device_cpu_open(er_device **out, const er_device_options *options) 
     if (options->precision == ER_BF16_COMPUTE && c->unit == ER_BF16_NONE)
         ER_FAIL(ER_EDEVICE, "bf16 compute needs a processor with AMX or AVX512_BF16 instructions; use fp32");
     // Both libraries use OpenMP: one pool of threads for them and for the loops here.
-    openblas_set_num_threads(c->base.threads);
+    er_cpu_blas_threads(c->base.threads);
     omp_set_num_threads(c->base.threads);
     name_device(c);
     *out = &c->base;
     c = NULL;
 out:
-    if (c) cpu_close(&c->base);
+    if (c) er_cpu_close(&c->base);
     return rc;
 }

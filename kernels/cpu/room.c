@@ -11,7 +11,7 @@
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
-er_status er_cpu_take(er_device *d, void **out, size_t bytes) {
+er_status er_cpu_alloc(er_device *d, void **out, size_t bytes) {
     er_cpu *c = (er_cpu *)d;
     void *p = NULL;
     size_t align = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : 64;
@@ -27,7 +27,7 @@ er_status er_cpu_take(er_device *d, void **out, size_t bytes) {
     return ER_OK;
 }
 
-void er_cpu_give(er_device *d, void *p) {
+void er_cpu_release(er_device *d, void *p) {
     if (p) ((er_cpu *)d)->taken -= malloc_usable_size(p);
     free(p);
 }
@@ -37,9 +37,9 @@ er_status er_cpu_scratch(er_device *d, er_cpu_slot slot, size_t bytes, void **ou
     if (bytes > c->scratch[slot].bytes) {
         size_t want = bytes + bytes / 4;
         void *p = NULL;
-        er_status rc = er_cpu_take(d, &p, want);
+        er_status rc = er_cpu_alloc(d, &p, want);
         if (rc != ER_OK) return rc;
-        er_cpu_give(d, c->scratch[slot].at);
+        er_cpu_release(d, c->scratch[slot].at);
         c->scratch[slot].at = p;
         c->scratch[slot].bytes = want;
     }

@@ -18,16 +18,16 @@ ER_CLONES static void turn_pairs(float *restrict x, const float *restrict table,
     }
 }
 
-er_status er_cpu_rope(er_device *d, er_rope_style style, float *x, size_t ld, const int32_t *pos,
-    const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse) {
-    if (style == ER_ROPE_NONE) return ER_OK;
+er_status er_cpu_rope(er_device *d, const er_rope_args *a, float *x, bool inverse) {
+    if (a->style == ER_ROPE_NONE) return ER_OK;
+    const size_t rot = a->rot;
     float sign = inverse ? -1.0f : 1.0f;
-#pragma omp parallel for num_threads(d->threads) if (tokens * heads * rot > 1 << 14)
-    for (size_t t = 0; t < tokens; t++)
-        for (size_t h = 0; h < heads; h++) {
-            float *at = x + t * ld + h * head_dim;
-            const float *turn = table + (size_t)pos[t] * rot;
-            if (style == ER_ROPE_HALF) turn_half(at, turn, rot / 2, sign);
+#pragma omp parallel for num_threads(d->threads) if (a->tokens * a->heads * rot > 1 << 14)
+    for (size_t t = 0; t < a->tokens; t++)
+        for (size_t h = 0; h < a->heads; h++) {
+            float *at = x + t * a->ld + h * a->head_dim;
+            const float *turn = a->table + (size_t)a->pos[t] * rot;
+            if (a->style == ER_ROPE_HALF) turn_half(at, turn, rot / 2, sign);
             else turn_pairs(at, turn, rot / 2, sign);
         }
     return ER_OK;

@@ -59,30 +59,30 @@ er_status er_cpu_scaled_scatter(er_device *d, double *dst, const float *src, con
     return ER_OK;
 }
 
-ER_CLONES static void residual_row(double *restrict r, const float *then, const float *now, const float *z,
-    const float *start, double scale, size_t n) {
+ER_CLONES static void residual_row(double *restrict r, const float *h_orig, const float *h_cur,
+    const float *z, const float *z_start, double scale, size_t n) {
     for (size_t i = 0; i < n; i++)
-        r[i] = scale * ((double)then[i] + ((double)z[i] - (double)start[i]) - (double)now[i]);
+        r[i] = scale * ((double)h_orig[i] + ((double)z[i] - (double)z_start[i]) - (double)h_cur[i]);
 }
 
 er_status er_cpu_residual(er_device *d, double *r, const er_residual *p) {
 #pragma omp parallel for num_threads(d->threads) if (p->rows * p->width > 1 << 15)
     for (size_t i = 0; i < p->rows; i++) {
         size_t at = i * p->width, u = (size_t)p->request[i] * p->width;
-        residual_row(
-            r + at, p->then + at, p->now + at, p->z + u, p->start + u, (double)p->scale[i], p->width);
+        residual_row(r + at, p->h_orig + at, p->h_cur + at, p->target_z + u, p->z_start + u,
+            (double)p->scale[i], p->width);
     }
     return ER_OK;
 }
 
-er_status er_cpu_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv,
-    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
-#pragma omp parallel for num_threads(d->threads) if (tokens * kv_dim > 1 << 15)
-    for (size_t t = 0; t < tokens; t++) {
-        if (at[t] < 0 || !kv_dim) continue;
-        const float *k = qkv + t * ld_qkv + k_at;
-        memcpy(cache_k + (size_t)at[t] * kv_dim, k, kv_dim * sizeof *k);
-        memcpy(cache_v + (size_t)at[t] * kv_dim, k + kv_dim, kv_dim * sizeof *k);
+er_status er_cpu_kv_store(er_device *d, const er_kv_store_args *a) {
+    const size_t kv_dim = a->kv_dim;
+#pragma omp parallel for num_threads(d->threads) if (a->tokens * kv_dim > 1 << 15)
+    for (size_t t = 0; t < a->tokens; t++) {
+        if (a->at[t] < 0 || !kv_dim) continue;
+        const float *k = a->qkv + t * a->ld_qkv + a->k_at;
+        memcpy(a->cache_k + (size_t)a->at[t] * kv_dim, k, kv_dim * sizeof *k);
+        memcpy(a->cache_v + (size_t)a->at[t] * kv_dim, k + kv_dim, kv_dim * sizeof *k);
     }
     return ER_OK;
 }

@@ -30,25 +30,23 @@ void dpotrs_(const char *uplo, const int *n, const int *nrhs, const double *a, c
 void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w,
     double *work, const int *lwork, int *iwork, const int *liwork, int *info);
 
-// OpenMP's number of threads belongs to the calling thread, and OpenBLAS asks for it.
-static void take_threads(const er_device *d) { omp_set_num_threads(d->threads); }
-
-er_status er_cpu_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
-    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
-    size_t ldc) {
-    (void)d;
+er_status er_cpu_gemm_f64(er_device *d, const er_gemm_args *a) {
+    const size_t m = a->m, n = a->n, k = a->k;
     if (!m || !n) return ER_OK;
-    if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
+    if (m > INT_MAX || n > INT_MAX || k > INT_MAX || a->a.ld > INT_MAX || a->b.ld > INT_MAX ||
+        a->ldc > INT_MAX)
         return er_fail(
             ER_EUNSUPPORTED, "a product of %zu x %zu x %zu is beyond the 32-bit sizes of BLAS", m, n, k);
-    take_threads(d);
     for (size_t at = 0, part = piece_of(m, 2.0 * (double)n * (double)k); at < m; at += part) {
         size_t rows = m - at < part ? m - at : part;
         er_status rc = next_piece(at);
         if (rc != ER_OK) return rc;
-        cblas_dgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
-            (int)rows, (int)n, (int)k, alpha, a + (trans_a ? at : at * lda), (int)lda, b, (int)ldb, beta,
-            c + at * ldc, (int)ldc);
+        er_cpu_blas_begin(d);
+        cblas_dgemm(CblasRowMajor, a->a.transposed ? CblasTrans : CblasNoTrans,
+            a->b.transposed ? CblasTrans : CblasNoTrans, (int)rows, (int)n, (int)k, a->alpha,
+            a->a.at + (a->a.transposed ? at : at * a->a.ld), (int)a->a.ld, a->b.at, (int)a->b.ld, a->beta,
+            a->c + at * a->ldc, (int)a->ldc);
+        er_cpu_blas_end();
     }
     return ER_OK;
 }
@@ -59,14 +57,15 @@ er_status er_cpu_syrk_f64(
     if (!n) return ER_OK;
     if (n > INT_MAX || k > INT_MAX || lda > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a product of %zu x %zu is beyond the 32-bit sizes of BLAS", n, k);
-    take_threads(d);
     const size_t part = piece_of(k, (double)n * (double)n);
     size_t at = 0;
     do {
         er_status rc = next_piece(at);
         if (rc != ER_OK) return rc;
+        er_cpu_blas_begin(d);
         cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, (int)n, (int)(k - at < part ? k - at : part),
             alpha, a + at * lda, (int)lda, at ? 1.0 : beta, c, (int)n);
+        er_cpu_blas_end();
         at += part;
     } while (at < k);
     return ER_OK;
@@ -91,7 +90,7 @@ er_status er_cpu_add_diagonal(er_device *d, double *a, size_t n, double value) {
 }
 
 // Column-major, as LAPACK sees it: A = U^T U, a block row of U at a time and what it takes from the rest.
-static er_status factor_in_pieces(int *pivot, double *a, size_t n) {
+static er_status factor_in_pieces(er_device *d, int *pivot, double *a, size_t n) {
     const int ld = (int)n;
     for (size_t at = 0, size; at < n; at += size) {
         size = n <= WHOLE_ROWS ? n : n - at < PIECE_ROWS ? n - at : PIECE_ROWS;
@@ -100,15 +99,18 @@ static er_status factor_in_pieces(int *pivot, double *a, size_t n) {
         er_status rc = next_piece(at);
         if (rc != ER_OK) return rc;
         int info = 0;
+        er_cpu_blas_begin(d);
         dpotrf_("U", &rows, own, &ld, &info);
+        if (!info && rest) {
+            cblas_dtrsm(CblasColMajor, CblasLeft, CblasUpper, CblasTrans, CblasNonUnit, rows, rest, 1.0, own,
+                ld, right, ld);
+            cblas_dsyrk(CblasColMajor, CblasUpper, CblasTrans, rest, rows, -1.0, right, ld, 1.0, below, ld);
+        }
+        er_cpu_blas_end();
         if (info > 0) {
             *pivot = (int)at + info;
             return ER_OK;
         }
-        if (!rest) break;
-        cblas_dtrsm(CblasColMajor, CblasLeft, CblasUpper, CblasTrans, CblasNonUnit, rows, rest, 1.0, own, ld,
-            right, ld);
-        cblas_dsyrk(CblasColMajor, CblasUpper, CblasTrans, rest, rows, -1.0, right, ld, 1.0, below, ld);
     }
     return ER_OK;
 }
@@ -119,8 +121,7 @@ er_status er_cpu_potrf(er_device *d, double *a, size_t n) {
     if (n > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a matrix of %zu rows is beyond the 32-bit sizes of LAPACK", n);
     int info = 0;
-    take_threads(d);
-    er_status rc = factor_in_pieces(&info, a, n);
+    er_status rc = factor_in_pieces(d, &info, a, n);
     if (rc != ER_OK) return rc;
     if (info > 0)
         return er_fail(ER_ENUMERIC, "matrix of %zu rows is not positive definite at pivot %d", n, info - 1);
@@ -138,12 +139,13 @@ er_status er_cpu_potrs(er_device *d, const double *factor, size_t n, double *b, 
     if (n > INT_MAX || rhs > INT_MAX)
         return er_fail(ER_EUNSUPPORTED,
             "%zu right-hand sides of %zu rows are beyond the 32-bit sizes of LAPACK", rhs, n);
-    take_threads(d);
     for (size_t at = 0, part = piece_of(rhs, 2.0 * (double)n * (double)n); at < rhs; at += part) {
         int size = (int)n, sides = (int)(rhs - at < part ? rhs - at : part), info = 0;
         er_status rc = next_piece(at);
         if (rc != ER_OK) return rc;
+        er_cpu_blas_begin(d);
         dpotrs_("U", &size, &sides, factor, &size, b + at * n, &size, &info);
+        er_cpu_blas_end();
         if (info) return er_fail(ER_ENUMERIC, "triangular solve of %zu rows refused argument %d", n, -info);
     }
     return ER_OK;
@@ -161,8 +163,9 @@ er_status er_cpu_syevd(er_device *d, double *a, size_t n, double *values) {
     work = malloc((size_t)lwork * sizeof *work);
     iwork = malloc((size_t)liwork * sizeof *iwork);
     if (!work || !iwork) ER_FAIL(ER_ENOMEM, "workspace for the eigenvectors of %zu rows", n);
-    take_threads(d);
+    er_cpu_blas_begin(d);
     dsyevd_("V", "U", &size, a, &size, values, work, &lwork, iwork, &liwork, &info);
+    er_cpu_blas_end();
     if (info) ER_FAIL(ER_ENUMERIC, "the eigenvectors of a matrix of %zu rows are not found (%d)", n, info);
     for (size_t i = 0; i < n; i++)
         if (!isfinite(values[i])) ER_FAIL(ER_ENUMERIC, "eigenvalue %zu of %zu is not finite", i, n);

@@ -16,9 +16,9 @@ static size_t stored_index(const er_weight *w, size_t o, size_t i) {
 }
 
 static void drop_copies(er_device *d, er_weight *w) {
-    if (w->f32 != w->stored) er_cpu_give(d, w->f32);
-    er_cpu_give(d, w->pack_fwd);
-    er_cpu_give(d, w->pack_bwd);
+    if (w->f32 != w->stored) er_cpu_release(d, w->f32);
+    er_cpu_release(d, w->pack_fwd);
+    er_cpu_release(d, w->pack_bwd);
     w->f32 = NULL;
     w->pack_fwd = w->pack_bwd = NULL;
 }
@@ -34,7 +34,7 @@ er_status er_cpu_weight_create(er_device *d, er_weight **out, const er_weight_sp
     if (!(w = calloc(1, sizeof *w))) ER_FAIL(ER_ENOMEM, "a weight");
     w->d_out = spec->d_out, w->d_in = spec->d_in, w->dtype = spec->dtype, w->conv1d = spec->conv1d,
     w->editable = spec->editable;
-    ER_TRY(er_cpu_take(d, &w->stored, weight_bytes(w)));
+    ER_TRY(er_cpu_alloc(d, &w->stored, weight_bytes(w)));
     if (weight_bytes(w)) memcpy(w->stored, spec->bytes, weight_bytes(w));
     *out = w;
     w = NULL;
@@ -46,7 +46,7 @@ out:
 void er_cpu_weight_free(er_device *d, er_weight *w) {
     if (!w) return;
     drop_copies(d, w);
-    er_cpu_give(d, w->stored);
+    er_cpu_release(d, w->stored);
     free(w);
 }
 
@@ -62,7 +62,7 @@ er_status er_cpu_weight_f32(er_device *d, er_weight *w, const float **out) {
     if (w->dtype == ER_F32) w->f32 = w->stored;
     if (!w->f32) {
         void *copy = NULL;
-        er_status rc = er_cpu_take(d, &copy, w->d_out * w->d_in * sizeof(float));
+        er_status rc = er_cpu_alloc(d, &copy, w->d_out * w->d_in * sizeof(float));
         if (rc != ER_OK) return rc;
         w->f32 = copy;
         refresh_f32(d, w);
@@ -82,7 +82,7 @@ er_status er_cpu_weight_pack(er_device *d, er_weight *w, bool backward, const ui
     uint16_t **pack = backward ? &w->pack_bwd : &w->pack_fwd;
     if (!*pack) {
         void *copy = NULL;
-        er_status rc = er_cpu_take(d, &copy,
+        er_status rc = er_cpu_alloc(d, &copy,
             backward ? er_tiles_packed_bytes(w->d_out, w->d_in) : er_tiles_packed_bytes(w->d_in, w->d_out));
         if (rc != ER_OK) return rc;
         *pack = copy;
@@ -183,22 +183,23 @@ static void embed_row(float *x, const er_weight *w, size_t at, float scale, bool
     }
 }
 
-er_status er_cpu_embed(er_device *d, float *x, const er_weight *embed, float scale, const er_weight *position,
-    const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
-    for (size_t t = 0; t < tokens; t++) {
-        if (token[t] < 0 || (size_t)token[t] >= embed->d_out)
+er_status er_cpu_embed(er_device *d, const er_embed_args *a, float *x) {
+    const er_weight *table = a->table, *position = a->position;
+    for (size_t t = 0; t < a->tokens; t++) {
+        int32_t token = a->token[t];
+        if (token < 0 || (size_t)token >= table->d_out)
             return er_fail(
-                ER_EARG, "token %d at %zu is outside the vocabulary of %zu", token[t], t, embed->d_out);
-        int64_t p = position ? (int64_t)pos[t] + pos_offset : 0;
+                ER_EARG, "token %d at %zu is outside the vocabulary of %zu", token, t, table->d_out);
+        int64_t p = position ? (int64_t)a->pos[t] + a->pos_offset : 0;
         if (position && (p < 0 || (size_t)p >= position->d_out))
             return er_fail(ER_EARG, "position %lld at token %zu is outside the %zu known", (long long)p, t,
                 position->d_out);
     }
-#pragma omp parallel for num_threads(d->threads) if (tokens * embed->d_in > 1 << 14)
-    for (size_t t = 0; t < tokens; t++) {
-        embed_row(x + t * embed->d_in, embed, (size_t)token[t], scale, true);
-        if (position)
-            embed_row(x + t * embed->d_in, position, (size_t)((int64_t)pos[t] + pos_offset), 1, false);
+#pragma omp parallel for num_threads(d->threads) if (a->tokens * table->d_in > 1 << 14)
+    for (size_t t = 0; t < a->tokens; t++) {
+        float *row = x + t * table->d_in;
+        embed_row(row, table, (size_t)a->token[t], a->scale, true);
+        if (position) embed_row(row, position, (size_t)((int64_t)a->pos[t] + a->pos_offset), 1, false);
     }
     return ER_OK;
 }

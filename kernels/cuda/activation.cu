@@ -44,8 +44,8 @@ static __global__ void k_activation(
     ER_EACH_ROW(t, tokens) {
         const float *row = u + t * d_ff * (gated ? 2 : 1);
         ER_EACH_COLUMN(i, d_ff, V) {
-            er_pack<float, V> v = er_footprint<V>(row + i), up = v;
-            if (gated) up = er_footprint<V>(row + d_ff + i);
+            er_pack<float, V> v = er_load<V>(row + i), up = v;
+            if (gated) up = er_load<V>(row + d_ff + i);
             for (int k = 0; k < V; k++) {
                 float value;
                 (void)act(kind, v.at[k], &value);
@@ -62,9 +62,8 @@ static __global__ void k_activation_backward(
     ER_EACH_ROW(t, tokens) {
         size_t start = t * d_ff * (gated ? 2 : 1);
         ER_EACH_COLUMN(i, d_ff, V) {
-            er_pack<float, V> v = er_footprint<V>(u + start + i), g = er_footprint<V>(da + t * d_ff + i),
-                              up = v;
-            if (gated) up = er_footprint<V>(u + start + d_ff + i);
+            er_pack<float, V> v = er_load<V>(u + start + i), g = er_load<V>(da + t * d_ff + i), up = v;
+            if (gated) up = er_load<V>(u + start + d_ff + i);
             for (int k = 0; k < V; k++) {
                 float value, slope = act(kind, v.at[k], &value);
                 v.at[k] = gated ? g.at[k] * up.at[k] * slope : g.at[k] * slope;

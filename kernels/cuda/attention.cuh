@@ -82,7 +82,7 @@ static __device__ __forceinline__ er_slice<V, N> er_slice_load(const float *p, u
     er_slice<V, N> s;
     ER_UNROLL for (int i = 0; i < N; i++) {
         unsigned c = ((unsigned)i * 32 + threadIdx.x % 32) * V;
-        s.at[i] = c < n ? er_footprint<V>(p + c) : er_pack<float, V>{};
+        s.at[i] = c < n ? er_load<V>(p + c) : er_pack<float, V>{};
     }
     return s;
 }

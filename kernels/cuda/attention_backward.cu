@@ -139,7 +139,7 @@ static __device__ __forceinline__ void place_lines(
         size_t at = line + i < end ? er_line_at(s, line + i) * n : 0;
         if (line + i < end)
             for (unsigned c = threadIdx.x % 32 * V; c < n; c += 32 * V) {
-                er_pack<float, V> x = er_footprint<V>(g.dout + at + c), y = er_footprint<V>(g.out + at + c);
+                er_pack<float, V> x = er_load<V>(g.dout + at + c), y = er_load<V>(g.out + at + c);
                 ER_UNROLL for (int k = 0; k < V; k++) sum[0] += x.at[k] * y.at[k];
             }
         er_sum_lanes<1, 32>(sum);

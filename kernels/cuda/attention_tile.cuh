@@ -24,7 +24,7 @@ static __device__ __forceinline__ void er_stage(
         er_pack<float, 4> v = {};
         ER_UNROLL for (unsigned k = 0; k < 4; k += V) {
             if (!p || at + c + k >= n) continue;
-            er_pack<float, V> part = er_footprint<V>(p + at + c + k);
+            er_pack<float, V> part = er_load<V>(p + at + c + k);
             ER_UNROLL for (unsigned e = 0; e < V; e++) v.at[k + e] = part.at[e];
         }
         er_store<4>(to + r * ld + c, v);
@@ -45,9 +45,9 @@ static __device__ __forceinline__ void er_tile_products(float (&sum)[ROWS / 16][
         ER_ROLLED for (unsigned k = 0; k < ER_CHUNK; k += 4) {
             er_pack<float, 4> x[ROWS / 16];
             ER_UNROLL for (int i = 0; i < ROWS / 16; i++) x[i] =
-                er_footprint<4>(a + ER_TILE_ROW(ROWS, i) * ER_CHUNK_LD + k);
+                er_load<4>(a + ER_TILE_ROW(ROWS, i) * ER_CHUNK_LD + k);
             ER_UNROLL for (int j = 0; j < COLUMNS / 16; j++) {
-                er_pack<float, 4> y = er_footprint<4>(b + ER_TILE_COLUMN(j) * ER_CHUNK_LD + k);
+                er_pack<float, 4> y = er_load<4>(b + ER_TILE_COLUMN(j) * ER_CHUNK_LD + k);
                 ER_UNROLL for (int i = 0; i < ROWS / 16; i++) ER_UNROLL for (int e = 0; e < 4; e++)
                     sum[i][j] += x[i].at[e] * y.at[e];
             }
@@ -68,10 +68,9 @@ static __device__ __forceinline__ void er_tile_add(float (&sum)[ROWS / 16][WIDTH
         ER_ROLLED for (unsigned k = d; k < d + STEP; k += 4) {
             er_pack<float, 4> w[ROWS / 16];
             ER_UNROLL for (int i = 0; i < ROWS / 16; i++) w[i] =
-                er_footprint<4>(weights + ER_TILE_ROW(ROWS, i) * (DEPTH + 4) + k);
+                er_load<4>(weights + ER_TILE_ROW(ROWS, i) * (DEPTH + 4) + k);
             ER_UNROLL for (int e = 0; e < 4; e++) ER_UNROLL for (int q = 0; q < WIDTH / 64; q++) {
-                er_pack<float, 4> m =
-                    er_footprint<4>(stage + (k - d + e) * WIDTH + q * 64 + threadIdx.x % 16 * 4);
+                er_pack<float, 4> m = er_load<4>(stage + (k - d + e) * WIDTH + q * 64 + threadIdx.x % 16 * 4);
                 ER_UNROLL for (int i = 0; i < ROWS / 16; i++) ER_UNROLL for (int c = 0; c < 4; c++)
                     sum[i][q * 4 + c] += w[i].at[e] * m.at[c];
             }

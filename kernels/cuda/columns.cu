@@ -1,5 +1,5 @@
 // Columns of the least-squares problem: keys and residuals widened to fp64 where they stand.
-//   scaled_scatter reads 4 and writes 8 bytes a number (adding: reads 8 more); residual reads 16 and writes 8.
+// scaled_scatter reads 4 and writes 8 bytes a number (adding: reads 8 more); residual reads 16 and writes 8.
 #include "kernels/cuda/device.cuh"
 
 template <int V>
@@ -8,7 +8,7 @@ static __global__ void k_scale_rows(
     ER_EACH_ROW(i, n) {
         double by = (double)scale[i];
         ER_EACH_COLUMN(j, width, V) {
-            er_pack<float, V> v = er_footprint<V>(src + i * width + j);
+            er_pack<float, V> v = er_load<V>(src + i * width + j);
             er_pack<double, V> w;
             for (int k = 0; k < V; k++) w.at[k] = by * (double)v.at[k];
             er_store<V>(dst + i * width + j, w);
@@ -37,8 +37,8 @@ static __global__ void k_add_rows(
                     mine = row >= i;  // the same for all threads of the block
                     double by = (double)scale[row];
                     ER_IN_BLOCK(c, mine ? width : 0, V) {
-                        er_pack<double, V> a = er_footprint<V>(dst + (size_t)to * width + c);
-                        er_pack<float, V> b = er_footprint<V>(src + row * width + c);
+                        er_pack<double, V> a = er_load<V>(dst + (size_t)to * width + c);
+                        er_pack<float, V> b = er_load<V>(src + row * width + c);
                         for (int k = 0; k < V; k++) a.at[k] += by * (double)b.at[k];
                         er_store<V>(dst + (size_t)to * width + c, a);
                     }
@@ -53,8 +53,8 @@ static __global__ void k_residual_rows(double *r, er_residual p) {
         size_t at = i * p.width, u = (size_t)p.request[i] * p.width;
         double by = (double)p.scale[i];
         ER_EACH_COLUMN(j, p.width, 1)
-        r[at + j] = by * ((double)p.then[at + j] + ((double)p.z[u + j] - (double)p.start[u + j]) -
-                             (double)p.now[at + j]);
+        r[at + j] = by * ((double)p.h_orig[at + j] + ((double)p.target_z[u + j] - (double)p.z_start[u + j]) -
+                             (double)p.h_cur[at + j]);
     }
 }
 

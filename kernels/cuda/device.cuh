@@ -46,7 +46,7 @@ typedef struct er_cuda {
         void *at;
         size_t bytes;
     } scratch[ER_SCRATCH_SLOTS];
-    cudaEvent_t mark[ER_EVENTS];
+    cudaEvent_t event[ER_EVENTS];
     er_cuda_stage stage[ER_STAGES];
     unsigned stage_now;
     size_t stage_used;
@@ -55,25 +55,18 @@ typedef struct er_cuda {
     size_t blocks, block_room, taken;  // taken: their bytes
     size_t weight_bytes, weight_limit;  // on the device, and how many may be
     er_weight *on_host;                 // list of the weights that live in host memory
-    struct er_weight_offload *ring;     // NULL until one of them is used
+    struct er_weight_offload *offload;  // NULL until one of them is used
 } er_cuda;
 
 static inline cudaStream_t er_cuda_stream(er_device *d) { return reinterpret_cast<er_cuda *>(d)->stream; }
 
-er_status er_cuda_alloc(er_device *d, void **out, size_t bytes);
-void er_cuda_release(er_device *d, void *p);
-er_status er_cuda_alloc_host(er_device *d, void **out, size_t bytes);
-void er_cuda_release_host(er_device *d, void *p);
-er_status er_cuda_memory(er_device *d, size_t *available, size_t *total);
-er_status er_cuda_copy(er_device *d, void *dst, const void *src, size_t bytes);
-er_status er_cuda_zero(er_device *d, void *dst, size_t bytes);
-er_status er_cuda_download(er_device *d, void *dst, const void *src, size_t bytes);
-er_status er_cuda_download_async(er_device *d, void *dst, const void *src, size_t bytes);
-er_status er_cuda_sync(er_device *d);
-er_status er_cuda_event_record(er_device *d, unsigned mark);
-er_status er_cuda_event_wait(er_device *d, unsigned mark);
+// Every op, one family a file.
+#define ER_OP(name, params, args) er_status er_cuda_##name params;
+#define ER_SURE_OP(type, name, params, args) type er_cuda_##name params;
+#include "kernels/ops.def"
+
+// `bytes` of scratch memory in `slot`; the contents do not survive growth.
 er_status er_cuda_scratch(er_device *d, er_cuda_slot slot, size_t bytes, void **out);
-er_status er_cuda_upload(er_device *d, void *dst, const void *src, size_t bytes);
 er_status er_cuda_stage_open(er_cuda *c);
 void er_cuda_stage_close(er_cuda *c);
 
@@ -110,75 +103,12 @@ struct er_weight {
     er_weight *link;  // of all that live on the host
 };
 
-// The weight's numbers on the device, in its stored type, for work on `at`. Call er_cuda_ring_done() once
+// The weight's numbers on the device, in its stored type, for work on `at`. Call er_cuda_offload_done() once
 // that work is queued; nothing happens there when the weight lives on the device.
-er_status er_cuda_ring_fetch(er_cuda *c, cudaStream_t at, er_weight *w, bool backward, const void **out);
-er_status er_cuda_ring_done(er_cuda *c, cudaStream_t at, er_weight *w);
+er_status er_cuda_offload_fetch(er_cuda *c, cudaStream_t at, er_weight *w, bool backward, const void **out);
+er_status er_cuda_offload_done(er_cuda *c, cudaStream_t at, er_weight *w);
 // The places are made as large as this, so that a plan of memory sees them.
-er_status er_cuda_ring_reserve(er_cuda *c, size_t bytes);
-void er_cuda_ring_forget(er_cuda *c, const er_weight *w);
-void er_cuda_ring_close(er_cuda *c);
-
-// ---- ops ----
-
-er_status er_cuda_norm(er_device *d, er_norm_kind kind, float *y, float *stats, const float *x,
-    const float *w, const float *b, float eps, size_t tokens, size_t hidden);
-er_status er_cuda_norm_backward(er_device *d, er_norm_kind kind, float *dx, const float *dy, const float *x,
-    const float *w, const float *stats, size_t tokens, size_t hidden);
-er_status er_cuda_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w,
-    const float *b, float eps, size_t tokens, size_t heads, size_t head_dim);
-er_status er_cuda_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x, size_t ld,
-    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim);
-er_status er_cuda_clip(er_device *d, float *x, float limit, size_t n);
-er_status er_cuda_clip_backward(er_device *d, float *dy, const float *x, float limit, size_t n);
-er_status er_cuda_row_norm(er_device *d, float *out, const float *x, size_t rows, size_t width);
-er_status er_cuda_rope(er_device *d, er_rope_style style, float *x, size_t ld, const int32_t *pos,
-    const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse);
-er_status er_cuda_attention(er_device *d, const er_attention *a, float *out, float *lse);
-er_status er_cuda_attention_backward(
-    er_device *d, const er_attention *a, float *dqkv, const float *dout, const float *out, const float *lse);
-er_status er_cuda_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv,
-    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens);
-er_status er_cuda_activation(
-    er_device *d, er_act_kind kind, bool gated, float *a, const float *u, size_t tokens, size_t d_ff);
-er_status er_cuda_activation_backward(er_device *d, er_act_kind kind, bool gated, float *du, const float *da,
-    const float *u, size_t tokens, size_t d_ff);
-er_status er_cuda_add(er_device *d, float *y, const float *x, size_t n);
-er_status er_cuda_gather_rows(
-    er_device *d, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
-er_status er_cuda_scatter_add_rows(
-    er_device *d, float *dst, const float *src, const int32_t *index, size_t n, size_t width);
-er_status er_cuda_log_softmax(er_device *d, float *y, const float *x, size_t rows, size_t vocab);
-er_status er_cuda_label_loss(er_device *d, const er_label_loss *l);
-er_status er_cuda_delta_step(er_device *d, const er_delta_step *p);
-er_status er_cuda_cast(er_device *d, double *dst, const float *src, size_t n);
-er_status er_cuda_axpy_f64(er_device *d, double *y, double alpha, const double *x, size_t n);
-er_status er_cuda_add_diagonal(er_device *d, double *a, size_t n, double value);
-
-er_status er_cuda_weight_create(er_device *d, er_weight **out, const er_weight_spec *spec);
-void er_cuda_weight_free(er_device *d, er_weight *w);
-er_status er_cuda_weight_add(er_device *d, er_weight *w, const double *dw, er_weight_change *change);
-size_t er_cuda_weight_copy_bits(const er_device *d, er_dtype stored, bool backward);
-er_status er_cuda_weight_read(er_device *d, er_weight *w, void *bytes);
-er_status er_cuda_weight_set(er_device *d, er_weight *w, const void *bytes);
-er_status er_cuda_embed(er_device *d, float *x, const er_weight *embed, float scale,
-    const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens);
-er_status er_cuda_linear(
-    er_device *d, float *y, const float *x, const er_weight *w, const float *bias, size_t m, float beta);
-er_status er_cuda_linear_backward(
-    er_device *d, float *dx, const float *dy, const er_weight *w, size_t m, float beta);
-er_status er_cuda_scaled_scatter(er_device *d, double *dst, const float *src, const float *scale,
-    const int32_t *index, size_t n, size_t width);
-er_status er_cuda_residual(er_device *d, double *r, const er_residual *p);
-er_status er_cuda_syrk_accumulate(
-    er_device *d, double *sum, const float *x, float *scratch, size_t tokens, size_t n);
-er_status er_cuda_symmetrise(er_device *d, double *a, size_t n);
-er_status er_cuda_syrk_f64(
-    er_device *d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c);
-er_status er_cuda_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
-    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
-    size_t ldc);
-er_status er_cuda_potrf(er_device *d, double *a, size_t n);
-er_status er_cuda_syevd(er_device *d, double *a, size_t n, double *values);
-er_status er_cuda_potrs(er_device *d, const double *factor, size_t n, double *b, size_t rhs);
+er_status er_cuda_offload_reserve(er_cuda *c, size_t bytes);
+void er_cuda_offload_forget(er_cuda *c, const er_weight *w);
+void er_cuda_offload_close(er_cuda *c);
 #endif

@@ -3,7 +3,7 @@
 
 template <int V> static __global__ void k_cast(double *dst, const float *src, size_t n) {
     ER_EACH_COLUMN(i, n / V * V, V) {
-        er_pack<float, V> v = er_footprint<V>(src + i);
+        er_pack<float, V> v = er_load<V>(src + i);
         er_pack<double, V> w;
         for (int k = 0; k < V; k++) w.at[k] = (double)v.at[k];
         er_store<V>(dst + i, w);
@@ -14,7 +14,7 @@ template <int V> static __global__ void k_cast(double *dst, const float *src, si
 
 template <int V> static __global__ void k_axpy(double *y, double alpha, const double *x, size_t n) {
     ER_EACH_COLUMN(i, n / V * V, V) {
-        er_pack<double, V> a = er_footprint<V>(y + i), b = er_footprint<V>(x + i);
+        er_pack<double, V> a = er_load<V>(y + i), b = er_load<V>(x + i);
         for (int k = 0; k < V; k++) a.at[k] += alpha * b.at[k];
         er_store<V>(y + i, a);
     }

@@ -26,7 +26,7 @@ cudaDataType er_cuda_data_type(er_dtype t) {
 template <typename To, typename From, int V>
 static __global__ void k_convert(To *dst, const From *src, float factor, size_t n) {
     ER_EACH_COLUMN(i, n / V * V, V) {
-        er_pack<From, V> v = er_footprint<V>(src + i);
+        er_pack<From, V> v = er_load<V>(src + i);
         er_pack<To, V> w;
         for (int k = 0; k < V; k++) w.at[k] = er_narrow<To>(factor * er_widen(v.at[k]));
         er_store<V>(dst + i, w);

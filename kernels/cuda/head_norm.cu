@@ -16,7 +16,7 @@ static __device__ __forceinline__ float mean_of(er_norm_kind kind, const float *
     if (kind != ER_LAYER_NORM) return 0;
     float total = 0;
     IN_WARP(i, n, V) {
-        er_pack<float, V> v = er_footprint<V>(head + i);
+        er_pack<float, V> v = er_load<V>(head + i);
         for (int k = 0; k < V; k++) total += v.at[k];
     }
     return (float)(er_warp_sum((double)total) / (double)n);
@@ -29,13 +29,13 @@ static __global__ void k_qk_norm(er_norm_kind kind, float *x, size_t ld, const f
         float *head = x + row / heads * ld + row % heads * n, mean = mean_of<V>(kind, head, n), square = 0;
         const float *scales = w + row % heads * n, *shifts = b ? b + row % heads * n : nullptr;
         IN_WARP(i, n, V) {
-            er_pack<float, V> v = er_footprint<V>(head + i);
+            er_pack<float, V> v = er_load<V>(head + i);
             for (int k = 0; k < V; k++) square += (v.at[k] - mean) * (v.at[k] - mean);
         }
         float r = (float)(1 / sqrt(er_warp_sum((double)square) / (double)n + (double)eps));
         IN_WARP(i, n, V) {
-            er_pack<float, V> v = er_footprint<V>(head + i), scale = er_footprint<V>(scales + i), shift = {};
-            if (shifts) shift = er_footprint<V>(shifts + i);
+            er_pack<float, V> v = er_load<V>(head + i), scale = er_load<V>(scales + i), shift = {};
+            if (shifts) shift = er_load<V>(shifts + i);
             for (int k = 0; k < V; k++) v.at[k] = (v.at[k] - mean) * r * scale.at[k] + shift.at[k];
             er_store<V>(head + i, v);
         }
@@ -50,8 +50,8 @@ static __global__ void k_qk_norm_backward(er_norm_kind kind, float *d, const flo
         const float *scales = w + row % heads * n;
         float mean = mean_of<V>(kind, x + at, n), square = 0, product = 0, sum = 0;
         IN_WARP(i, n, V) {
-            er_pack<float, V> v = er_footprint<V>(x + at + i), g = er_footprint<V>(d + at + i),
-                              scale = er_footprint<V>(scales + i);
+            er_pack<float, V> v = er_load<V>(x + at + i), g = er_load<V>(d + at + i),
+                              scale = er_load<V>(scales + i);
             for (int k = 0; k < V; k++) {
                 square += (v.at[k] - mean) * (v.at[k] - mean);
                 product += g.at[k] * scale.at[k] * (v.at[k] - mean);
@@ -63,8 +63,8 @@ static __global__ void k_qk_norm_backward(er_norm_kind kind, float *d, const flo
               shift = (float)(er_warp_sum((double)sum) / (double)n);
         if (kind != ER_LAYER_NORM) shift = 0;
         IN_WARP(i, n, V) {
-            er_pack<float, V> v = er_footprint<V>(x + at + i), g = er_footprint<V>(d + at + i),
-                              scale = er_footprint<V>(scales + i);
+            er_pack<float, V> v = er_load<V>(x + at + i), g = er_load<V>(d + at + i),
+                              scale = er_load<V>(scales + i);
             for (int k = 0; k < V; k++)
                 g.at[k] = r * (g.at[k] * scale.at[k] - shift - (v.at[k] - mean) * slope);
             er_store<V>(d + at + i, g);
@@ -72,30 +72,28 @@ static __global__ void k_qk_norm_backward(er_norm_kind kind, float *d, const flo
     }
 }
 
-er_status er_cuda_qk_norm(er_device *d, er_norm_kind kind, float *x, size_t ld, const float *w,
-    const float *b, float eps, size_t tokens, size_t heads, size_t head_dim) {
-    size_t rows = tokens * heads;
-    if (!rows || !head_dim) return ER_OK;
+er_status er_cuda_qk_norm(er_device *d, const er_qk_norm_args *a, float *x) {
+    const size_t rows = a->tokens * a->heads, n = a->head_dim;
+    if (!rows || !n) return ER_OK;
     cudaStream_t at = er_cuda_stream(d);
     unsigned blocks = er_blocks(rows, WARPS);
-    if (head_dim % 4 == 0 && ld % 4 == 0 && er_aligned(x, w) && (!b || er_aligned(b)))
-        return ER_LAUNCHED(
-            ER_LAUNCH((k_qk_norm<4>), blocks, ER_BLOCK, at, kind, x, ld, w, b, eps, rows, heads, head_dim));
-    return ER_LAUNCHED(
-        ER_LAUNCH((k_qk_norm<1>), blocks, ER_BLOCK, at, kind, x, ld, w, b, eps, rows, heads, head_dim));
+    if (n % 4 == 0 && a->ld % 4 == 0 && er_aligned(x, a->w, a->b))
+        return ER_LAUNCHED(ER_LAUNCH(
+            (k_qk_norm<4>), blocks, ER_BLOCK, at, a->kind, x, a->ld, a->w, a->b, a->eps, rows, a->heads, n));
+    return ER_LAUNCHED(ER_LAUNCH(
+        (k_qk_norm<1>), blocks, ER_BLOCK, at, a->kind, x, a->ld, a->w, a->b, a->eps, rows, a->heads, n));
 }
 
-er_status er_cuda_qk_norm_backward(er_device *d, er_norm_kind kind, float *dy, const float *x, size_t ld,
-    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
-    size_t rows = tokens * heads;
-    if (!rows || !head_dim) return ER_OK;
+er_status er_cuda_qk_norm_backward(er_device *d, const er_qk_norm_args *a, float *dy, const float *x) {
+    const size_t rows = a->tokens * a->heads, n = a->head_dim;
+    if (!rows || !n) return ER_OK;
     cudaStream_t at = er_cuda_stream(d);
     unsigned blocks = er_blocks(rows, WARPS);
-    if (head_dim % 4 == 0 && ld % 4 == 0 && er_aligned(dy, x, w))
-        return ER_LAUNCHED(ER_LAUNCH(
-            (k_qk_norm_backward<4>), blocks, ER_BLOCK, at, kind, dy, x, ld, w, eps, rows, heads, head_dim));
-    return ER_LAUNCHED(ER_LAUNCH(
-        (k_qk_norm_backward<1>), blocks, ER_BLOCK, at, kind, dy, x, ld, w, eps, rows, heads, head_dim));
+    if (n % 4 == 0 && a->ld % 4 == 0 && er_aligned(dy, x, a->w))
+        return ER_LAUNCHED(ER_LAUNCH((k_qk_norm_backward<4>), blocks, ER_BLOCK, at, a->kind, dy, x, a->ld,
+            a->w, a->eps, rows, a->heads, n));
+    return ER_LAUNCHED(ER_LAUNCH((k_qk_norm_backward<1>), blocks, ER_BLOCK, at, a->kind, dy, x, a->ld, a->w,
+        a->eps, rows, a->heads, n));
 }
 
 static __global__ void k_clip(float *x, float limit, size_t n) {

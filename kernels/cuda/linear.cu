@@ -11,7 +11,7 @@
 template <int V> static __global__ void k_bias(float *y, const float *bias, size_t m, size_t n) {
     ER_EACH_ROW(t, m) {
         ER_EACH_COLUMN(i, n, V) {
-            er_pack<float, V> v = er_footprint<V>(y + t * n + i), b = er_footprint<V>(bias + i);
+            er_pack<float, V> v = er_load<V>(y + t * n + i), b = er_load<V>(bias + i);
             for (int k = 0; k < V; k++) v.at[k] += b.at[k];
             er_store<V>(y + t * n + i, v);
         }
@@ -49,7 +49,7 @@ static er_status as_weight(er_device *d, cudaStream_t at, er_weight *w, bool bac
         *out = w->narrow;
         return ER_OK;
     }
-    ER_TRY(er_cuda_ring_fetch((er_cuda *)d, at, w, backward, &stored));
+    ER_TRY(er_cuda_offload_fetch((er_cuda *)d, at, w, backward, &stored));
     *out = stored;
     if (w->dtype == t) return ER_OK;
     ER_TRY(er_cuda_scratch(d, ER_SCRATCH_WEIGHT, w->d_out * w->d_in * er_dtype_bits(t) / 8, &copy));
@@ -72,7 +72,7 @@ static er_status product(
     ER_TRY(as_weight(d, at, w, backward, &weight));
     ER_TRY(er_cuda_gemm(d, at, w->conv1d == backward ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N, n, m, k,
         1 / factor, weight, ld, input, k, er_cuda_input_type(d), beta, y, n));
-    ER_TRY(er_cuda_ring_done((er_cuda *)d, at, w));
+    ER_TRY(er_cuda_offload_done((er_cuda *)d, at, w));
 out:
     return rc;
 }

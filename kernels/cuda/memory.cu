@@ -174,11 +174,13 @@ er_status er_cuda_zero(er_device *d, void *dst, size_t bytes) {
     return er_cuda_status(cudaMemsetAsync(dst, 0, bytes, er_cuda_stream(d)), "zero", __FILE__, __LINE__);
 }
 
-er_status er_cuda_event_record(er_device *d, unsigned mark) {
+er_status er_cuda_event_record(er_device *d, unsigned event) {
     er_cuda *c = (er_cuda *)d;
-    return er_cuda_status(cudaEventRecord(c->mark[mark], er_cuda_stream(d)), "mark", __FILE__, __LINE__);
+    return er_cuda_status(
+        cudaEventRecord(c->event[event], er_cuda_stream(d)), "event record", __FILE__, __LINE__);
 }
 
-er_status er_cuda_event_wait(er_device *d, unsigned mark) {
-    return er_cuda_status(cudaEventSynchronize(((er_cuda *)d)->mark[mark]), "await", __FILE__, __LINE__);
+er_status er_cuda_event_wait(er_device *d, unsigned event) {
+    return er_cuda_status(
+        cudaEventSynchronize(((er_cuda *)d)->event[event]), "event wait", __FILE__, __LINE__);
 }

@@ -1,5 +1,6 @@
-// Sums of device memory over ranks by NCCL, on the device's own stream. Calls do not block: a rank that has failed is noticed while
-// this one waits, and the communicator is aborted. libnccl is loaded only when ranks meet, so that one binary runs without it.
+// Sums of device memory over ranks by NCCL, on the device's own stream. Calls do not block: a rank that has
+// failed is noticed while this one waits, and the communicator is aborted. libnccl is loaded only when ranks
+// meet, so that one binary runs without it.
 #include "kernels/cuda/device.cuh"
 
 #ifdef ERRATA_WITH_NCCL

@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void cuda_close(er_device *d) {
+void er_cuda_close(er_device *d) {
     er_cuda *c = (er_cuda *)d;
     if (c->stream) (void)cudaStreamSynchronize(c->stream);
-    er_cuda_ring_close(c);
+    er_cuda_offload_close(c);
     er_cuda_stage_close(c);
     for (int i = 0; i < ER_EVENTS; i++)
-        if (c->mark[i]) (void)cudaEventDestroy(c->mark[i]);
+        if (c->event[i]) (void)cudaEventDestroy(c->event[i]);
     if (c->solver_params) (void)cusolverDnDestroyParams(c->solver_params);
     if (c->solver) (void)cusolverDnDestroy(c->solver);
     if (c->blas) (void)cublasDestroy(c->blas);
@@ -25,65 +25,12 @@ static void cuda_close(er_device *d) {
 
 static constexpr er_device_ops make_table(void) {
     er_device_ops t = {};
-    t.close = cuda_close;
-    t.alloc = er_cuda_alloc;
-    t.release = er_cuda_release;
-    t.upload = er_cuda_upload;
-    t.download = er_cuda_download;
-    t.copy = er_cuda_copy;
-    t.zero = er_cuda_zero;
-    t.sync = er_cuda_sync;
-    t.alloc_host = er_cuda_alloc_host;
-    t.release_host = er_cuda_release_host;
-    t.download_async = er_cuda_download_async;
-    t.event_record = er_cuda_event_record;
-    t.event_wait = er_cuda_event_wait;
-    t.memory = er_cuda_memory;
-    t.weight_create = er_cuda_weight_create;
-    t.weight_free = er_cuda_weight_free;
-    t.weight_add = er_cuda_weight_add;
-    t.weight_copy_bits = er_cuda_weight_copy_bits;
-    t.weight_read = er_cuda_weight_read;
-    t.weight_set = er_cuda_weight_set;
-    t.embed = er_cuda_embed;
-    t.norm = er_cuda_norm;
-    t.norm_backward = er_cuda_norm_backward;
-    t.qk_norm = er_cuda_qk_norm;
-    t.qk_norm_backward = er_cuda_qk_norm_backward;
-    t.clip = er_cuda_clip;
-    t.clip_backward = er_cuda_clip_backward;
-    t.row_norm = er_cuda_row_norm;
-    t.linear = er_cuda_linear;
-    t.linear_backward = er_cuda_linear_backward;
-    t.rope = er_cuda_rope;
-    t.attention = er_cuda_attention;
-    t.attention_backward = er_cuda_attention_backward;
-    t.kv_store = er_cuda_kv_store;
-    t.activation = er_cuda_activation;
-    t.activation_backward = er_cuda_activation_backward;
-    t.add = er_cuda_add;
-    t.gather_rows = er_cuda_gather_rows;
-    t.scatter_add_rows = er_cuda_scatter_add_rows;
-    t.scaled_scatter = er_cuda_scaled_scatter;
-    t.residual = er_cuda_residual;
-    t.log_softmax = er_cuda_log_softmax;
-    t.label_loss = er_cuda_label_loss;
-    t.delta_step = er_cuda_delta_step;
-    t.syrk_accumulate = er_cuda_syrk_accumulate;
-    t.symmetrise = er_cuda_symmetrise;
-    t.syrk_f64 = er_cuda_syrk_f64;
-    t.gemm_f64 = er_cuda_gemm_f64;
-    t.cast = er_cuda_cast;
-    t.axpy_f64 = er_cuda_axpy_f64;
-    t.add_diagonal = er_cuda_add_diagonal;
-    t.potrf = er_cuda_potrf;
-    t.potrs = er_cuda_potrs;
-    t.syevd = er_cuda_syevd;
+#define ER_OP(name, params, args) t.name = er_cuda_##name;
+#define ER_SURE_OP(type, name, params, args) t.name = er_cuda_##name;
+#include "kernels/ops.def"
     return t;
 }
 static const er_device_ops table = make_table();
-
-const er_device_ops *er_cuda_ops_table(void) { return &table; }
 
 static __global__ void k_nothing(int unused) { (void)unused; }
 
@@ -165,7 +112,7 @@ er_status er_cuda_open(er_device **out, const er_device_options *options) {
     ER_TRY(open_libraries(c));
     ER_TRY(er_cuda_stage_open(c));
     for (int i = 0; i < ER_EVENTS; i++)
-        ER_CUDA(cudaEventCreateWithFlags(&c->mark[i], cudaEventDisableTiming));
+        ER_CUDA(cudaEventCreateWithFlags(&c->event[i], cudaEventDisableTiming));
     c->base.op = &table;
     c->base.precision = options->precision;
     c->base.threads = options->threads > 0 ? options->threads : 1;
@@ -177,6 +124,6 @@ er_status er_cuda_open(er_device **out, const er_device_options *options) {
     *out = &c->base;
     c = NULL;
 out:
-    if (c) cuda_close(&c->base);
+    if (c) er_cuda_close(&c->base);
     return rc;
 }

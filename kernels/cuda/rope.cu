@@ -5,7 +5,7 @@
 template <int V>
 static __device__ __forceinline__ void turn(
     er_pack<float, V> *a, er_pack<float, V> *b, const float *cosine, const float *sine, float sign) {
-    er_pack<float, V> c = er_footprint<V>(cosine), s = er_footprint<V>(sine);
+    er_pack<float, V> c = er_load<V>(cosine), s = er_load<V>(sine);
     for (int k = 0; k < V; k++) {
         float x = a->at[k], y = b->at[k], si = sign * s.at[k];
         a->at[k] = x * c.at[k] - y * si;
@@ -20,7 +20,7 @@ static __global__ void k_rope_half(float *x, size_t ld, const int32_t *pos, cons
         unsigned j = (unsigned)i % half;
         float *at = x + t * ld + (unsigned)i / half * head_dim + j;
         const float *angle = table + (size_t)pos[t] * 2 * half + j;
-        er_pack<float, V> a = er_footprint<V>(at), b = er_footprint<V>(at + half);
+        er_pack<float, V> a = er_load<V>(at), b = er_load<V>(at + half);
         turn<V>(&a, &b, angle, angle + half, sign);
         er_store<V>(at, a);
         er_store<V>(at + half, b);
@@ -34,7 +34,7 @@ static __global__ void k_rope_pairs(float *x, size_t ld, const int32_t *pos, con
         unsigned j = (unsigned)i % half;
         float *at = x + t * ld + (unsigned)i / half * head_dim + 2 * j;
         const float *angle = table + (size_t)pos[t] * 2 * half + j;
-        er_pack<float, V> first = er_footprint<V>(at), second = er_footprint<V>(at + V), a, b;
+        er_pack<float, V> first = er_load<V>(at), second = er_load<V>(at + V), a, b;
         for (int k = 0; k < V; k++) {  // even elements to a, odd ones to b
             a.at[k] = 2 * k < V ? first.at[2 * k % V] : second.at[2 * k % V];
             b.at[k] = 2 * k + 1 < V ? first.at[(2 * k + 1) % V] : second.at[(2 * k + 1) % V];
@@ -49,19 +49,18 @@ static __global__ void k_rope_pairs(float *x, size_t ld, const int32_t *pos, con
     }
 }
 
-er_status er_cuda_rope(er_device *d, er_rope_style style, float *x, size_t ld, const int32_t *pos,
-    const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse) {
-    if (style == ER_ROPE_NONE || !tokens || !heads || rot < 2) return ER_OK;
-    if (heads > UINT32_MAX / rot)  // pairs are counted in 32 bits, whose division is cheap
-        return er_fail(ER_EUNSUPPORTED, "rotary positions of %zu heads of %zu dimensions", heads, rot);
+er_status er_cuda_rope(er_device *d, const er_rope_args *a, float *x, bool inverse) {
+    if (a->style == ER_ROPE_NONE || !a->tokens || !a->heads || a->rot < 2) return ER_OK;
+    if (a->heads > UINT32_MAX / a->rot)  // pairs are counted in 32 bits, whose division is cheap
+        return er_fail(ER_EUNSUPPORTED, "rotary positions of %zu heads of %zu dimensions", a->heads, a->rot);
     cudaStream_t at = er_cuda_stream(d);
-    unsigned half = (unsigned)(rot / 2), pairs = (unsigned)heads * half;
+    unsigned half = (unsigned)(a->rot / 2), pairs = (unsigned)a->heads * half;
     float sign = inverse ? -1.0f : 1.0f;
-    bool wide = half % 4 == 0 && head_dim % 4 == 0 && ld % 4 == 0 && er_aligned(x, table);
+    bool wide = half % 4 == 0 && a->head_dim % 4 == 0 && a->ld % 4 == 0 && er_aligned(x, a->table);
 #define ROPE(kernel, V)                                                                                      \
-    ER_LAUNCHED(ER_LAUNCH_ROWS(                                                                              \
-        (kernel<V>), tokens, pairs, V, at, x, ld, pos, table, half, tokens, pairs, head_dim, sign))
-    if (style == ER_ROPE_HALF) return wide ? ROPE(k_rope_half, 4) : ROPE(k_rope_half, 1);
+    ER_LAUNCHED(ER_LAUNCH_ROWS((kernel<V>), a->tokens, pairs, V, at, x, a->ld, a->pos, a->table, half,       \
+        a->tokens, pairs, a->head_dim, sign))
+    if (a->style == ER_ROPE_HALF) return wide ? ROPE(k_rope_half, 4) : ROPE(k_rope_half, 1);
     return wide ? ROPE(k_rope_pairs, 4) : ROPE(k_rope_pairs, 1);
 #undef ROPE
 }

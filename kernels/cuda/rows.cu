@@ -3,7 +3,7 @@
 
 template <int V> static __global__ void k_add(float *y, const float *x, size_t n) {
     ER_EACH_COLUMN(i, n / V * V, V) {
-        er_pack<float, V> a = er_footprint<V>(y + i), b = er_footprint<V>(x + i);
+        er_pack<float, V> a = er_load<V>(y + i), b = er_load<V>(x + i);
         for (int k = 0; k < V; k++) a.at[k] += b.at[k];
         er_store<V>(y + i, a);
     }
@@ -17,7 +17,7 @@ static __global__ void k_gather(float *dst, const float *src, const int32_t *ind
         int32_t from = index[i];
         if (from < 0) continue;
         ER_EACH_COLUMN(j, width, V)
-        er_store<V>(dst + i * width + j, er_footprint<V>(src + (size_t)from * width + j));
+        er_store<V>(dst + i * width + j, er_load<V>(src + (size_t)from * width + j));
     }
 }
 
@@ -41,8 +41,8 @@ static __global__ void k_scatter_add(
                     size_t row = base + w * 32 + (unsigned)__ffs((int)left) - 1;
                     mine = row >= i;  // the same for all threads of the block
                     ER_IN_BLOCK(c, mine ? width : 0, V) {
-                        er_pack<float, V> a = er_footprint<V>(dst + (size_t)to * width + c),
-                                          b = er_footprint<V>(src + row * width + c);
+                        er_pack<float, V> a = er_load<V>(dst + (size_t)to * width + c),
+                                          b = er_load<V>(src + row * width + c);
                         for (int k = 0; k < V; k++) a.at[k] += b.at[k];
                         er_store<V>(dst + (size_t)to * width + c, a);
                     }
@@ -60,8 +60,8 @@ static __global__ void k_kv_store(float *cache_k, float *cache_v, const float *q
         if (to < 0) continue;
         const float *k = qkv + t * ld + k_at;
         ER_EACH_COLUMN(j, kv_dim, V) {
-            er_store<V>(cache_k + (size_t)to * kv_dim + j, er_footprint<V>(k + j));
-            er_store<V>(cache_v + (size_t)to * kv_dim + j, er_footprint<V>(k + kv_dim + j));
+            er_store<V>(cache_k + (size_t)to * kv_dim + j, er_load<V>(k + j));
+            er_store<V>(cache_v + (size_t)to * kv_dim + j, er_load<V>(k + kv_dim + j));
         }
     }
 }
@@ -92,13 +92,14 @@ er_status er_cuda_scatter_add_rows(
     return ER_LAUNCHED(ER_LAUNCH_BLOCKS((k_scatter_add<1>), n, width, 1, at, dst, src, index, n, width));
 }
 
-er_status er_cuda_kv_store(er_device *d, float *cache_k, float *cache_v, const float *qkv, size_t ld_qkv,
-    size_t k_at, size_t kv_dim, const int32_t *at, size_t tokens) {
-    if (!tokens || !kv_dim) return ER_OK;
+er_status er_cuda_kv_store(er_device *d, const er_kv_store_args *a) {
+    if (!a->tokens || !a->kv_dim) return ER_OK;
     cudaStream_t stream = er_cuda_stream(d);
-    if (kv_dim % 4 == 0 && ld_qkv % 4 == 0 && k_at % 4 == 0 && er_aligned(cache_k, cache_v, qkv))
-        return ER_LAUNCHED(ER_LAUNCH_ROWS((k_kv_store<4>), tokens, kv_dim, 4, stream, cache_k, cache_v, qkv,
-            ld_qkv, k_at, kv_dim, at, tokens));
-    return ER_LAUNCHED(ER_LAUNCH_ROWS(
-        (k_kv_store<1>), tokens, kv_dim, 1, stream, cache_k, cache_v, qkv, ld_qkv, k_at, kv_dim, at, tokens));
+    bool wide = a->kv_dim % 4 == 0 && a->ld_qkv % 4 == 0 && a->k_at % 4 == 0 &&
+                er_aligned(a->cache_k, a->cache_v, a->qkv);
+#define KV_STORE(V)                                                                                          \
+    ER_LAUNCHED(ER_LAUNCH_ROWS((k_kv_store<V>), a->tokens, a->kv_dim, V, stream, a->cache_k, a->cache_v,     \
+        a->qkv, a->ld_qkv, a->k_at, a->kv_dim, a->at, a->tokens))
+    return wide ? KV_STORE(4) : KV_STORE(1);
+#undef KV_STORE
 }

@@ -7,7 +7,7 @@
 template <int V> static __device__ float row_max(const float *x, size_t n) {
     float top = -INFINITY;
     ER_IN_BLOCK(i, n, V) {
-        er_pack<float, V> v = er_footprint<V>(x + i);
+        er_pack<float, V> v = er_load<V>(x + i);
         for (int k = 0; k < V; k++) top = fmaxf(top, v.at[k]);
     }
     return er_block_max(top);
@@ -16,7 +16,7 @@ template <int V> static __device__ float row_max(const float *x, size_t n) {
 template <int V> static __device__ double row_sum_exp(const float *x, float top, size_t n) {
     float sum = 0;
     ER_IN_BLOCK(i, n, V) {
-        er_pack<float, V> v = er_footprint<V>(x + i);
+        er_pack<float, V> v = er_load<V>(x + i);
         for (int k = 0; k < V; k++) sum += expf(v.at[k] - top);
     }
     return er_block_sum((double)sum);
@@ -27,7 +27,7 @@ template <int V> static __global__ void k_log_softmax(float *y, const float *x, 
         const float *row = x + r * vocab;
         float top = row_max<V>(row, vocab), log_sum = (float)log(row_sum_exp<V>(row, top, vocab));
         ER_IN_BLOCK(i, vocab, V) {
-            er_pack<float, V> v = er_footprint<V>(row + i);
+            er_pack<float, V> v = er_load<V>(row + i);
             for (int k = 0; k < V; k++) v.at[k] = (v.at[k] - top) - log_sum;
             er_store<V>(y + r * vocab + i, v);
         }
@@ -49,7 +49,7 @@ static __device__ void label_row(const er_label_loss &l, size_t r, float *x, flo
     if (!l.want_grad) return;
     float weight = known ? l.weight[r] : NAN, scale = (float)((double)weight / sum);
     ER_IN_BLOCK(i, l.vocab, V) {
-        er_pack<float, V> v = er_footprint<V>(x + i);
+        er_pack<float, V> v = er_load<V>(x + i);
         for (int k = 0; k < V; k++) v.at[k] = scale * expf(v.at[k] - top) - (i + k == label ? weight : 0.0f);
         er_store<V>(x + i, v);
     }
@@ -62,7 +62,7 @@ static __device__ void kl_row(const er_label_loss &l, size_t r, float *x, float 
     const float *log_q = known ? l.reference + (size_t)l.kl_ref[r] * l.vocab : x;
     float log_sum = (float)log(sum), part = known ? 0.0f : NAN;
     ER_IN_BLOCK(i, l.vocab, V) {
-        er_pack<float, V> v = er_footprint<V>(x + i), q = er_footprint<V>(log_q + i);
+        er_pack<float, V> v = er_load<V>(x + i), q = er_load<V>(log_q + i);
         for (int k = 0; k < V; k++) {
             float log_p = (v.at[k] - top) - log_sum, p = expf(log_p);
             part += p == 0.0f ? 0.0f : p * (log_p - q.at[k]);
@@ -75,7 +75,7 @@ static __device__ void kl_row(const er_label_loss &l, size_t r, float *x, float 
     }
     if (!l.want_grad) return;
     ER_IN_BLOCK(i, l.vocab, V) {
-        er_pack<float, V> v = er_footprint<V>(x + i), q = er_footprint<V>(log_q + i);
+        er_pack<float, V> v = er_load<V>(x + i), q = er_load<V>(log_q + i);
         for (int k = 0; k < V; k++) {
             float log_p = (v.at[k] - top) - log_sum, p = expf(log_p);
             v.at[k] = known && p == 0.0f ? 0.0f : weight * p * (log_p - q.at[k] - loss);

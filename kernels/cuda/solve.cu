@@ -5,17 +5,18 @@
 #include <stdlib.h>
 #include "kernels/cuda/device.cuh"
 
-er_status er_cuda_gemm_f64(er_device *d, bool trans_a, bool trans_b, size_t m, size_t n, size_t k,
-    double alpha, const double *a, size_t lda, const double *b, size_t ldb, double beta, double *c,
-    size_t ldc) {
+er_status er_cuda_gemm_f64(er_device *d, const er_gemm_args *a) {
     er_status rc = ER_OK;
     cublasHandle_t blas = NULL;
+    const size_t m = a->m, n = a->n, k = a->k;
     if (!m || !n) return ER_OK;
-    if (m > INT_MAX || n > INT_MAX || k > INT_MAX || lda > INT_MAX || ldb > INT_MAX || ldc > INT_MAX)
+    if (m > INT_MAX || n > INT_MAX || k > INT_MAX || a->a.ld > INT_MAX || a->b.ld > INT_MAX ||
+        a->ldc > INT_MAX)
         return er_fail(ER_EUNSUPPORTED, "a product of %zu x %zu x %zu; %d at most a side", m, n, k, INT_MAX);
     ER_TRY(er_cuda_blas(d, er_cuda_stream(d), &blas));
-    ER_BLAS(cublasDgemm(blas, trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
-        (int)n, (int)m, (int)k, &alpha, b, (int)ldb, a, (int)lda, &beta, c, (int)ldc));
+    ER_BLAS(cublasDgemm(blas, a->b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
+        a->a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k, &a->alpha, a->b.at, (int)a->b.ld,
+        a->a.at, (int)a->a.ld, &a->beta, a->c, (int)a->ldc));
 out:
     return rc;
 }
@@ -27,8 +28,9 @@ er_status er_cuda_syrk_f64(
     er_status rc = ER_OK;
     for (size_t i0 = 0; i0 < n; i0 += BLOCK) {
         size_t block = n - i0 < BLOCK ? n - i0 : BLOCK;
-        ER_TRY(er_cuda_gemm_f64(
-            d, true, false, block, i0 + block, k, alpha, a + i0, lda, a, lda, beta, c + i0 * n, n));
+        er_gemm_args row = {
+            block, i0 + block, k, alpha, {a + i0, lda, true}, {a, lda, false}, beta, c + i0 * n, n};
+        ER_TRY(er_cuda_gemm_f64(d, &row));
     }
 out:
     return rc;

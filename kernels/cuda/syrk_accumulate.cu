@@ -11,8 +11,8 @@
 template <int V> static __global__ void k_add_below(double *sum, const float *part, size_t n) {
     ER_EACH_ROW(i, n) {
         ER_EACH_COLUMN(j, i + 1, V) {
-            er_pack<float, V> p = er_footprint<V>(part + i * n + j);
-            er_pack<double, V> s = er_footprint<V>(sum + i * n + j);
+            er_pack<float, V> p = er_load<V>(part + i * n + j);
+            er_pack<double, V> s = er_load<V>(sum + i * n + j);
             for (int k = 0; k < V; k++) s.at[k] += (double)p.at[k];
             er_store<V>(sum + i * n + j, s);  // V > 1 may reach past the diagonal, where nothing counts
         }

@@ -8,7 +8,7 @@
 
 template <typename T, int V> struct alignas(sizeof(T) * V) er_pack { T at[V]; };
 
-template <int V, typename T> static __device__ __forceinline__ er_pack<T, V> er_footprint(const T *p) {
+template <int V, typename T> static __device__ __forceinline__ er_pack<T, V> er_load(const T *p) {
     return *reinterpret_cast<const er_pack<T, V> *>(p);
 }
 

@@ -37,13 +37,13 @@ static er_status place_on_host(er_cuda *c, er_weight *w, const void *bytes) {
     if (w->bytes) memcpy(w->host, bytes, w->bytes);
     w->link = c->on_host;
     c->on_host = w;
-    if (!w->lookup) ER_TRY(er_cuda_ring_reserve(c, w->bytes));
+    if (!w->lookup) ER_TRY(er_cuda_offload_reserve(c, w->bytes));
 out:
     return rc;
 }
 
-// On the device while there is room within weight_limit, in pinned host memory after that (weight_offload.cu). Edited
-// weights are always on the device.
+// On the device while there is room within weight_limit, in pinned host memory after that
+// (weight_offload.cu). Edited weights are always on the device.
 static er_status place(er_device *d, er_weight *w, const void *bytes) {
     er_status rc = ER_OK;
     er_cuda *c = (er_cuda *)d;
@@ -92,7 +92,7 @@ out:
 void er_cuda_weight_free(er_device *d, er_weight *w) {
     er_cuda *c = (er_cuda *)d;
     if (!w) return;
-    er_cuda_ring_forget(c, w);
+    er_cuda_offload_forget(c, w);
     for (er_weight **at = &c->on_host; *at; at = &(*at)->link)
         if (*at == w) {
             *at = w->link;
@@ -119,7 +119,7 @@ er_status er_cuda_weight_set(er_device *d, er_weight *w, const void *bytes) {
         return make_narrow(d, w);
     }
     ER_TRY(er_cuda_sync(d));  // no copy out of it may be under way
-    er_cuda_ring_forget((er_cuda *)d, w);
+    er_cuda_offload_forget((er_cuda *)d, w);
     if (w->bytes) memcpy(w->host, bytes, w->bytes);
 out:
     return rc;
@@ -287,9 +287,8 @@ static table table_of(const er_weight *w) {
     return t;
 }
 
-er_status er_cuda_embed(er_device *d, float *x, const er_weight *embed, float scale,
-    const er_weight *position, const int32_t *token, const int32_t *pos, int32_t pos_offset, size_t tokens) {
-    if (!tokens || !embed->d_in) return ER_OK;
-    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_embed, tokens, embed->d_in, 1, er_cuda_stream(d), x, table_of(embed),
-        scale, table_of(position), token, pos, pos_offset, tokens));
+er_status er_cuda_embed(er_device *d, const er_embed_args *a, float *x) {
+    if (!a->tokens || !a->table->d_in) return ER_OK;
+    return ER_LAUNCHED(ER_LAUNCH_ROWS(k_embed, a->tokens, a->table->d_in, 1, er_cuda_stream(d), x,
+        table_of(a->table), a->scale, table_of(a->position), a->token, a->pos, a->pos_offset, a->tokens));
 }

@@ -26,7 +26,7 @@ struct er_weight_offload {
     bool last_backward;
 };
 
-static void ring_free(er_cuda *c, er_weight_offload *r) {
+static void offload_free(er_cuda *c, er_weight_offload *r) {
     if (!r) return;
     if (r->copy) (void)cudaStreamSynchronize(r->copy);
     for (int i = 0; i < PLACES; i++) {
@@ -38,12 +38,12 @@ static void ring_free(er_cuda *c, er_weight_offload *r) {
     free(r);
 }
 
-void er_cuda_ring_close(er_cuda *c) {
-    ring_free(c, c->ring);
-    c->ring = NULL;
+void er_cuda_offload_close(er_cuda *c) {
+    offload_free(c, c->offload);
+    c->offload = NULL;
 }
 
-static er_status ring_open(er_cuda *c) {
+static er_status offload_open(er_cuda *c) {
     er_status rc = ER_OK;
     er_weight_offload *r = (er_weight_offload *)calloc(1, sizeof *r);
     if (!r) ER_FAIL(ER_ENOMEM, "places for weights");
@@ -52,18 +52,18 @@ static er_status ring_open(er_cuda *c) {
         ER_CUDA(cudaEventCreateWithFlags(&r->at[i].filled, cudaEventDisableTiming));
         ER_CUDA(cudaEventCreateWithFlags(&r->at[i].used, cudaEventDisableTiming));
     }
-    c->ring = r;
+    c->offload = r;
     r = NULL;
 out:
-    ring_free(c, r);
+    offload_free(c, r);
     return rc;
 }
 
-er_status er_cuda_ring_reserve(er_cuda *c, size_t bytes) {
+er_status er_cuda_offload_reserve(er_cuda *c, size_t bytes) {
     er_status rc = ER_OK;
-    if (!c->ring) ER_TRY(ring_open(c));
+    if (!c->offload) ER_TRY(offload_open(c));
     for (int i = 0; i < PLACES; i++) {
-        place *p = &c->ring->at[i];
+        place *p = &c->offload->at[i];
         if (p->bytes >= bytes) continue;
         er_cuda_release(&c->base, p->at);
         p->at = NULL, p->bytes = 0, p->of = NULL;
@@ -83,7 +83,7 @@ static place *find(er_weight_offload *r, const er_weight *w) {
 // Starts the copy into the place that was idle longest; `keep` is in use and stays.
 static er_status start_copy(er_cuda *c, const er_weight *w, const er_weight *keep, place **out) {
     er_status rc = ER_OK;
-    er_weight_offload *r = c->ring;
+    er_weight_offload *r = c->offload;
     place *p = NULL;
     for (int i = 0; i < PLACES; i++)
         if ((!keep || r->at[i].of != keep) && (!p || r->at[i].when < p->when)) p = &r->at[i];
@@ -98,7 +98,7 @@ out:
     return rc;
 }
 
-er_status er_cuda_ring_fetch(er_cuda *c, cudaStream_t at, er_weight *w, bool backward, const void **out) {
+er_status er_cuda_offload_fetch(er_cuda *c, cudaStream_t at, er_weight *w, bool backward, const void **out) {
     er_status rc = ER_OK;
     place *p = NULL;
     er_weight_offload *r;
@@ -106,7 +106,7 @@ er_status er_cuda_ring_fetch(er_cuda *c, cudaStream_t at, er_weight *w, bool bac
         *out = w->stored;
         return ER_OK;
     }
-    r = c->ring;
+    r = c->offload;
     if (r->last)
         r->last->next[r->last_backward].weight = w, r->last->next[r->last_backward].backward = backward;
     r->last = w, r->last_backward = backward;
@@ -119,9 +119,9 @@ out:
 }
 
 // The work that reads `w` is queued: its place may be filled again behind it, and what comes next is fetched.
-er_status er_cuda_ring_done(er_cuda *c, cudaStream_t at, er_weight *w) {
+er_status er_cuda_offload_done(er_cuda *c, cudaStream_t at, er_weight *w) {
     er_status rc = ER_OK;
-    er_weight_offload *r = c->ring;
+    er_weight_offload *r = c->offload;
     place *p = NULL;
     const er_weight *next = w;
     bool backward;
@@ -141,8 +141,8 @@ out:
 }
 
 // Nothing may lead to a weight that is about to change or to go.
-void er_cuda_ring_forget(er_cuda *c, const er_weight *w) {
-    er_weight_offload *r = c->ring;
+void er_cuda_offload_forget(er_cuda *c, const er_weight *w) {
+    er_weight_offload *r = c->offload;
     if (!r || w->stored) return;
     (void)cudaStreamSynchronize(r->copy);
     for (er_weight *o = c->on_host; o; o = o->link)

@@ -73,25 +73,24 @@ static void ref_sum(double *want, er_model *m, const er_sequences *t, size_t lay
     memset(want, 0, d * d * sizeof *want);
     for (size_t r = 0; r < t->rows; r++) {
         size_t n = er_sequences_length(t, r);
-        int32_t pos[512], start[2] = {0, (int32_t)n};
-        er_run *run = NULL;
-        void *x = NULL;
+        er_batch batch;
+        er_run run = {.model = m};
+        er_arena memory = {.dev = dev};
+        float *x = NULL;
         float *key = malloc(n * d * sizeof *key);
-        for (size_t i = 0; i < n; i++) pos[i] = (int32_t)i;
-        er_batch rows = {
-            .rows = 1, .tokens = n, .token = er_sequences_at(t, r), .pos = pos, .row_start = start};
-        OK(dev->op->alloc(dev, &x, n * m->arch.hidden * sizeof(float)));
-        OK(er_run_create(&run, m, n, 1, false));
-        OK(er_run_begin(run, &rows, NULL));
-        OK(er_run_embed(run, x));
-        for (size_t l = 0; l <= layer; l++) OK(er_run_layer(run, l, x, NULL));
-        OK(dev->op->download(dev, key, run->act, n * d * sizeof *key));
+        OK(er_arena_take(&memory, &x, n * m->arch.hidden, sizeof *x));
+        OK(er_run_take(&run, &memory, &m->arch, n, false));
+        OK(er_batch_take(&batch, &memory, n, 1));
+        OK(er_batch_row(&batch, er_sequences_at(t, r), n, ER_NO_KV, ER_NO_KV));
+        OK(er_run_begin(&run, &batch, NULL));
+        OK(er_run_embed(&run, x));
+        for (size_t l = 0; l <= layer; l++) OK(er_run_layer(&run, l, x, NULL));
+        OK(dev->op->download(dev, key, run.act, n * d * sizeof *key));
         for (size_t i = 0; i < n; i++)
             for (size_t a = 0; a < d; a++)
                 for (size_t b = 0; b < d; b++)
                     want[a * d + b] += (double)key[i * d + a] * (double)key[i * d + b];
-        er_run_free(run);
-        dev->op->release(dev, x);
+        er_arena_release(&memory);
         free(key);
     }
 }

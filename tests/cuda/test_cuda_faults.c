@@ -61,10 +61,12 @@ static er_status compute(er_device *d, const buffers *b) {
     er_label_loss l = {ROWS, WIDTH, b->logits, b->index, b->start, b->sum, b->weight, b->loss, b->hit, true};
     er_delta_step p = {ROWS, WIDTH, 5, 0.1f, 0.5f, 0.75f, -1e9f, b->delta, b->m, b->v, b->logits, b->z0,
         b->loss, b->weight, b->start, b->step, b->total, b->done};
-    ER_TRY(op->norm(d, ER_LAYER_NORM, b->y, b->stats, b->x, b->w, b->w, 1e-5f, ROWS, WIDTH));
-    ER_TRY(op->norm_backward(d, ER_LAYER_NORM, b->dx, b->y, b->x, b->w, b->stats, ROWS, WIDTH));
-    ER_TRY(op->qk_norm(d, ER_RMS_NORM, b->y, WIDTH, b->w, NULL, 1e-5f, ROWS, 1, WIDTH));
-    ER_TRY(op->qk_norm_backward(d, ER_RMS_NORM, b->dx, b->x, WIDTH, b->w, 1e-5f, ROWS, 1, WIDTH));
+    er_norm_args norm = {ER_LAYER_NORM, ROWS, WIDTH, b->x, b->w, b->w, 1e-5f};
+    er_qk_norm_args qk = {ER_RMS_NORM, ROWS, 1, WIDTH, WIDTH, b->w, NULL, 1e-5f};
+    ER_TRY(op->norm(d, &norm, b->y, b->stats));
+    ER_TRY(op->norm_backward(d, &norm, b->dx, b->y, b->stats));
+    ER_TRY(op->qk_norm(d, &qk, b->y));
+    ER_TRY(op->qk_norm_backward(d, &qk, b->dx, b->x));
     ER_TRY(op->clip(d, b->y, 1.5f, N));
     ER_TRY(op->clip_backward(d, b->dx, b->x, 0.5f, N));
     ER_TRY(op->activation(d, ER_GELU_NEW, false, b->y, b->x, ROWS, WIDTH));

@@ -1,14 +1,14 @@
 // The whole job on a device that fails: an error that says so, nothing leaked, nothing half written, and the
 // same command goes on where it was. And a device too small: a smaller batch, then a refusal.
-#include "engine/errata.h"
+#include "engine/job/job.h"
 #include "io/base/log.h"
 #include "tests/cuda_shim/shim.h"
 #include "tests/io/scratch.h"
 
 #define GOLDEN TEST_DATA "/golden/memit/gpt2/"
 
-static er_edit_options job(const char *out, const char *cache) {
-    er_edit_options o = ER_EDIT_OPTIONS_DEFAULT;
+static er_job_options job(const char *out, const char *cache) {
+    er_job_options o = ER_JOB_OPTIONS_DEFAULT;
     o.model = GOLDEN "model", o.facts = GOLDEN "facts.jsonl", o.hparams = GOLDEN "hparams.json";
     o.templates = GOLDEN "templates.json", o.import = GOLDEN "stats";
     o.out = out, o.cache = cache;
@@ -19,11 +19,11 @@ static er_edit_options job(const char *out, const char *cache) {
     return o;
 }
 
-static er_status run(const er_edit_options *o, size_t *cached) {
-    er_edit_report *r = NULL;
-    er_status rc = er_edit(&r, o);
+static er_status run(const er_job_options *o, size_t *cached) {
+    er_job_report *r = NULL;
+    er_status rc = er_job_edit(&r, o);
     if (rc == ER_OK) *cached = r->targets_cached;
-    er_edit_report_free(r);
+    er_job_report_free(r);
     return rc;
 }
 
@@ -47,7 +47,7 @@ static void test_dead_device(void **state) {
     size_t cached = 0, most = 0;
     (void)snprintf(whole, sizeof whole, "%s", in_scratch("whole"));
     (void)snprintf(out, sizeof out, "%s", in_scratch("out"));
-    er_edit_options o = job(whole, "");
+    er_job_options o = job(whole, "");
     shim_fail_at(0);
     OK(run(&o, &cached));
     long calls = shim_calls();
@@ -78,7 +78,7 @@ static void test_one_failure(void **state) {
     char out[512];
     size_t cached = 0;
     (void)snprintf(out, sizeof out, "%s", in_scratch("once"));
-    er_edit_options o = job(out, "");
+    er_job_options o = job(out, "");
     o.steps = 1, o.limit = 2;
     shim_fail_at(0);
     OK(run(&o, &cached));
@@ -102,7 +102,7 @@ static void test_small_device(void **state) {
     char out[512];
     size_t cached = 0;
     (void)snprintf(out, sizeof out, "%s", in_scratch("small"));
-    er_edit_options o = job(out, "");
+    er_job_options o = job(out, "");
     o.limit = 2, o.batch_tokens = 0;
     shim_memory((size_t)100 << 20);
     FAILS(run(&o, &cached), ER_ENOMEM, "tokens a step");

@@ -1,5 +1,5 @@
-// Ranks with a GPU each, NCCL between them: sums of device memory, a rank that fails, one that is killed, and every call failing once.
-// On a machine with one GPU the ranks share it (each says that it is another host).
+// Ranks with a GPU each, NCCL between them: sums of device memory, a rank that fails, one that is killed, and
+// every call failing once. On a machine with one GPU the ranks share it (each says that it is another host).
 #include "tests/test.h"
 
 #include <signal.h>
@@ -42,7 +42,8 @@ static int among(size_t size, bool quiet, body *run) {
     if (rc == ER_OK && strcmp(how, "NCCL") != 0)
         rc = er_comm_failed(c, er_fail(ER_EFORMAT, "sums go by %s", how));
     if (rc == ER_OK) rc = run(c, d);
-    if ((rc != ER_OK && c->rank == 0 && !quiet) || rc == ER_EFORMAT) (void)fprintf(stderr, "%s\n", er_last_error());
+    if ((rc != ER_OK && c->rank == 0 && !quiet) || rc == ER_EFORMAT)
+        (void)fprintf(stderr, "%s\n", er_last_error());
     if (fails_at && c->rank == 1) shim_fail_at(0);
     er_comm_close(c);
     er_device_close(d);
@@ -136,8 +137,8 @@ static er_status two_sums(er_comm *c, er_device *d) {
         c, c->rank == 1 && shim_calls() < fails_at ? er_fail(ER_ECONFIG, "all calls") : ER_OK, NULL);
 }
 
-// Whatever call of CUDA or NCCL fails on one rank, all end, with nothing left. Polls come in any number, so the count of calls
-// differs from run to run.
+// Whatever call of CUDA or NCCL fails on one rank, all end, with nothing left. Polls come in any number, so
+// the count of calls differs from run to run.
 static void test_every_call_fails(void **state) {
     (void)state;
     if (!shim_fail_at) skip();

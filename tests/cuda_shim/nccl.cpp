@@ -1,6 +1,7 @@
-// NCCL on memory that processes share. A collective is checked on all ranks to be the same one, of the same count and type; what it
-// receives into is NaN until it is through; sums are added in an order that differs from rank to rank of the schedule; a rank that
-// waits too long dies and names the collective and whom it waited for.
+// NCCL on memory that processes share. A collective is checked on all ranks to be the same one, of the same
+// count and type; what it receives into is NaN until it is through; sums are added in an order that differs
+// from rank to rank of the schedule; a rank that waits too long dies and names the collective and whom it
+// waited for.
 #include "nccl.h"
 #include "runtime.h"
 

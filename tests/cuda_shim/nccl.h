@@ -1,4 +1,5 @@
-// The part of NCCL's interface that kernels/cuda/nccl.cu calls, on shared memory between processes of one machine.
+// The part of NCCL's interface that kernels/cuda/nccl.cu calls, on shared memory between processes of one
+// machine.
 #ifndef SHIM_NCCL_H
 #define SHIM_NCCL_H
 #include "cuda_runtime.h"

@@ -1,65 +1,11 @@
-// MEMIT's spread over layers against the slow way: for every layer all rows run whole and from scratch
+// MEMIT's walk over layers against the slow way: for every layer all rows run whole and from scratch
 // through a second copy of the model that carries the edits so far, and the least squares is solved by
 // Gauss-Jordan.
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/editors/apply.h"
-#include "engine/keys/hidden_pass.h"
 #include "io/base/log.h"
-#include "tests/support/letter_requests.h"
-
-enum { MAX_D = 256, MAX_N = 16 };
-
-typedef struct slow {
-    er_model *m;
-    const er_requests *requests;
-    const er_hparams *h;
-    er_run *run;
-    float *x;  // [dev] [longest row, hidden]
-} slow;
-
-static double *zeros(size_t n) {
-    double *x = calloc(n + 1, sizeof *x);
-    assert_non_null(x);
-    return x;
-}
-
-// Layers 0.. of one whole row: its key at `layer`, or with key NULL its state behind the last edited layer.
-static void run_row(slow *s, const er_prompt *r, size_t layer, double *key, double *state) {
-    const er_arch *a = &s->m->arch;
-    er_device *d = s->m->dev;
-    int32_t pos[256], start[2] = {0, (int32_t)r->length};
-    float out[MAX_D];
-    for (size_t i = 0; i < r->length; i++) pos[i] = (int32_t)i;
-    OK(er_run_begin(s->run,
-        &(er_batch){.rows = 1, .tokens = r->length, .token = r->token, .pos = pos, .row_start = start},
-        NULL));
-    OK(er_run_embed(s->run, s->x));
-    size_t last = s->h->layers[s->h->n_layers - 1], end = key ? layer : last + 1;
-    for (size_t l = 0; l < end; l++) OK(er_run_layer(s->run, l, s->x, NULL));
-    if (key) {
-        OK(er_run_layer_to_key(s->run, layer, s->x, NULL));
-        OK(d->op->download(d, out, s->run->act + r->subject_last * a->d_ff, a->d_ff * sizeof *out));
-        for (size_t i = 0; i < a->d_ff; i++) key[i] += (double)r->key_weight * (double)out[i];
-        return;
-    }
-    OK(d->op->download(d, out, s->x + r->subject_last * a->hidden, a->hidden * sizeof *out));
-    for (size_t i = 0; i < a->hidden; i++) state[i] = (double)out[i];
-}
-
-static void slow_keys(slow *s, size_t layer, double *keys) {
-    size_t d = s->m->arch.d_ff;
-    memset(keys, 0, s->requests->count * d * sizeof *keys);
-    for (size_t u = 0; u < s->requests->count; u++)
-        for (size_t r = 0; r < s->requests->at[u].n_rows; r++)
-            if (s->requests->at[u].row[r].n_labels)
-                run_row(s, &s->requests->at[u].row[r], layer, keys + u * d, NULL);
-}
-static void slow_current(slow *s, double *current) {
-    for (size_t u = 0; u < s->requests->count; u++)
-        run_row(s, &s->requests->at[u].row[0], 0, NULL, current + u * s->m->arch.hidden);
-}
+#include "tests/editors/whole_rows.h"
 
 // X with X A = B for symmetric A [d, d], B [o, d]; Gauss-Jordan with pivoting on [A | B^T].
 static void solve_right(double *x, const double *a_in, const double *b_in, size_t d, size_t o) {
@@ -108,21 +54,8 @@ static void slow_update(double *dw, const double *keys, const double *current, c
 }
 
 // The default profile's form: every row a column of weight w, whose target is its own state before any edit
-// plus its request's delta = z - (the bare row's state before any edit). states, before [rows, o], keys [rows,
-// d].
-static void slow_rows(slow *s, size_t layer, double *keys, double *states) {
-    size_t d = s->m->arch.d_ff, o = s->m->arch.hidden, at = 0;
-    for (size_t u = 0; u < s->requests->count; u++)
-        for (size_t r = 0; r < s->requests->at[u].n_rows; r++) {
-            er_prompt row = s->requests->at[u].row[r];
-            if (!row.n_labels) continue;
-            row.key_weight = 1;
-            memset(keys + at * d, 0, d * sizeof *keys);
-            run_row(s, &row, layer, keys + at * d, NULL);
-            run_row(s, &row, layer, NULL, states + at * o);
-            at++;
-        }
-}
+// plus its request's delta = z - (the bare row's state before any edit). states, before [rows, o], keys
+// [rows, d].
 static void slow_update_rows(double *dw, const slow *s, const double *keys, const double *states,
     const double *before, const float *z, const double *c, double count, double lambda, double share) {
     size_t d = s->m->arch.d_ff, o = s->m->arch.hidden, at = 0;
@@ -187,36 +120,8 @@ static void *read_weight(er_model *m, size_t layer) {
     return bytes;
 }
 
-// ---- what the engine did ----
+// ---- cases ----
 
-typedef struct seen {
-    size_t layer[4], n_layers, requests;
-    double *keys[4], *current[4], *dw[4];
-} seen;
-
-static double *copy_of(const double *x, size_t n) {
-    double *y = zeros(n);
-    if (n) memcpy(y, x, n * sizeof *y);
-    return y;
-}
-static void see(void *ctx, size_t layer, const double *keys, const double *current, const double *dw,
-    size_t n, size_t d, size_t o) {
-    seen *s = ctx;
-    size_t i = s->n_layers++;
-    assert_true(i < 4);
-    s->layer[i] = layer;
-    s->keys[i] = copy_of(keys, n * d), s->current[i] = copy_of(current, s->requests * o);
-    s->dw[i] = copy_of(dw, o * d);
-}
-static void unsee(seen *s) {
-    for (size_t i = 0; i < s->n_layers; i++) free(s->keys[i]), free(s->current[i]), free(s->dw[i]);
-}
-
-static double distance(const double *a, const double *b, size_t n) {
-    double d = 0, s = 0;
-    for (size_t i = 0; i < n; i++) d += (a[i] - b[i]) * (a[i] - b[i]), s += b[i] * b[i];
-    return sqrt(d) / (sqrt(s) + 1e-300);
-}
 static double norm(const double *x, size_t n) {
     double s = 0;
     for (size_t i = 0; i < n; i++) s += x[i] * x[i];
@@ -235,69 +140,6 @@ static double mean_ratio(const float *z, const double *now, const double *then, 
     }
     return sum / (double)n;
 }
-
-// ---- cases ----
-
-typedef struct fixture {
-    lettered x, y;  // the engine's copy of the model, and the slow way's
-    slow s;
-    er_second_moment *c[4];
-    double *host_c[4];
-    float *z;
-    double *start, *before;  // [n, o] of the bare rows; [rows, o]
-    size_t n, d, o, rows;
-} fixture;
-
-static void open_case(fixture *f, const char *name, bool bos, size_t n_layers, const size_t *layers) {
-    uint64_t seed = 3;
-    *f = (fixture){0};
-    lettered_open(&f->x, name, bos, letter_facts);
-    lettered_open(&f->y, name, bos, letter_facts);
-    f->x.h.n_layers = n_layers;
-    memcpy(f->x.h.layers, layers, n_layers * sizeof *layers);
-    f->x.h.lambda = 0.3;
-    f->n = f->x.requests->count, f->d = f->x.m->arch.d_ff, f->o = f->x.m->arch.hidden;
-    assert_true(f->d <= MAX_D && f->n <= MAX_N);
-    f->s = (slow){.m = f->y.m, .requests = f->y.requests, .h = &f->x.h};
-    void *p = NULL;
-    OK(er_run_create(&f->s.run, f->y.m, f->y.requests->max_prompt_tokens, 1, false));
-    OK(f->y.dev->op->alloc(f->y.dev, &p, f->y.requests->max_prompt_tokens * f->o * sizeof(float)));
-    f->s.x = p;
-    for (size_t l = 0; l < n_layers; l++) {  // a positive definite sum of 3 d outer products
-        double *c = f->host_c[l] = zeros(f->d * f->d), v[MAX_D];
-        for (size_t t = 0; t < 3 * f->d; t++) {
-            for (size_t i = 0; i < f->d; i++) v[i] = 0.3 * test_uniform(&seed);
-            for (size_t i = 0; i < f->d; i++)
-                for (size_t j = 0; j < f->d; j++) c[i * f->d + j] += v[i] * v[j];
-        }
-        OK(er_second_moment_create(&f->c[l], f->x.dev, f->d));
-        OK(f->x.dev->op->upload(f->x.dev, f->c[l]->sum, c, f->d * f->d * sizeof *c));
-        f->c[l]->count = 3 * f->d;
-    }
-    f->start = zeros(f->n * f->o);
-    slow_current(&f->s, f->start);
-    for (size_t u = 0; u < f->n; u++) f->rows += f->y.requests->at[u].n_rows - 1;
-    f->before = zeros(f->rows * f->o);
-    double *keys = zeros(f->rows * f->d);
-    slow_rows(&f->s, 0, keys, f->before);
-    free(keys);
-    f->z = malloc(f->n * f->o * sizeof *f->z);
-    for (size_t i = 0; i < f->n * f->o; i++) f->z[i] = (float)(f->start[i] + 1.5 * test_uniform(&seed));
-}
-static void close_case(fixture *f) {
-    f->y.dev->op->release(f->y.dev, f->s.x);
-    er_run_free(f->s.run);
-    for (size_t l = 0; l < f->x.h.n_layers; l++) er_second_moment_free(f->x.dev, f->c[l]), free(f->host_c[l]);
-    free(f->z);
-    free(f->start);
-    free(f->before);
-    lettered_close(&f->x);
-    lettered_close(&f->y);
-}
-
-// fp32 passes in different shapes: keys and states agree to 1e-6 or so. dW inherits that through the
-// residual, and from the second layer on through stored weights that a rounding may have moved by one request.
-#define SAME 2e-5
 
 static double trace_of_keys(const fixture *f, const double *keys, bool per_row) {
     double sum = 0;
@@ -412,161 +254,7 @@ static void test_key_per_row(void **state) {
     check_all(true);
 }
 
-// Without template indices every row runs whole: the same edit.
-static void same_without_sharing(bool per_row) {
-    static const size_t layers[] = {0, 1, 2};
-    fixture f, g;
-    seen a = {0}, b = {0};
-    er_apply_report r, q;
-    open_case(&f, "gpt2_prefixed", true, 3, layers);
-    open_case(&g, "gpt2_prefixed", true, 3, layers);
-    f.x.h.key_per_prompt = g.x.h.key_per_prompt = per_row;
-    a.requests = b.requests = f.n;
-    size_t behind = 0;
-    for (size_t u = 0; u < g.n; u++)
-        for (size_t i = 0; i < g.x.requests->at[u].n_rows; i++) {
-            behind += g.x.requests->at[u].row[i].template_index >= 0;
-            g.x.requests->at[u].row[i].template_index = -1;
-        }
-    assert_true(behind > g.n);
-    OK(er_apply_edits(&r, f.x.m,
-        &(er_apply){.requests = f.x.requests,
-            .z = f.z,
-            .c = f.c,
-            .h = &f.x.h,
-            .observer = &(er_apply_observer){see, &a}}));
-    OK(er_apply_edits(&q, g.x.m,
-        &(er_apply){.requests = g.x.requests,
-            .z = g.z,
-            .c = g.c,
-            .h = &g.x.h,
-            .observer = &(er_apply_observer){see, &b}}));
-    assert_true(r.flops < q.flops);
-    for (size_t i = 0; i < 3; i++) {
-        if (!per_row) BELOW(distance(a.keys[i], b.keys[i], f.n * f.d), SAME);
-        BELOW(distance(a.current[i], b.current[i], f.n * f.o), SAME);
-        BELOW(distance(a.dw[i], b.dw[i], f.o * f.d), 10 * SAME);
-    }
-    NEAR(r.residual_left, q.residual_left, SAME);
-    unsee(&a);
-    unsee(&b);
-    close_case(&f);
-    close_case(&g);
-}
-static void test_shared_prefixes(void **state) {
-    (void)state;
-    same_without_sharing(false);
-    same_without_sharing(true);
-}
-
-// Every request's weighted mean key at `layer`, and its bare row's output, through the carried states.
-static void carried(
-    fixture *f, const er_microbatches *l, er_hidden_pass *c, size_t layer, double *keys, double *current) {
-    er_device *dev = f->x.dev;
-    void *key = NULL, *state = NULL;
-    float *host = malloc(l->most_rows * MAX_D * sizeof *host);
-    assert_non_null(host);
-    OK(dev->op->alloc(dev, &key, l->most_rows * f->d * sizeof(float)));
-    OK(dev->op->alloc(dev, &state, l->most_rows * f->o * sizeof(float)));
-    memset(keys, 0, f->n * f->d * sizeof *keys);
-    if (layer < 2) OK(er_hidden_pass_prefill_shared(c, layer, false));
-    for (size_t i = l->n_prefix_groups; i < l->n_microbatches; i++) {
-        size_t row = l->microbatch[i].first - l->shared, n = l->microbatch[i].rows;
-        bool bare = i < l->n_prefix_groups + l->n_base;
-        OK(er_hidden_pass_load(c, i));
-        if (layer < 2) {
-            OK(er_hidden_pass_run_to_key(c, layer, key));
-            OK(dev->op->download(dev, host, key, n * f->d * sizeof *host));
-            for (size_t r = 0; r < n; r++)
-                for (size_t j = 0; j < f->d; j++)
-                    keys[(size_t)l->request[row + r] * f->d + j] +=
-                        (double)l->weight[row + r] * (double)host[r * f->d + j];
-        }
-        if (!bare) continue;
-        if (layer < 2) OK(er_hidden_pass_finish_layer(c, layer, state));
-        else OK(er_hidden_pass_run_to_end(c, layer, state));
-        OK(dev->op->download(dev, host, state, n * f->o * sizeof *host));
-        for (size_t j = 0; j < n * f->o; j++) current[row * f->o + j] = (double)host[j];
-    }
-    dev->op->release(dev, key);
-    dev->op->release(dev, state);
-    free(host);
-}
-
-// What a layout promises: every row in one micro-batch, behind a shared one where it continues it, none too long.
-static void check_layout(const fixture *f, const er_microbatches *l, size_t max_tokens) {
-    size_t at = 0, first = 0;
-    assert_int_equal(l->requests, f->n);
-    assert_int_equal(l->rows, f->rows);
-    assert_true(l->shared > 0 && l->cached > 0);
-    for (size_t i = 0; i < l->n_microbatches; i++) {
-        const er_microbatch *k = &l->microbatch[i];
-        const int32_t *start = l->row_start + k->first + i;
-        assert_int_equal(k->at, at);
-        assert_int_equal(k->first, first);
-        assert_true(k->rows > 0 && (k->tokens <= max_tokens || k->rows == 1));
-        assert_true(k->tokens <= l->most_tokens && k->rows <= l->most_rows);
-        assert_int_equal(start[0], 0);
-        assert_int_equal(start[k->rows], k->tokens);
-        for (size_t r = 0; r < k->rows; r++) {
-            size_t row = first + r, t = at + (size_t)start[r];
-            assert_int_equal(l->pos[t], l->prefix_len[row]);
-            assert_int_equal(i < l->n_prefix_groups, row < l->shared);
-            if (row < l->shared) continue;
-            bool bare = row - l->shared < l->requests;
-            assert_int_equal(bare, i < l->n_prefix_groups + l->n_base);
-            if (bare) assert_int_equal(l->request[row - l->shared], row - l->shared);
-            assert_int_equal(l->last[row - l->shared], start[r + 1] - 1);
-            const er_request *u = &f->x.requests->at[l->request[row - l->shared]];
-            bool found = false;
-            for (size_t q = bare ? 0 : 1; q < (bare ? 1 : u->n_rows); q++) {
-                const er_prompt *from = &u->row[q];
-                size_t own = from->subject_last + 1 - (size_t)l->prefix_len[row], skip = 0;
-                while (skip < (size_t)l->prefix_len[row] &&
-                       from->token[skip] == l->token[(size_t)l->prefix_at[row] + skip])
-                    skip++;
-                found = found || (from->n_labels && skip == (size_t)l->prefix_len[row] &&
-                                     own == (size_t)(start[r + 1] - start[r]) &&
-                                     !memcmp(from->token + skip, l->token + t, own * sizeof(int32_t)));
-            }
-            assert_true(found);
-        }
-        at += k->tokens, first += k->rows;
-    }
-    assert_int_equal(at, l->tokens);
-    assert_int_equal(first, l->shared + l->rows);
-}
-
-// Chunks of any size pass the same states.
-static void test_chunks(void **state) {
-    (void)state;
-    static const size_t layers[] = {0, 1}, sizes[] = {1, 40, 65, 4096};
-    fixture f;
-    open_case(&f, "llama_gqa", true, 2, layers);
-    double *keys = zeros(f.n * f.d), *current = zeros(f.n * f.o), *slow_k = zeros(f.n * f.d);
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        er_microbatches *l = NULL;
-        er_hidden_pass *c = NULL;
-        OK(er_microbatches_create(&l, f.x.requests, sizes[i]));
-        check_layout(&f, l, sizes[i]);
-        OK(er_hidden_pass_create(&c, f.x.m, l, 1));
-        for (size_t layer = 0; layer < 2; layer++) {
-            carried(&f, l, c, layer, keys, current);
-            slow_keys(&f.s, layer, slow_k);
-            BELOW(distance(keys, slow_k, f.n * f.d), SAME);
-            BELOW(distance(current, f.start, f.n * f.o), SAME);
-            OK(er_hidden_pass_step_layer(c, layer));
-        }
-        carried(&f, l, c, 2, keys, current);
-        BELOW(distance(current, f.start, f.n * f.o), SAME);
-        er_hidden_pass_free(c);
-        er_microbatches_free(l);
-    }
-    free(keys);
-    free(current);
-    free(slow_k);
-    close_case(&f);
-}
+// ---- what ends an edit ----
 
 static void test_no_covariance(void **state) {
     (void)state;
@@ -604,8 +292,8 @@ static void test_signal(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_mean_keys), cmocka_unit_test(test_key_per_row),
-        cmocka_unit_test(test_lambda_by_traces), cmocka_unit_test(test_shared_prefixes),
-        cmocka_unit_test(test_chunks), cmocka_unit_test(test_no_covariance), cmocka_unit_test(test_signal)};
+        cmocka_unit_test(test_lambda_by_traces), cmocka_unit_test(test_no_covariance),
+        cmocka_unit_test(test_signal)};
     er_log_set_level(ER_LOG_QUIET);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,12 @@
 // What the spread asks of its device: every call failing in turn gives that failure and leaves nothing
-// behind; it takes what it said it would, once; it waits as often for many micro-batches as for one; and states that
-// do not fit on the device give the same edit.
+// behind; it takes what it said it would, once; it waits as often for many micro-batches as for one; and
+// states that do not fit on the device give the same edit.
 #include "engine/editors/apply.h"
 #include "io/base/log.h"
+#include "tests/support/faults.h"
 #include "tests/support/letter_requests.h"
 
-static const er_device_ops *real;
-static er_device_ops watched;
-static size_t calls, fail_at;  // the fail_at-th call fails; 0: none does
+static er_device_ops counted, watched;  // the failing table, and what looks closer at some of its ops
 static size_t waits, edits, allocs_before_edit, allocs;
 static size_t live, most, room;  // bytes on the device; what `memory` tells, 0: the truth
 static size_t live_host;         // allocations of alloc_host
@@ -18,17 +17,8 @@ typedef struct block {
 } block;
 static block blocks[256];
 
-#define COUNTED                                                                                              \
-    if (++calls == fail_at) return er_fail(ER_EDEVICE, "call %zu", calls)
-#define WATCH(name, params, args)                                                                            \
-    static er_status f_##name params {                                                                       \
-        COUNTED;                                                                                             \
-        return real->name args;                                                                              \
-    }
-
 static er_status f_alloc(er_device *d, void **out, size_t bytes) {
-    COUNTED;
-    er_status rc = real->alloc(d, out, bytes);
+    er_status rc = counted.alloc(d, out, bytes);
     if (rc != ER_OK) return rc;
     size_t i = 0;
     while (i < 256 && blocks[i].at) i++;
@@ -42,90 +32,38 @@ static er_status f_alloc(er_device *d, void **out, size_t bytes) {
 static void f_release(er_device *d, void *p) {
     for (size_t i = 0; p && i < 256; i++)
         if (blocks[i].at == p) live -= blocks[i].bytes, blocks[i] = (block){0};
-    real->release(d, p);
+    counted.release(d, p);
 }
 static er_status f_alloc_host(er_device *d, void **out, size_t bytes) {
-    COUNTED;
-    er_status rc = real->alloc_host(d, out, bytes);
+    er_status rc = counted.alloc_host(d, out, bytes);
     live_host += rc == ER_OK;
     return rc;
 }
 static void f_release_host(er_device *d, void *p) {
     live_host -= p != NULL;
-    real->release_host(d, p);
+    counted.release_host(d, p);
 }
 static er_status f_memory(er_device *d, size_t *available, size_t *total) {
-    COUNTED;
-    er_status rc = real->memory(d, available, total);
+    er_status rc = counted.memory(d, available, total);
     *available = room ? room : (size_t)1 << 40;
     return rc;
 }
 static er_status f_download(er_device *d, void *dst, const void *src, size_t bytes) {
-    COUNTED;
     waits++;
-    return real->download(d, dst, src, bytes);
+    return counted.download(d, dst, src, bytes);
 }
 static er_status f_sync(er_device *d) {
-    COUNTED;
     waits++;
-    return real->sync(d);
+    return counted.sync(d);
 }
 static er_status f_event_wait(er_device *d, unsigned mark) {
-    COUNTED;
     waits++;
-    return real->event_wait(d, mark);
+    return counted.event_wait(d, mark);
 }
 static er_status f_weight_add(er_device *d, er_weight *w, const double *dw, er_weight_change *change) {
-    COUNTED;
     if (!edits++) allocs_before_edit = allocs;
-    return real->weight_add(d, w, dw, change);
+    return counted.weight_add(d, w, dw, change);
 }
-WATCH(upload, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
-WATCH(download_async, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
-WATCH(copy, (er_device * d, void *dst, const void *src, size_t bytes), (d, dst, src, bytes))
-WATCH(zero, (er_device * d, void *dst, size_t bytes), (d, dst, bytes))
-WATCH(embed,
-    (er_device * d, float *x, const er_weight *w, float scale, const er_weight *position,
-        const int32_t *token, const int32_t *pos, int32_t offset, size_t tokens),
-    (d, x, w, scale, position, token, pos, offset, tokens))
-WATCH(norm,
-    (er_device * d, er_norm_kind k, float *y, float *stats, const float *x, const float *w, const float *b,
-        float eps, size_t tokens, size_t hidden),
-    (d, k, y, stats, x, w, b, eps, tokens, hidden))
-WATCH(linear,
-    (er_device * d, float *y, const float *x, const er_weight *w, const float *b, size_t m, float beta),
-    (d, y, x, w, b, m, beta))
-WATCH(rope,
-    (er_device * d, er_rope_style k, float *x, size_t ld, const int32_t *pos, const float *table, size_t rot,
-        size_t tokens, size_t heads, size_t head_dim, bool inverse),
-    (d, k, x, ld, pos, table, rot, tokens, heads, head_dim, inverse))
-WATCH(attention, (er_device * d, const er_attention *a, float *out, float *lse), (d, a, out, lse))
-WATCH(kv_store,
-    (er_device * d, float *k, float *v, const float *qkv, size_t ld, size_t k_at, size_t kv_dim,
-        const int32_t *at, size_t tokens),
-    (d, k, v, qkv, ld, k_at, kv_dim, at, tokens))
-WATCH(activation,
-    (er_device * d, er_act_kind k, bool gated, float *a, const float *u, size_t tokens, size_t d_ff),
-    (d, k, gated, a, u, tokens, d_ff))
-WATCH(gather_rows,
-    (er_device * d, float *dst, const float *src, const int32_t *index, size_t n, size_t width),
-    (d, dst, src, index, n, width))
-WATCH(scaled_scatter,
-    (er_device * d, double *dst, const float *src, const float *scale, const int32_t *index, size_t n,
-        size_t width),
-    (d, dst, src, scale, index, n, width))
-WATCH(residual, (er_device * d, double *r, const er_residual *p), (d, r, p))
-WATCH(syrk_f64,
-    (er_device * d, size_t n, size_t k, double alpha, const double *a, size_t lda, double beta, double *c),
-    (d, n, k, alpha, a, lda, beta, c))
-WATCH(gemm_f64,
-    (er_device * d, bool ta, bool tb, size_t m, size_t n, size_t k, double alpha, const double *a, size_t lda,
-        const double *b, size_t ldb, double beta, double *c, size_t ldc),
-    (d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
-WATCH(axpy_f64, (er_device * d, double *y, double alpha, const double *x, size_t n), (d, y, alpha, x, n))
-WATCH(add_diagonal, (er_device * d, double *a, size_t n, double value), (d, a, n, value))
-WATCH(potrf, (er_device * d, double *a, size_t n), (d, a, n))
-WATCH(potrs, (er_device * d, const double *factor, size_t n, double *b, size_t rhs), (d, factor, n, b, rhs))
 
 // ---- an edit ----
 
@@ -140,14 +78,11 @@ typedef struct edit {
 } edit;
 
 static void watch_device(er_device *d) {
-    real = d->op;
-    watched = *real;
-#define SET(name) watched.name = f_##name
-    SET(alloc), SET(release), SET(alloc_host), SET(release_host), SET(memory), SET(download), SET(sync);
-    SET(event_wait), SET(weight_add), SET(upload), SET(download_async), SET(copy), SET(zero), SET(embed);
-    SET(norm), SET(linear), SET(rope), SET(attention), SET(kv_store), SET(activation), SET(gather_rows);
-    SET(scaled_scatter), SET(residual), SET(syrk_f64), SET(gemm_f64), SET(axpy_f64), SET(add_diagonal);
-    SET(potrf), SET(potrs);
+    counted = watched = faults_ops(d->op);
+    watched.alloc = f_alloc, watched.release = f_release;
+    watched.alloc_host = f_alloc_host, watched.release_host = f_release_host, watched.memory = f_memory;
+    watched.download = f_download, watched.sync = f_sync, watched.event_wait = f_event_wait;
+    watched.weight_add = f_weight_add;
 }
 
 static void edit_open(edit *e, const char *name, bool per_row, size_t max_tokens) {
@@ -194,8 +129,9 @@ static er_status attempt(edit *e, size_t failing, bool observed) {
     er_apply_report r;
     er_device *dev = e->x.dev;
     for (size_t l = 0; l < 2; l++)
-        OK(real->weight_set(dev, e->x.m->block[e->x.h.layers[l]].down, e->weight[l]));
-    calls = waits = edits = allocs = allocs_before_edit = live = most = e->seen = 0, fail_at = failing;
+        OK(faults.real->weight_set(dev, e->x.m->block[e->x.h.layers[l]].down, e->weight[l]));
+    faults.calls = 0, faults.fail_at = failing;
+    waits = edits = allocs = allocs_before_edit = live = most = e->seen = 0;
     dev->op = &watched;
     er_status rc = er_apply_edits(&r, e->x.m,
         &(er_apply){.requests = e->x.requests,
@@ -204,7 +140,7 @@ static er_status attempt(edit *e, size_t failing, bool observed) {
             .h = &e->x.h,
             .max_tokens = e->max_tokens,
             .observer = observed ? &(er_apply_observer){see, e} : NULL});
-    dev->op = real;
+    dev->op = faults.real;
     assert_int_equal(live, 0);
     assert_int_equal(live_host, 0);
     return rc;
@@ -222,7 +158,7 @@ static void walk(const char *name, bool per_row, size_t told) {
         if (n > 5000) fail_msg("no end of calls");
     }
     // Host memory is let go behind a last wait each, whatever comes of that.
-    assert_in_range(calls, n - 1, n - 1 + (told ? 3 : 1));
+    assert_in_range(faults.calls, n - 1, n - 1 + (told ? 3 : 1));
     assert_true(n > 200);
     room = 0;
     edit_close(&e);
@@ -269,13 +205,14 @@ static void waits_do_not_grow_with_chunks(void **state) {
         room = i / 2;
         edit_open(&few, "gpt2_prefixed", i % 2 == 0, 4096);
         OK(attempt(&few, 0, false));
-        size_t waited = waits, called = calls;
+        size_t waited = waits, called = faults.calls;
         edit_close(&few);
         edit_open(&many, "gpt2_prefixed", i % 2 == 0, 1);
         OK(attempt(&many, 0, false));
-        assert_true(calls > 4 * called);
+        assert_true(faults.calls > 4 * called);
         assert_int_equal(waits, waited);
-        // A layer: how far it has come, and the solve. Then how far all of them have, and before host memory is let go.
+        // A layer: how far it has come, and the solve. Then how far all of them have, and before host memory
+        // is let go.
         if (!room) assert_int_equal(waits, 2 * 2 + 2);
         edit_close(&many);
         room = 0;

@@ -4,6 +4,7 @@
 #include "tests/test.h"
 
 #include <unistd.h>
+#include "engine/cli/terminal.h"
 #include "io/facts.h"
 #include "io/base/log.h"
 
@@ -294,5 +295,6 @@ int main(void) {
         cmocka_unit_test(test_same_text),
         cmocka_unit_test(test_contradictions),
     };
+    er_terminal_listen();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

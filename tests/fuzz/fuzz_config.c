@@ -12,7 +12,8 @@ static void demand(bool promise) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     er_arch a;
     if (er_arch_parse(&a, (const char *)data, size, "fuzz") != ER_OK) return 0;
-    demand(a.layers && a.hidden && a.heads && a.kv_heads && a.head_dim && a.d_ff && a.vocab && a.positions);
+    demand(a.layers && a.hidden && a.heads && a.kv_heads && a.head_dim && a.d_ff && a.vocab &&
+           a.max_position_embeddings);
     demand(a.heads % a.kv_heads == 0 && a.heads * a.head_dim <= (size_t)1 << 20 && a.d_ff <= (size_t)1 << 22);
     demand(a.eos >= -1 && (a.eos < 0 || (size_t)a.eos < a.vocab) && a.norm_eps >= 0.0f &&
            a.attention_scale > 0.0f);

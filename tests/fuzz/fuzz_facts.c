@@ -4,6 +4,7 @@
 #include "io/facts.h"
 #include "io/base/json.h"
 #include "io/base/log.h"
+#include "io/base/utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "io/base/json.h"
+#include "io/base/utf8.h"
 #include "io/base/yaml.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -47,12 +47,13 @@ static er_sequences *random_prompts(const er_model *m, size_t n, uint64_t seed) 
 
 // The most probable next token of one row by a forward pass over all of it, no cache.
 static int32_t ref_next(er_model *m, const int32_t *ids, size_t n) {
-    er_run *run = NULL;
+    er_batch b;
+    er_run run = {.model = m};
+    er_arena memory = {.dev = dev};
     void *x, *logits, *picked, *stats, *h, *index;
     size_t hidden = m->arch.hidden, vocab = m->arch.vocab;
-    int32_t pos[256], start[2] = {0, (int32_t)n}, last = (int32_t)n - 1, best = 0;
+    int32_t last = (int32_t)n - 1, best = 0;
     float *out = malloc(vocab * sizeof *out);
-    for (size_t i = 0; i < n; i++) pos[i] = (int32_t)i;
     OK(dev->op->alloc(dev, &x, n * hidden * sizeof(float)));
     OK(dev->op->alloc(dev, &logits, vocab * sizeof(float)));
     OK(dev->op->alloc(dev, &picked, hidden * sizeof(float)));
@@ -60,18 +61,19 @@ static int32_t ref_next(er_model *m, const int32_t *ids, size_t n) {
     OK(dev->op->alloc(dev, &h, hidden * sizeof(float)));
     OK(dev->op->alloc(dev, &index, sizeof last));
     OK(dev->op->upload(dev, index, &last, sizeof last));
-    OK(er_run_create(&run, m, n, 1, false));
-    er_batch rows = {.rows = 1, .tokens = n, .token = ids, .pos = pos, .row_start = start};
-    OK(er_run_begin(run, &rows, NULL));
-    OK(er_run_embed(run, x));
-    for (size_t l = 0; l < m->arch.layers; l++) OK(er_run_layer(run, l, x, NULL));
-    OK(er_run_head(run, logits, x, index, 1, picked, stats, h));
+    OK(er_run_take(&run, &memory, &m->arch, n, false));
+    OK(er_batch_take(&b, &memory, n, 1));
+    OK(er_batch_row(&b, ids, n, ER_NO_KV, ER_NO_KV));
+    OK(er_run_begin(&run, &b, NULL));
+    OK(er_run_embed(&run, x));
+    for (size_t l = 0; l < m->arch.layers; l++) OK(er_run_layer(&run, l, x, NULL));
+    OK(er_run_head(&run, logits, x, index, 1, picked, stats, h));
     OK(dev->op->download(dev, out, logits, vocab * sizeof *out));
     for (size_t i = 1; i < vocab; i++)
         if (out[i] > out[best]) best = (int32_t)i;
     void *all[] = {x, logits, picked, stats, h, index};
     for (size_t i = 0; i < 6; i++) dev->op->release(dev, all[i]);
-    er_run_free(run);
+    er_arena_release(&memory);
     free(out);
     return best;
 }
@@ -226,7 +228,7 @@ static void test_restart(void **state) {
 static void test_limits(void **state) {
     (void)state;
     er_model *m = model[0];
-    size_t positions = m->arch.positions;
+    size_t positions = m->arch.max_position_embeddings;
     er_sequences *t = NULL, *out = NULL;
     er_generate_options o = {.max_new_tokens = 2 * positions, .top_p = 1};
     int32_t *ids = calloc(positions + 1, sizeof *ids);
@@ -285,11 +287,11 @@ static void test_ask(void **state) {
     char *both[2], *one = NULL;
     o.max_new_tokens = 6;
     OK(er_ask_all(both, model[0], prompts, 2, &o));
-    OK(er_ask(&one, model[0], prompts[1], &o));
+    OK(er_ask_one(&one, model[0], prompts[1], &o));
     assert_string_equal(one, both[1]);
     free(both[0]), free(both[1]), free(one);
     one = NULL;
-    FAILS(er_ask(&one, model[0], "\xff", &o), ER_EFORMAT, "");
+    FAILS(er_ask_one(&one, model[0], "\xff", &o), ER_EFORMAT, "");
     assert_null(one);
 }
 

@@ -50,7 +50,7 @@ if grep -rnE '#[[:space:]]*include[[:space:]]*<(cuda|cublas|cusolver|nccl)' --in
 fi
 
 # The rooms of engine/, each of which may include those before it; a header engine/X.h belongs to the room X.
-rooms=(presets model hparams forward prompts generate statistics targets solve keys editors store evaluate report diff job cli)
+rooms=(presets model hparams forward prompts generate statistics targets solve keys editors store evaluate report diff job library cli)
 room_of() { # engine/...: its room
     local path=${1#engine/}
     case $path in

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "io/base/file.h"
+#include "io/output.h"
 #include "tests/test.h"
 
 static char scratch_dir[256];

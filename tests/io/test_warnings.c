@@ -1,4 +1,5 @@
-// What is warned of is kept: whatever the log level shows, once a text, by every list that is open in the thread.
+// What is warned of is kept: whatever the log level shows, once a text, by every list that is open in the
+// thread.
 #include "io/base/warnings.h"
 
 #include <pthread.h>
@@ -22,6 +23,10 @@ static void kept(void **state) {
     assert_int_equal(er_warnings_count(d_ff), 2);
     er_warnings_end(outer);  // in any order
     er_warn("c");
+    assert_int_equal(er_warnings_count(d_ff), 3);
+    er_warnings *open = er_warnings_swap(NULL);
+    er_warn("from within, and not of this");
+    assert_ptr_equal(er_warnings_swap(open), NULL);
     assert_int_equal(er_warnings_count(d_ff), 3);
     er_warnings_end(d_ff);
     er_warn("after");

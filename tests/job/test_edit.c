@@ -1,12 +1,13 @@
-// er_edit from end to end on the bundled model: what is written is what was computed and nothing else
+// er_job_edit from end to end on the bundled model: what is written is what was computed and nothing else
 // changed; the manifest tells the truth; a second run computes nothing twice; a killed job goes on to the
 // same bits.
-#include "engine/errata.h"
+#include "engine/job/job.h"
 
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "engine/errata.h"
 #include "engine/statistics.h"
 #include "engine/store/target_store.h"
 #include "io/base/json.h"
@@ -33,8 +34,8 @@ static const char *facts_with(const char *name, const char *more) {
     return put_text(name, joined);
 }
 
-static er_edit_options job(const char *out, const char *cache) {
-    er_edit_options o = ER_EDIT_OPTIONS_DEFAULT;
+static er_job_options job(const char *out, const char *cache) {
+    er_job_options o = ER_JOB_OPTIONS_DEFAULT;
     o.model = MODEL, o.facts = facts_path, o.out = out, o.cache = cache;
     o.layers = "0-1", o.steps = STEPS, o.text = text, o.n_text = 1, o.cov_tokens = 4000;
     o.batch_tokens = 1;  // no more than two requests at a time
@@ -111,7 +112,7 @@ static void digest_is(const cJSON *o, const char *key, const char *dir, const ch
     assert_string_equal(at(o, key)->valuestring, hex);
 }
 
-static void manifest_is_right(const char *out, const er_edit_report *r, const double change[2]) {
+static void manifest_is_right(const char *out, const er_job_report *r, const double change[2]) {
     char path[1024], hex[65];
     cJSON *m = NULL;
     er_checkpoint *c = NULL;
@@ -169,7 +170,7 @@ static void prompts_are(const char *json, const er_requests *requests) {
 }
 
 // The stages called one by one, on the target values that the job left in its cache: the weights it wrote.
-static void written_is_computed(const char *out, const char *cache, const er_edit_report *r) {
+static void written_is_computed(const char *out, const char *cache, const er_job_report *r) {
     char key[65];
     er_device *dev = NULL;
     er_model *m = NULL;
@@ -227,11 +228,11 @@ static void test_end_to_end(void **state) {
     (void)state;
     char out[512], cache[512];
     double change[2];
-    er_edit_report *r = NULL, *again = NULL;
+    er_job_report *r = NULL, *again = NULL;
     (void)snprintf(out, sizeof out, "%s", in_scratch("out"));
     (void)snprintf(cache, sizeof cache, "%s", in_scratch("cache"));
-    er_edit_options o = job(out, cache);
-    OK(er_edit(&r, &o));
+    er_job_options o = job(out, cache);
+    OK(er_job_edit(&r, &o));
     assert_int_equal(r->facts, FACTS);
     assert_int_equal(r->requests, FACTS);
     assert_int_equal(r->targets.requests, FACTS);
@@ -246,12 +247,12 @@ static void test_end_to_end(void **state) {
     assert_int_equal(count_entries(out), count_entries(MODEL) + 1);
 
     // in the way; then replaced, with nothing computed twice and the same bytes
-    FAILS(er_edit(&again, &o), ER_EOUTPUT, "exists already (--force replaces it)");
+    FAILS(er_job_edit(&again, &o), ER_EOUTPUT, "exists already (--force replaces it)");
     o.force = true;
     char *before = NULL, *after = NULL;
     size_t n = 0, n_after = 0;
     read_all(&before, &n, out, "model.safetensors");
-    OK(er_edit(&again, &o));
+    OK(er_job_edit(&again, &o));
     assert_int_equal(again->targets_cached, FACTS);
     assert_int_equal(again->targets.requests, 0);
     read_all(&after, &n_after, out, "model.safetensors");
@@ -259,22 +260,22 @@ static void test_end_to_end(void **state) {
     assert_memory_equal(before, after, n);
     free(before);
     free(after);
-    er_edit_report_free(again);
+    er_job_report_free(again);
 
     // a deterministic job does not take values that came from other batches
     o.deterministic = true;
-    OK(er_edit(&again, &o));
+    OK(er_job_edit(&again, &o));
     assert_int_equal(again->targets_cached, 0);
-    er_edit_report_free(again);
-    OK(er_edit(&again, &o));
+    er_job_report_free(again);
+    OK(er_job_edit(&again, &o));
     assert_int_equal(again->targets_cached, FACTS);
-    er_edit_report_free(again);
+    er_job_report_free(again);
 
     // other hyper-parameters are another cache
     o.deterministic = false, o.steps = STEPS - 1;
-    OK(er_edit(&again, &o));
+    OK(er_job_edit(&again, &o));
     assert_int_equal(again->targets_cached, 0);
-    er_edit_report_free(again);
+    er_job_report_free(again);
 
     // the output is a model like any other, and its descent is told
     char next[512], parent[65], manifest[1024];
@@ -282,10 +283,10 @@ static void test_end_to_end(void **state) {
     (void)snprintf(manifest, sizeof manifest, "%s/errata-manifest.json", out);
     OK(er_file_digest(parent, manifest));
     o.model = out, o.out = next;
-    OK(er_edit(&again, &o));
+    OK(er_job_edit(&again, &o));
     assert_non_null(strstr(again->json, parent));
-    er_edit_report_free(again);
-    er_edit_report_free(r);
+    er_job_report_free(again);
+    er_job_report_free(r);
 }
 
 // Lambda has no part in the target values, wherever it comes from; a flag goes over a file's ratio.
@@ -293,19 +294,19 @@ static void test_where_lambda_comes_from(void **state) {
     (void)state;
     char out[512], cache[512], *plain = NULL, *flagged = NULL;
     size_t n = 0, m = 0;
-    er_edit_report *r = NULL;
+    er_job_report *r = NULL;
     (void)snprintf(out, sizeof out, "%s", in_scratch("lambda"));
     (void)snprintf(cache, sizeof cache, "%s", in_scratch("lambda-cache"));
-    er_edit_options o = job(out, cache);
+    er_job_options o = job(out, cache);
     o.force = true;
-    OK(er_edit(&r, &o));
+    OK(er_job_edit(&r, &o));
     read_all(&plain, &n, out, "model.safetensors");
     double preset = r->hparams.lambda;
     for (size_t i = 0; i < 2; i++) NEAR(r->spread.layer[i].lambda, preset, 0);
-    er_edit_report_free(r);
+    er_job_report_free(r);
 
     o.hparams = put_text("ratio.yaml", "mom2_trace_ratio: 0.25\n");
-    OK(er_edit(&r, &o));
+    OK(er_job_edit(&r, &o));
     assert_int_equal(r->targets_cached, FACTS);
     cJSON *manifest = NULL;
     OK(er_json_parse(&manifest, r->json, strlen(r->json), "manifest"));
@@ -319,16 +320,16 @@ static void test_where_lambda_comes_from(void **state) {
         assert_true(fabs(r->spread.layer[i].lambda - preset) > 1e-3 * preset);
     }
     cJSON_Delete(manifest);
-    er_edit_report_free(r);
+    er_job_report_free(r);
 
     o.lambda = preset;
-    OK(er_edit(&r, &o));
+    OK(er_job_edit(&r, &o));
     assert_int_equal(r->targets_cached, FACTS);
     NEAR(r->hparams.trace_ratio, 0, 0);
     read_all(&flagged, &m, out, "model.safetensors");
     assert_int_equal(n, m);
     assert_memory_equal(plain, flagged, n);
-    er_edit_report_free(r);
+    er_job_report_free(r);
     free(plain);
     free(flagged);
 }
@@ -337,7 +338,7 @@ static void test_where_lambda_comes_from(void **state) {
 
 static void test_rejected_facts(void **state) {
     (void)state;
-    er_edit_report *r = NULL;
+    er_job_report *r = NULL;
     char out[512];
     (void)snprintf(out, sizeof out, "%s", in_scratch("rejected"));
     static const char more[] =
@@ -346,12 +347,12 @@ static void test_rejected_facts(void **state) {
     char words[1024] = "", lines[2048];
     for (int i = 0; i < 120; i++) (void)strcat(words, " far");  // more tokens than the model's 96 positions
     (void)snprintf(lines, sizeof lines, more, words);
-    er_edit_options o = job(out, in_scratch("cache"));
+    er_job_options o = job(out, in_scratch("cache"));
     o.facts = facts_with("some.jsonl", lines);
     o.strict = true;
-    FAILS(er_edit(&r, &o), ER_EFORMAT, "some.jsonl: line 8: 'subject' is empty");
+    FAILS(er_job_edit(&r, &o), ER_EFORMAT, "some.jsonl: line 8: 'subject' is empty");
     o.strict = false;
-    OK(er_edit(&r, &o));
+    OK(er_job_edit(&r, &o));
     assert_int_equal(r->facts, FACTS);
     assert_int_equal(r->rejected, 2);
     cJSON *m = NULL;
@@ -363,28 +364,28 @@ static void test_rejected_facts(void **state) {
     assert_string_equal(at(token_level, "id")->valuestring, "long");
     assert_non_null(strstr(at(token_level, "reason")->valuestring, "exceeds the model's 96 positions"));
     cJSON_Delete(m);
-    er_edit_report_free(r);
+    er_job_report_free(r);
 }
 
 static void test_refused_at_once(void **state) {
     (void)state;
-    er_edit_report *r = NULL;
-    er_edit_options o = job(MODEL "/edited", in_scratch("never"));
-    FAILS(er_edit(&r, &o), ER_EOUTPUT, "is the model's own folder");
+    er_job_report *r = NULL;
+    er_job_options o = job(MODEL "/edited", in_scratch("never"));
+    FAILS(er_job_edit(&r, &o), ER_EOUTPUT, "is the model's own folder");
     o = job(in_scratch("absent/out"), in_scratch("never"));
-    FAILS(er_edit(&r, &o), ER_EOUTPUT, "its parent folder");
+    FAILS(er_job_edit(&r, &o), ER_EOUTPUT, "its parent folder");
     o = job(in_scratch("out2"), in_scratch("never"));
     const char *const missing[] = {in_scratch("no such text")};
     o.text = missing;
-    FAILS(er_edit(&r, &o), ER_ENOENT, "no such text: no such file");
+    FAILS(er_job_edit(&r, &o), ER_ENOENT, "no such text: no such file");
     o = job(in_scratch("out2"), in_scratch("never"));
     o.facts = put_text("bad.jsonl", "{\"subject\":\"\",\"prompt\":\"{} is\",\"target\":\"b\"}\n");
-    FAILS(er_edit(&r, &o), ER_EFORMAT, "");
+    FAILS(er_job_edit(&r, &o), ER_EFORMAT, "");
     o = job(in_scratch("out2"), in_scratch("never"));
     o.layers = "1,0";
-    FAILS(er_edit(&r, &o), ER_ECONFIG, "layers must ascend: 0 after 1");
+    FAILS(er_job_edit(&r, &o), ER_ECONFIG, "layers must ascend: 0 after 1");
     o.layers = "3-1";
-    FAILS(er_edit(&r, &o), ER_EARG, "3-1 runs backwards");
+    FAILS(er_job_edit(&r, &o), ER_EARG, "3-1 runs backwards");
     assert_null(r);
     assert_int_equal(count_entries(in_scratch("out2")), -1);
     assert_int_equal(count_entries(in_scratch("never")), -1);
@@ -392,20 +393,19 @@ static void test_refused_at_once(void **state) {
 
 static void test_check(void **state) {
     (void)state;
-    er_edit_report *r = NULL;
+    er_job_report *r = NULL;
     er_checkpoint *c = NULL;
     size_t bytes = 0;
-    er_edit_options o = job(NULL, in_scratch("never"));
-    o.check_only = true;
-    OK(er_edit(&r, &o));
+    er_job_options o = job(NULL, in_scratch("never"));
+    OK(er_job_check(&r, &o));
     OK(er_checkpoint_open(&c, MODEL));
     for (size_t i = 0; i < er_checkpoint_count(c); i++) bytes += er_checkpoint_at(c, i)->bytes;
     er_checkpoint_free(c);
     assert_int_equal(r->weight_bytes, bytes);
-    assert_true(r->estimate.flops > 0 && r->estimate.rate > 0 && r->estimate.weights >= (double)bytes);
+    assert_true(r->estimate.flops > 0 && r->estimate.rate > 0 && r->memory.weights >= bytes);
     assert_int_equal(r->facts, FACTS);
     assert_int_equal(count_entries(in_scratch("never")), -1);
-    er_edit_report_free(r);
+    er_job_report_free(r);
 }
 
 // ---- kill -9 ----
@@ -447,12 +447,12 @@ static void nap(long microseconds) {
 
 // Starts the job in a child and kills it once `records` values are on the disk, after a nap of some random
 // length. How many there were when it was dead.
-static size_t killed_at(const er_edit_options *o, size_t records, uint64_t *seed) {
+static size_t killed_at(const er_job_options *o, size_t records, uint64_t *seed) {
     pid_t child = fork();
     if (!child) {
-        er_edit_report *r = NULL;
-        er_status rc = er_edit(&r, o);
-        er_edit_report_free(r);
+        er_job_report *r = NULL;
+        er_status rc = er_job_edit(&r, o);
+        er_job_report_free(r);
         _exit(er_exit_code(rc));
     }
     assert_true(child > 0);
@@ -467,31 +467,31 @@ static size_t killed_at(const er_edit_options *o, size_t records, uint64_t *seed
 static void test_killed(void **state) {
     (void)state;
     char whole[512], broken[512], cache[512], other[512];
-    er_edit_report *r = NULL;
+    er_job_report *r = NULL;
     uint64_t seed = 20;
     (void)snprintf(whole, sizeof whole, "%s", in_scratch("whole"));
     (void)snprintf(broken, sizeof broken, "%s", in_scratch("broken"));
     (void)snprintf(cache, sizeof cache, "%s", in_scratch("cache-whole"));
     copy_covariances(in_scratch("cache"), cache);
-    er_edit_options o = job(whole, cache);
+    er_job_options o = job(whole, cache);
     o.deterministic = true;
-    OK(er_edit(&r, &o));
+    OK(er_job_edit(&r, &o));
     assert_int_equal(r->targets.requests, FACTS);
-    er_edit_report_free(r);
+    er_job_report_free(r);
     size_t midway = 0;
     for (size_t turn = 0; turn < 3; turn++) {
         (void)snprintf(other, sizeof other, "%s-%zu", in_scratch("cache-broken"), turn);
         copy_covariances(cache, other);
-        er_edit_options b = job(broken, other);
+        er_job_options b = job(broken, other);
         b.deterministic = true;
         for (size_t records = turn; records < FACTS; records += 2) {
             size_t kept = killed_at(&b, records, &seed);
             midway += kept > 0 && kept < FACTS;
         }
         b.force = true;  // the last one may have been too late
-        OK(er_edit(&r, &b));
+        OK(er_job_edit(&r, &b));
         assert_int_equal(r->targets_cached + r->targets.requests >= FACTS, 1);
-        er_edit_report_free(r);
+        er_job_report_free(r);
         same_file(whole, broken, "model.safetensors");
         OK(er_remove_tree(broken));
     }

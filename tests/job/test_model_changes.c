@@ -2,7 +2,7 @@
 // output.
 #include <fcntl.h>
 #include <signal.h>
-#include "engine/errata.h"
+#include "engine/job/job.h"
 #include "io/base/file.h"
 #include "io/base/log.h"
 #include "tests/io/scratch.h"
@@ -40,8 +40,8 @@ static void fresh_model(void) {
 }
 
 static er_status edit(const char *stage, const char *file, void (*how)(void)) {
-    er_edit_report *r = NULL;
-    er_edit_options o = ER_EDIT_OPTIONS_DEFAULT;
+    er_job_report *r = NULL;
+    er_job_options o = ER_JOB_OPTIONS_DEFAULT;
     char out[512];
     (void)snprintf(out, sizeof out, "%s", in_scratch("out"));
     o.model = model, o.facts = facts_path, o.out = out, o.cache = cache;
@@ -50,8 +50,8 @@ static er_status edit(const char *stage, const char *file, void (*how)(void)) {
     (void)snprintf(target, sizeof target, "%s/%s", model, file);
     change = how;
     assert_int_equal(setenv("ERRATA_DEBUG_SIGNAL", stage, 1), 0);
-    er_status rc = er_edit(&r, &o);
-    er_edit_report_free(r);
+    er_status rc = er_job_edit(&r, &o);
+    er_job_report_free(r);
     return rc;
 }
 

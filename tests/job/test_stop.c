@@ -1,7 +1,7 @@
 // A host program that asks a job to stop from another thread, again and again, and in the end lets it finish:
 // to the bits of an unbroken job, with nothing left behind, and with the host's handlers and masks as they
 // were.
-#include "engine/errata.h"
+#include "engine/job/job.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -14,8 +14,8 @@
 #define MODEL SOURCE_ROOT "/examples/world"
 enum { TRIES = 8 };
 
-static er_edit_options job(const char *out, const char *cache) {
-    er_edit_options o = ER_EDIT_OPTIONS_DEFAULT;
+static er_job_options job(const char *out, const char *cache) {
+    er_job_options o = ER_JOB_OPTIONS_DEFAULT;
     o.model = MODEL, o.facts = MODEL "/facts_80.jsonl", o.out = out, o.cache = cache;
     o.limit = 8, o.steps = 4, o.cov_tokens = 2000, o.batch_tokens = 64;
     o.deterministic = true;
@@ -58,28 +58,28 @@ static void same_weights(const char *a, const char *b) {
 static void test_asked_from_another_thread(void **state) {
     (void)state;
     char whole[512], broken[512], cache[512];
-    er_edit_report *r = NULL;
+    er_job_report *r = NULL;
     uint64_t seed = 11;
     size_t stopped = 0;
     (void)snprintf(whole, sizeof whole, "%s", in_scratch("whole"));
     (void)snprintf(broken, sizeof broken, "%s", in_scratch("broken"));
     (void)snprintf(cache, sizeof cache, "%s", in_scratch("cache"));
-    er_edit_options o = job(whole, in_scratch("cache-whole")), b = job(broken, cache);
+    er_job_options o = job(whole, in_scratch("cache-whole")), b = job(broken, cache);
     double begin = seconds();
-    OK(er_edit(&r, &o));
-    er_edit_report_free(r);
+    OK(er_job_edit(&r, &o));
+    er_job_report_free(r);
     double took = seconds() - begin;
     for (int i = 0; i < TRIES; i++) {
         pthread_t t;
         double after = took * (test_uniform(&seed) + 1) / 2;
         assert_int_equal(pthread_create(&t, NULL, ask_later, &after), 0);
-        er_status rc = er_edit(&r, &b);
+        er_status rc = er_job_edit(&r, &b);
         assert_int_equal(pthread_join(t, NULL), 0);
         er_stop_clear();
         assert_false(partial_in(scratch_dir));
         assert_false(partial_in(cache));
         if (rc == ER_OK) {  // the question came too late
-            er_edit_report_free(r);
+            er_job_report_free(r);
             same_weights(whole, broken);
             OK(er_remove_tree(broken));
             continue;
@@ -90,8 +90,8 @@ static void test_asked_from_another_thread(void **state) {
         assert_false(er_dir_exists(broken));
     }
     assert_true(stopped >= 1);
-    OK(er_edit(&r, &b));
-    er_edit_report_free(r);
+    OK(er_job_edit(&r, &b));
+    er_job_report_free(r);
     same_weights(whole, broken);
 }
 
@@ -101,13 +101,13 @@ static void test_host_keeps_its_signals(void **state) {
     (void)state;
     struct sigaction before[32], after, act = {.sa_handler = handler_of_the_host};
     sigset_t mask_before, mask_after;
-    er_edit_report *r = NULL;
+    er_job_report *r = NULL;
     (void)sigaction(SIGTERM, &act, NULL);
     for (int s = 1; s < 32; s++) (void)sigaction(s, NULL, &before[s]);
     (void)pthread_sigmask(SIG_BLOCK, NULL, &mask_before);
-    er_edit_options o = job(in_scratch("kept"), in_scratch("cache-whole"));
-    OK(er_edit(&r, &o));
-    er_edit_report_free(r);
+    er_job_options o = job(in_scratch("kept"), in_scratch("cache-whole"));
+    OK(er_job_edit(&r, &o));
+    er_job_report_free(r);
     (void)pthread_sigmask(SIG_BLOCK, NULL, &mask_after);
     for (int s = 1; s < 32; s++) {
         (void)sigaction(s, NULL, &after);

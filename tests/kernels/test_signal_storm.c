@@ -1,6 +1,6 @@
 // Linear maps under a storm of signals: the product stays what the oracle says. oneDNN 2.6's dnnl_sgemm loses
-// a part of its state to a handler's frame on its stack; io/base/signals.h says what is done about it. Each case
-// runs in a child, since what used to happen was an abort.
+// a part of its state to a handler's frame on its stack; io/base/signals.h says what is done about it. Each
+// case runs in a child, since what used to happen was an abort.
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>

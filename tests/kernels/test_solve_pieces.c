@@ -52,7 +52,8 @@ static void test_products(void **state) {
     for (size_t i = 0; i < (size_t)M * K; i++) a[i] = test_uniform(&seed);
     for (int turn = 0; turn < 3; turn++) {
         for (size_t i = 0; i < (size_t)M * P; i++) c[i] = 1;
-        if (turn < 2) OK(dev->op->gemm_f64(dev, turn, false, M, P, K, 2, a, K, a, P, 3, c, P));
+        if (turn < 2)
+            OK(dev->op->gemm_f64(dev, &(er_gemm_args){M, P, K, 2, {a, K, turn}, {a, P, false}, 3, c, P}));
         else OK(dev->op->syrk_f64(dev, M, K, 2, a, M, 3, c));
         for (int place = 0; place < 200; place++) {
             size_t i = test_next(&seed) % M, j = test_next(&seed) % P;

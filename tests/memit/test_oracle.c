@@ -1,7 +1,7 @@
 // Edits of two tiny checkpoints against an independent MEMIT in fp64 (scripts/oracle): token rows, losses
 // step by step, target values, then keys, states and dW of every edited layer given the oracle's values.
 #include "engine/statistics.h"
-#include "engine/editors/apply.h"
+#include "engine/editors/editor.h"
 #include "engine/targets.h"
 #include "io/npz.h"
 #include "tests/test.h"
@@ -40,7 +40,7 @@ static void job_open(job *j, const char *name) {
     er_arch arch;
     OK(er_arch_read(&arch, path_in(j, "model/config.json")));
     OK(er_hparams_resolve(&j->h, &arch, "reference"));
-    OK(er_hparams_merge_file(&j->h, path_in(j, "hparams.json")));
+    OK(er_hparams_merge_file(&j->h, path_in(j, "hparams.json"), er_editor_settings_at));
     OK(er_model_open(
         &j->m, j->dev, model, &(er_model_options){.editable = j->h.layers, .n_editable = j->h.n_layers}));
     OK(er_facts_read(&j->facts, path_in(j, "facts.jsonl"), &(er_facts_options){0}));

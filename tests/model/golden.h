@@ -54,7 +54,7 @@ static inline void fill_nan(er_arena *a, size_t first) {
     }
     OK(golden_dev->op->sync(golden_dev));
 }
-static er_arena kept_tapes;
+static er_arena kept_tapes, kept_runs;
 static inline void keep_tape(er_tape *t, const er_arch *a, size_t tokens) {
     size_t first = kept_tapes.count;
     kept_tapes.dev = golden_dev;
@@ -74,6 +74,7 @@ static inline float *to_host(const float *dev, size_t n) {
 }
 static inline void drop_all(void) {
     if (kept_tapes.dev) er_arena_release(&kept_tapes);
+    if (kept_runs.dev) er_arena_release(&kept_runs);
     while (n_kept_dev) golden_dev->op->release(golden_dev, kept_dev[--n_kept_dev]);
     while (n_kept_host) free(kept_host[--n_kept_host]);
 }
@@ -138,14 +139,37 @@ static inline void golden_close(golden *g) {
     er_model_free(g->m);
     drop_all();
 }
-static inline er_batch golden_rows(const golden *g) {
-    return (er_batch){
-        .rows = g->rows, .tokens = g->tokens, .token = g->token, .pos = g->pos, .row_start = g->start};
+// Rows of consecutive tokens, split by `start`. Row r continues prefix_len[r] cached positions from
+// prefix_at[r] on, and is stored from store_at[r] on unless that is negative; each of the three may be NULL.
+static inline er_batch pack_rows(const int32_t *token, const int32_t *start, size_t rows,
+    const int32_t *prefix_at, const int32_t *prefix_len, const int32_t *store_at) {
+    er_batch b;
+    kept_runs.dev = golden_dev;
+    OK(er_batch_take(&b, &kept_runs, (size_t)start[rows], rows));
+    for (size_t r = 0; r < rows; r++) {
+        size_t n = (size_t)(start[r + 1] - start[r]);
+        er_kv_range prefix = ER_NO_KV, store = ER_NO_KV;
+        if (prefix_len && prefix_len[r]) prefix = (er_kv_range){(size_t)prefix_at[r], (size_t)prefix_len[r]};
+        if (store_at && store_at[r] >= 0) store = (er_kv_range){(size_t)store_at[r], n};
+        OK(er_batch_row(&b, token + start[r], n, prefix, store));
+    }
+    return b;
 }
-static inline er_run *golden_run(const golden *g, size_t tokens, size_t rows, bool backward) {
-    er_run *r = NULL;
-    OK(er_run_create(&r, g->m, tokens, rows, backward));
+static inline er_batch golden_rows(const golden *g) {
+    return pack_rows(g->token, g->start, g->rows, NULL, NULL, NULL);
+}
+static inline er_run *golden_run(const golden *g, size_t tokens, bool backward) {
+    er_run *r = keep_host(sizeof *r);
+    kept_runs.dev = golden_dev;
+    *r = (er_run){.model = g->m};
+    OK(er_run_take(r, &kept_runs, &g->m->arch, tokens, backward));
     return r;
+}
+static inline er_kv *golden_kv(const golden *g, size_t first, size_t layers, size_t capacity) {
+    er_kv *kv = keep_host(sizeof *kv);
+    kept_runs.dev = golden_dev;
+    OK(er_kv_take(kv, &kept_runs, &g->m->arch, first, layers, capacity));
+    return kv;
 }
 
 // Logits [n, vocab] on the host of rows `at` of x.

@@ -13,7 +13,7 @@ static void gpt2_keys(void **state) {
     assert_int_equal(a.kv_heads, 4);
     assert_int_equal(a.head_dim, 16);
     assert_int_equal(a.d_ff, 256);
-    assert_int_equal(a.positions, 32);
+    assert_int_equal(a.max_position_embeddings, 32);
     assert_int_equal(a.norm, ER_LAYER_NORM);
     assert_int_equal(a.act, ER_GELU_NEW);
     assert_int_equal(a.eos, 99);
@@ -28,7 +28,7 @@ static void gpt2_keys(void **state) {
         "\"scale_attn_weights\":false,\"tie_word_embeddings\":false,\"eos_token_id\":50256}"));
     assert_int_equal(a.hidden, 60);
     assert_int_equal(a.d_ff, 77);
-    assert_int_equal(a.positions, 9);
+    assert_int_equal(a.max_position_embeddings, 9);
     assert_int_equal(a.act, ER_RELU);
     assert_int_equal(a.eos, -1);
     assert_false(a.tied_head);

@@ -75,13 +75,13 @@ static float *gradient(
     }
     float *logits = keep_dev(n * v * sizeof(float)), *picked = keep_dev(n * h * sizeof(float)),
           *stats = keep_dev(2 * n * sizeof(float)), *scratch = keep_dev(n * h * sizeof(float)),
-          *dpicked = keep_dev(n * h * sizeof(float)), *dx = keep_dev(r->tokens * h * sizeof(float)),
+          *dpicked = keep_dev(n * h * sizeof(float)), *dx = keep_dev(r->batch->tokens * h * sizeof(float)),
           *grad = keep_dev(rows * h * sizeof(float)), *dlogits = keep_host(n * v * sizeof(float));
     int32_t *index = to_dev(at, n * sizeof *at);
     OK(er_run_head(r, logits, x, index, n, picked, stats, scratch));
     *loss = loss_of(p, to_host(logits, n * v), dlogits);
     OK(er_run_head_backward(r, dpicked, to_dev(dlogits, n * v * sizeof(float)), n, picked, stats, scratch));
-    OK(op->zero(golden_dev, dx, r->tokens * h * sizeof(float)));
+    OK(op->zero(golden_dev, dx, r->batch->tokens * h * sizeof(float)));
     OK(op->scatter_add_rows(golden_dev, dx, dpicked, index, n, h));
     for (size_t l = a->layers; l-- > p->z + 1;) OK(er_run_layer_backward(r, l, dx, &tape[l]));
     OK(op->gather_rows(golden_dev, grad, dx, to_dev(delta_at, rows * sizeof *delta_at), rows, h));
@@ -95,7 +95,7 @@ static void forward_to_z(const problem *p, er_run *r, float *x) {
 
 static void whole_rows_check(problem *p) {
     const golden *g = &p->g;
-    er_run *r = golden_run(g, g->tokens + 5, g->rows, true);
+    er_run *r = golden_run(g, g->tokens + 5, true);
     er_batch rows = golden_rows(g);
     double loss = 0, layers = (double)(g->m->arch.layers - 1 - p->z);
     float *x = keep_dev(g->tokens * g->hidden * sizeof(float));
@@ -110,7 +110,6 @@ static void whole_rows_check(problem *p) {
         2 * ((double)g->tokens * layers * er_arch_layer_flops(&g->m->arch) +
                 (double)p->n * er_arch_head_flops(&g->m->arch)),
         0.5);
-    er_run_free(r);
 }
 
 static void whole_rows(void **state) {
@@ -143,7 +142,7 @@ static void parallel_residual(void **state) {
         }
         whole_rows_check(&p);
         er_batch rows = golden_rows(&p.g);
-        er_run *r = golden_run(&p.g, p.g.tokens, p.g.rows, false);
+        er_run *r = golden_run(&p.g, p.g.tokens, false);
         float *x = keep_dev(p.g.tokens * p.g.hidden * sizeof(float));
         OK(er_run_begin(r, &rows, NULL));
         OK(er_run_embed(r, x));
@@ -152,7 +151,6 @@ static void parallel_residual(void **state) {
             golden_f32(&p.g, shared ? "shared.logits" : "parallel.logits", p.g.tokens * p.g.vocab);
         BELOW(rel(logits_at(r, x, all_tokens(p.g.tokens), p.g.tokens), want, p.g.tokens * p.g.vocab), 2e-5);
         for (size_t l = 0; l < a->layers; l++) p.g.m->block[l].norm2_w = norm2[l];
-        er_run_free(r);
         golden_close(&p.g);
     }
 }
@@ -166,28 +164,19 @@ static void cached_prefixes(void **state) {
         problem_open(&p, models[i], "");
         const golden *g = &p.g;
         const er_arch *a = &g->m->arch;
-        er_run *r = golden_run(g, g->tokens, g->rows, true);
-        er_kv *kv = NULL;
-        OK(er_kv_create(&kv, g->m, p.z + 1, a->layers - p.z - 1, g->tokens));
-        int32_t index[64], pos[64], map[64], start[16] = {0}, prefix_at[16], prefix_len[16], at[64],
-                                             delta_at[16];
+        er_run *r = golden_run(g, g->tokens, true);
+        er_kv *kv = golden_kv(g, p.z + 1, a->layers - p.z - 1, g->tokens);
+        int32_t index[64], map[64], start[16] = {0}, prefix_at[16], prefix_len[16], at[64], delta_at[16];
         size_t n = 0;
         for (size_t row = 0; row < g->rows; row++) {
             prefix_at[row] = g->start[row], prefix_len[row] = p.delta_at[row] - g->start[row];
             delta_at[row] = (int32_t)n;
-            for (int32_t t = p.delta_at[row]; t < g->start[row + 1]; t++)
-                map[t] = (int32_t)n, pos[n] = g->pos[t], index[n++] = t;
+            for (int32_t t = p.delta_at[row]; t < g->start[row + 1]; t++) map[t] = (int32_t)n, index[n++] = t;
             start[row + 1] = (int32_t)n;
         }
         for (size_t j = 0; j < p.n; j++) at[j] = map[p.at[j]];
-        er_batch all = golden_rows(g), suffix = {.rows = g->rows,
-                                           .tokens = n,
-                                           .token = g->token,
-                                           .pos = pos,
-                                           .row_start = start,
-                                           .prefix_at = prefix_at,
-                                           .prefix_len = prefix_len};
-        all.store_at = all_tokens(g->tokens);
+        er_batch all = pack_rows(g->token, g->start, g->rows, NULL, NULL, g->start),
+                 suffix = pack_rows(g->token, start, g->rows, prefix_at, prefix_len, NULL);
         float *x = keep_dev(g->tokens * g->hidden * sizeof(float)),
               *xs = keep_dev(n * g->hidden * sizeof(float));
         OK(er_run_begin(r, &all, kv));
@@ -200,8 +189,6 @@ static void cached_prefixes(void **state) {
         const float *grad = gradient(&p, r, xs, at, delta_at, &loss);
         NEAR(loss, p.want_loss, 2e-5 * fabs(p.want_loss));
         BELOW(rel(grad, p.want_grad, g->rows * g->hidden), 1e-4);
-        er_run_free(r);
-        er_kv_free(kv);
         golden_close(&p.g);
     }
 }
@@ -216,7 +203,7 @@ static void central_differences(void **state) {
         problem_open(&p, models[i], "");
         const golden *g = &p.g;
         size_t n = g->rows * g->hidden, stream = g->tokens * g->hidden * sizeof(float);
-        er_run *r = golden_run(g, g->tokens, g->rows, true);
+        er_run *r = golden_run(g, g->tokens, true);
         er_batch rows = golden_rows(g);
         float *x0 = keep_dev(stream), *x = keep_dev(stream), *shifted = keep_host(n * sizeof *shifted);
         double loss[3], slope = 0, norm = 0, e = 5e-3;
@@ -245,7 +232,6 @@ static void central_differences(void **state) {
         }
         NEAR((loss[2] - loss[1]) / (2 * e), slope, 2e-3 * norm);
         assert_true(slope > 0.3 * norm);
-        er_run_free(r);
         golden_close(&p.g);
     }
 }

@@ -29,16 +29,14 @@ static void rows_alone(void **state) {
     for (size_t row = 0; row < g.rows; row++) {
         size_t first = (size_t)g.start[row], n = (size_t)g.start[row + 1] - first;
         int32_t start[2] = {0, (int32_t)n};
-        er_batch b = {
-            .rows = 1, .tokens = n, .token = g.token + first, .pos = g.pos + first, .row_start = start};
-        er_run *r = golden_run(&g, n, 1, false);
+        er_batch b = pack_rows(g.token + first, start, 1, NULL, NULL, NULL);
+        er_run *r = golden_run(&g, n, false);
         float *x = keep_dev(n * g.hidden * sizeof(float));
         OK(er_run_begin(r, &b, NULL));
         OK(er_run_embed(r, x));
         for (size_t l = 0; l < g.m->arch.layers; l++) OK(er_run_layer(r, l, x, NULL));
         const float *want = golden_f32(&g, "logits", g.tokens * g.vocab) + first * g.vocab;
         BELOW(compare(logits_at(r, x, all_tokens(n), n), want, n, g.vocab), BOUND);
-        er_run_free(r);
     }
     golden_close(&g);
 }

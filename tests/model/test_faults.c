@@ -1,139 +1,35 @@
 // Every device call of loading, of a run's creation and of a block forward and backward fails in turn: the
 // code comes up untouched and nothing is leaked (the sanitizer build sees to that).
 #include "tests/model/golden.h"
+#include "tests/support/faults.h"
 
-static const er_device_ops *real;
-static size_t calls, fail_at;  // the fail_at-th call fails; 0: none does
-
-#define COUNTED                                                                                              \
-    if (++calls == fail_at) return er_fail(ER_EDEVICE, "call %zu", calls)
-
-static er_status f_alloc(er_device *d, void **out, size_t bytes) {
-    COUNTED;
-    return real->alloc(d, out, bytes);
-}
-static er_status f_upload(er_device *d, void *dst, const void *src, size_t bytes) {
-    COUNTED;
-    return real->upload(d, dst, src, bytes);
-}
-static er_status f_sync(er_device *d) {
-    COUNTED;
-    return real->sync(d);
-}
-static er_status f_copy(er_device *d, void *dst, const void *src, size_t bytes) {
-    COUNTED;
-    return real->copy(d, dst, src, bytes);
-}
-static er_status f_weight_create(er_device *d, er_weight **out, const er_weight_spec *spec) {
-    COUNTED;
-    return real->weight_create(d, out, spec);
-}
-static er_status f_norm(er_device *d, er_norm_kind k, float *y, float *stats, const float *x, const float *w,
-    const float *b, float eps, size_t tokens, size_t hidden) {
-    COUNTED;
-    return real->norm(d, k, y, stats, x, w, b, eps, tokens, hidden);
-}
-static er_status f_norm_backward(er_device *d, er_norm_kind k, float *dx, const float *dy, const float *x,
-    const float *w, const float *stats, size_t tokens, size_t hidden) {
-    COUNTED;
-    return real->norm_backward(d, k, dx, dy, x, w, stats, tokens, hidden);
-}
-static er_status f_qk_norm(er_device *d, er_norm_kind k, float *x, size_t ld, const float *w, const float *b,
-    float eps, size_t tokens, size_t heads, size_t head_dim) {
-    COUNTED;
-    return real->qk_norm(d, k, x, ld, w, b, eps, tokens, heads, head_dim);
-}
-static er_status f_qk_norm_backward(er_device *d, er_norm_kind k, float *dy, const float *x, size_t ld,
-    const float *w, float eps, size_t tokens, size_t heads, size_t head_dim) {
-    COUNTED;
-    return real->qk_norm_backward(d, k, dy, x, ld, w, eps, tokens, heads, head_dim);
-}
-static er_status f_clip(er_device *d, float *x, float limit, size_t n) {
-    COUNTED;
-    return real->clip(d, x, limit, n);
-}
-static er_status f_clip_backward(er_device *d, float *dy, const float *x, float limit, size_t n) {
-    COUNTED;
-    return real->clip_backward(d, dy, x, limit, n);
-}
-static er_status f_linear(
-    er_device *d, float *y, const float *x, const er_weight *w, const float *b, size_t m, float beta) {
-    COUNTED;
-    return real->linear(d, y, x, w, b, m, beta);
-}
-static er_status f_linear_backward(
-    er_device *d, float *dx, const float *dy, const er_weight *w, size_t m, float beta) {
-    COUNTED;
-    return real->linear_backward(d, dx, dy, w, m, beta);
-}
-static er_status f_rope(er_device *d, er_rope_style k, float *x, size_t ld, const int32_t *pos,
-    const float *table, size_t rot, size_t tokens, size_t heads, size_t head_dim, bool inverse) {
-    COUNTED;
-    return real->rope(d, k, x, ld, pos, table, rot, tokens, heads, head_dim, inverse);
-}
-static er_status f_attention(er_device *d, const er_attention *a, float *out, float *lse) {
-    COUNTED;
-    return real->attention(d, a, out, lse);
-}
-static er_status f_attention_backward(
-    er_device *d, const er_attention *a, float *dqkv, const float *dout, const float *out, const float *lse) {
-    COUNTED;
-    return real->attention_backward(d, a, dqkv, dout, out, lse);
-}
-static er_status f_kv_store(er_device *d, float *k, float *v, const float *qkv, size_t ld, size_t k_at,
-    size_t kv_dim, const int32_t *at, size_t tokens) {
-    COUNTED;
-    return real->kv_store(d, k, v, qkv, ld, k_at, kv_dim, at, tokens);
-}
-static er_status f_activation(
-    er_device *d, er_act_kind k, bool gated, float *a, const float *u, size_t tokens, size_t d_ff) {
-    COUNTED;
-    return real->activation(d, k, gated, a, u, tokens, d_ff);
-}
-static er_status f_activation_backward(er_device *d, er_act_kind k, bool gated, float *du, const float *da,
-    const float *u, size_t tokens, size_t d_ff) {
-    COUNTED;
-    return real->activation_backward(d, k, gated, du, da, u, tokens, d_ff);
-}
-
-static er_device_ops faulty;
-
-static void arm(size_t n) { calls = 0, fail_at = n; }
+static er_device_ops failing;
 
 static int setup(void **state) {
     int bad = golden_setup(state);
     if (bad) return bad;
-    real = golden_dev->op;
-    faulty = *real;
-    faulty.alloc = f_alloc, faulty.upload = f_upload, faulty.sync = f_sync, faulty.copy = f_copy;
-    faulty.weight_create = f_weight_create, faulty.norm = f_norm, faulty.norm_backward = f_norm_backward;
-    faulty.qk_norm = f_qk_norm, faulty.qk_norm_backward = f_qk_norm_backward;
-    faulty.clip = f_clip, faulty.clip_backward = f_clip_backward;
-    faulty.linear = f_linear, faulty.linear_backward = f_linear_backward, faulty.rope = f_rope;
-    faulty.attention = f_attention, faulty.attention_backward = f_attention_backward,
-    faulty.kv_store = f_kv_store;
-    faulty.activation = f_activation, faulty.activation_backward = f_activation_backward;
+    failing = faults_ops(golden_dev->op);
     return 0;
 }
 
 static int teardown(void **state) {
-    golden_dev->op = real;
+    golden_dev->op = faults.real;
     return golden_teardown(state);
 }
 
 // Walks until the whole of `attempt` succeeds; what failed before must have failed with the injected code.
 static size_t walk(er_status (*attempt)(void *), void *arg) {
     size_t n = 1;
-    golden_dev->op = &faulty;
+    golden_dev->op = &failing;
     for (;; n++) {
-        arm(n);
+        faults.calls = 0, faults.fail_at = n;
         er_status rc = attempt(arg);
         if (rc == ER_OK) break;
         assert_int_equal(rc, ER_EDEVICE);
         if (n > 2000) fail_msg("no end of calls");
     }
-    golden_dev->op = real;
-    assert_true(calls == n - 1);
+    golden_dev->op = faults.real;
+    assert_true(faults.calls == n - 1);
     return n - 1;
 }
 
@@ -155,12 +51,16 @@ static void loading(void **state) {
 
 static er_status create(void *model) {
     er_model *m = model;
-    er_kv *kv = NULL;
-    er_run *r = NULL;
-    er_status rc = er_run_create(&r, m, 9, 2, true);
-    if (rc == ER_OK) rc = er_kv_create(&kv, m, 0, 2, 5);
-    er_kv_free(kv);
-    er_run_free(r);
+    er_arena memory = {.dev = m->dev};
+    er_batch b;
+    er_kv kv;
+    er_run r = {.model = m};
+    er_status rc = er_run_take(&r, &memory, &m->arch, 9, true);
+    if (rc == ER_OK) rc = er_kv_take(&kv, &memory, &m->arch, 0, 2, 5);
+    if (rc == ER_OK) rc = er_batch_take(&b, &memory, 9, 2);
+    m->dev->op = faults.real;  // the wait behind it is not counted
+    er_arena_release(&memory);
+    m->dev->op = &failing;
     return rc;
 }
 
@@ -168,7 +68,7 @@ static void creating(void **state) {
     (void)state;
     golden g;
     golden_open(&g, "llama_gqa");
-    assert_int_equal(walk(create, g.m), 6 + 10 + 2);
+    assert_int_equal(walk(create, g.m), 10 + 2 + 2);  // a batch: on the device and pinned
     golden_close(&g);
 }
 
@@ -188,19 +88,14 @@ static er_status there_and_back(void *arg) {
 static size_t calls_of_block(const char *model, bool parallel) {
     golden g;
     golden_open(&g, model);
-    er_kv *kv = NULL;
-    pass p = {
-        .r = golden_run(&g, g.tokens, g.rows, true), .x = keep_dev(g.tokens * g.hidden * sizeof(float))};
-    er_batch rows = golden_rows(&g);
-    rows.store_at = all_tokens(g.tokens);
-    OK(er_kv_create(&kv, g.m, 0, 3, g.tokens));
+    er_kv *kv = golden_kv(&g, 0, 3, g.tokens);
+    pass p = {.r = golden_run(&g, g.tokens, true), .x = keep_dev(g.tokens * g.hidden * sizeof(float))};
+    er_batch rows = pack_rows(g.token, g.start, g.rows, NULL, NULL, g.start);
     keep_tape(&p.tape, &g.m->arch, g.tokens);
     OK(er_run_begin(p.r, &rows, kv));
     OK(er_run_embed(p.r, p.x));
     g.m->arch.parallel_residual = parallel;
     size_t n = walk(there_and_back, &p);
-    er_run_free(p.r);
-    er_kv_free(kv);
     golden_close(&g);
     return n;
 }

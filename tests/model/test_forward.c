@@ -11,7 +11,7 @@ static void packed_rows(void **state) {
         golden_open(&g, models[i]);
         const er_arch *a = &g.m->arch;
         size_t T = g.tokens;
-        er_run *r = golden_run(&g, T + 3, g.rows + 1, false);
+        er_run *r = golden_run(&g, T + 3, false);
         er_batch rows = golden_rows(&g);
         float *x = keep_dev(T * g.hidden * sizeof(float));
         OK(er_run_begin(r, &rows, NULL));
@@ -30,7 +30,6 @@ static void packed_rows(void **state) {
         float *logits = logits_at(r, x, all_tokens(T), T);
         BELOW(rel(logits, golden_f32(&g, "logits", T * g.vocab), T * g.vocab), BOUND);
         NEAR(r->flops, flops + (double)T * er_arch_head_flops(a), 0.5);
-        er_run_free(r);
         golden_close(&g);
     }
 }
@@ -45,19 +44,17 @@ static void one_row_at_a_time(void **state) {
     for (size_t i = 0; i < MODELS; i++) {
         golden g;
         golden_open(&g, models[i]);
-        er_run *r = golden_run(&g, g.tokens, g.rows, false);
+        er_run *r = golden_run(&g, g.tokens, false);
         const float *want = golden_f32(&g, "logits", g.tokens * g.vocab);
         for (size_t row = 0; row < g.rows; row++) {
             size_t first = (size_t)g.start[row], n = (size_t)g.start[row + 1] - first;
             int32_t start[2] = {0, (int32_t)n};
-            er_batch b = {
-                .rows = 1, .tokens = n, .token = g.token + first, .pos = g.pos + first, .row_start = start};
+            er_batch b = pack_rows(g.token + first, start, 1, NULL, NULL, NULL);
             float *x = keep_dev(n * g.hidden * sizeof(float));
             OK(er_run_begin(r, &b, NULL));
             run_layers(r, x);
             BELOW(rel(logits_at(r, x, all_tokens(n), n), want + first * g.vocab, n * g.vocab), BOUND);
         }
-        er_run_free(r);
         golden_close(&g);
     }
 }
@@ -67,7 +64,7 @@ static void one_row_at_a_time(void **state) {
 typedef struct split {
     int32_t first[64], second[64];   // tokens of either part, as packed token numbers
     int32_t start1[16], start2[16];  // their row_start
-    int32_t store[64], at[16], len[16];
+    int32_t at[16], len[16];         // of the first ones in the cache
     size_t n1, n2;
 } split;
 
@@ -83,10 +80,7 @@ static split split_rows(const golden *g, int32_t cut) {
         s.start1[row + 1] = (int32_t)s.n1, s.start2[row + 1] = (int32_t)s.n2;
         s.len[row] = c;
     }
-    for (size_t row = g->rows; row-- > 0;) {
-        s.at[row] = cache;
-        for (int32_t t = 0; t < s.len[row]; t++) s.store[s.start1[row] + t] = cache++;
-    }
+    for (size_t row = g->rows; row-- > 0; cache += s.len[row]) s.at[row] = cache;
     return s;
 }
 
@@ -111,31 +105,17 @@ static void cached_prefixes(void **state) {
             golden g;
             golden_open(&g, models[i]);
             split s = split_rows(&g, cut);
-            er_kv *kv = NULL;
-            er_run *r = golden_run(&g, g.tokens, g.rows, false);
+            er_kv *kv = golden_kv(&g, 0, g.m->arch.layers, g.tokens + 9);
+            er_run *r = golden_run(&g, g.tokens, false);
             float *x = keep_dev(g.tokens * g.hidden * sizeof(float));
-            OK(er_kv_create(&kv, g.m, 0, g.m->arch.layers, g.tokens + 9));
-            er_batch b1 = {.rows = g.rows,
-                .tokens = s.n1,
-                .token = pick(g.token, s.first, s.n1),
-                .pos = pick(g.pos, s.first, s.n1),
-                .row_start = s.start1,
-                .store_at = s.store};
+            er_batch b1 = pack_rows(pick(g.token, s.first, s.n1), s.start1, g.rows, NULL, NULL, s.at);
             OK(er_run_begin(r, &b1, kv));
             run_layers(r, x);
             compare_picked(&g, logits_at(r, x, all_tokens(s.n1), s.n1), s.first, s.n1);
-            er_batch b2 = {.rows = g.rows,
-                .tokens = s.n2,
-                .token = pick(g.token, s.second, s.n2),
-                .pos = pick(g.pos, s.second, s.n2),
-                .row_start = s.start2,
-                .prefix_at = s.at,
-                .prefix_len = s.len};
+            er_batch b2 = pack_rows(pick(g.token, s.second, s.n2), s.start2, g.rows, s.at, s.len, NULL);
             OK(er_run_begin(r, &b2, kv));
             run_layers(r, x);
             compare_picked(&g, logits_at(r, x, all_tokens(s.n2), s.n2), s.second, s.n2);
-            er_run_free(r);
-            er_kv_free(kv);
             golden_close(&g);
         }
 }
@@ -147,32 +127,22 @@ static void prefix_of_the_same_batch(void **state) {
         golden g;
         golden_open(&g, models[i]);
         split s = split_rows(&g, 4);
-        int32_t index[128], start[33] = {0}, store[128], at[32] = {0}, len[32] = {0};
+        int32_t index[128], start[33] = {0}, store[32], at[32] = {0}, len[32] = {0};
         memcpy(index, s.first, s.n1 * sizeof *index);
         memcpy(index + s.n1, s.second, s.n2 * sizeof *index);
-        for (size_t t = 0; t < g.tokens; t++) store[t] = t < s.n1 ? s.store[t] : -1;
         for (size_t row = 0; row < g.rows; row++) {
             start[row + 1] = s.start1[row + 1];
             start[g.rows + row + 1] = (int32_t)s.n1 + s.start2[row + 1];
+            store[row] = s.at[row], store[g.rows + row] = -1;
             at[g.rows + row] = s.at[row], len[g.rows + row] = s.len[row];
         }
-        er_kv *kv = NULL;
-        er_run *r = golden_run(&g, g.tokens, 2 * g.rows, false);
+        er_kv *kv = golden_kv(&g, 0, g.m->arch.layers, g.tokens + 9);
+        er_run *r = golden_run(&g, g.tokens, false);
         float *x = keep_dev(g.tokens * g.hidden * sizeof(float));
-        OK(er_kv_create(&kv, g.m, 0, g.m->arch.layers, g.tokens + 9));
-        er_batch b = {.rows = 2 * g.rows,
-            .tokens = g.tokens,
-            .token = pick(g.token, index, g.tokens),
-            .pos = pick(g.pos, index, g.tokens),
-            .row_start = start,
-            .prefix_at = at,
-            .prefix_len = len,
-            .store_at = store};
+        er_batch b = pack_rows(pick(g.token, index, g.tokens), start, 2 * g.rows, at, len, store);
         OK(er_run_begin(r, &b, kv));
         run_layers(r, x);
         compare_picked(&g, logits_at(r, x, all_tokens(g.tokens), g.tokens), index, g.tokens);
-        er_run_free(r);
-        er_kv_free(kv);
         golden_close(&g);
     }
 }
@@ -181,40 +151,36 @@ static void impossible_batches(void **state) {
     (void)state;
     golden g;
     golden_open(&g, "llama_gqa");
-    er_run *r = golden_run(&g, 4, 2, false);
-    er_kv *kv = NULL;
-    OK(er_kv_create(&kv, g.m, 1, 2, 5));
-    int32_t token[5] = {1, 2, 3, 4, 5}, pos[5] = {0, 1, 0, 1, 2}, start[4] = {0, 2, 4, 5}, zero[2] = {0, 0},
-            two[2] = {0, 2};
+    er_run *r = golden_run(&g, 4, false);
+    er_kv *kv = golden_kv(&g, 1, 2, 5), beyond;
+    int32_t token[65] = {1, 2, 3, 4, 5}, start[] = {0, 2, 4}, all[] = {0, 5}, long_row[] = {0, 65};
     float *x = keep_dev(5 * g.hidden * sizeof(float));
-    er_batch b = {.rows = 2, .tokens = 4, .token = token, .pos = pos, .row_start = start};
+    er_batch b = pack_rows(token, start, 2, NULL, NULL, NULL);
     OK(er_run_begin(r, &b, NULL));
     FAILS(er_run_layer(r, 3, x, NULL), ER_EARG, "layer 3 of 3");
     FAILS(er_run_layer_backward(r, 0, x, NULL), ER_EARG, "without it");
-    er_batch many = {.rows = 3, .tokens = 5, .token = token, .pos = pos, .row_start = start};
-    FAILS(er_run_begin(r, &many, NULL), ER_EARG, "5 tokens in 3 rows; the run holds 4 in 2");
+    b = pack_rows(token, all, 1, NULL, NULL, NULL);
+    FAILS(er_run_begin(r, &b, NULL), ER_EARG, "5 tokens; the run holds 4");
     token[2] = 139;
+    b = pack_rows(token, start, 2, NULL, NULL, NULL);
     FAILS(er_run_begin(r, &b, NULL), ER_EARG, "token 2 has id 139; the embedding has 139 rows");
     token[2] = -1;
+    b = pack_rows(token, start, 2, NULL, NULL, NULL);
     FAILS(er_run_begin(r, &b, NULL), ER_EARG, "has id -1");
-    token[2] = 3, pos[3] = 64;
-    FAILS(er_run_begin(r, &b, NULL), ER_EARG, "position 64; the model has 64");
-    pos[3] = 1, start[1] = 5;
-    FAILS(er_run_begin(r, &b, NULL), ER_EARG, "row 1 ends before it starts");
-    start[1] = 2, start[2] = 3;
-    FAILS(er_run_begin(r, &b, NULL), ER_EARG, "rows span tokens 0 to 3 of 4");
-    start[2] = 4, b.prefix_at = (int32_t[]){0, 4}, b.prefix_len = two;
-    FAILS(er_run_begin(r, &b, NULL), ER_EARG, "row 1 continues cache positions 4 to 6 of 0");
-    FAILS(er_run_begin(r, &b, kv), ER_EARG, "4 to 6 of 5");
-    b.prefix_at = zero;
+    token[2] = 3;
+    b = pack_rows(token, start, 2, (int32_t[]){0, 0}, (int32_t[]){0, 63}, NULL);
+    FAILS(er_run_begin(r, &b, NULL), ER_EARG, "63 positions of a cache of 0");
+    FAILS(er_run_begin(golden_run(&g, 65, false),
+              &(er_batch[]){pack_rows(token, long_row, 1, NULL, NULL, NULL)}[0], NULL),
+        ER_EARG, "token 64 stands at position 64; the model has 64");
+    b = pack_rows(token, start, 2, (int32_t[]){0, 4}, (int32_t[]){0, 2}, NULL);
+    FAILS(er_run_begin(r, &b, kv), ER_EARG, "6 positions of a cache of 5");
+    b = pack_rows(token, start, 2, (int32_t[]){0, 0}, (int32_t[]){0, 2}, NULL);
     OK(er_run_begin(r, &b, kv));
     FAILS(er_run_layer(r, 0, x, NULL), ER_EARG, "layer 0: rows continue a prefix that is not cached");
-    b.prefix_at = NULL, b.prefix_len = NULL, b.store_at = (int32_t[]){0, 1, -1, 5};
-    FAILS(er_run_begin(r, &b, kv), ER_EARG, "token 3 goes to cache position 5 of 5");
-    er_kv *beyond = NULL;
-    FAILS(er_kv_create(&beyond, g.m, 2, 2, 5), ER_EARG, "layers");
-    er_run_free(r);
-    er_kv_free(kv);
+    b = pack_rows(token, start, 2, NULL, NULL, (int32_t[]){-1, 4});
+    FAILS(er_run_begin(r, &b, kv), ER_EARG, "6 positions of a cache of 5");
+    FAILS(er_kv_take(&beyond, &kept_runs, &g.m->arch, 2, 2, 5), ER_EARG, "layers");
     golden_close(&g);
 }
 

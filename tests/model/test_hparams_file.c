@@ -1,5 +1,6 @@
 // Settings files over a preset: YAML and JSON give the same, and what means something else is refused in
 // both.
+#include "engine/editors/editor.h"
 #include "engine/hparams.h"
 #include "io/base/log.h"
 #include "tests/io/scratch.h"
@@ -13,7 +14,7 @@ static er_hparams preset(void) {
     return h;
 }
 static er_status merge(er_hparams *h, const char *name, const char *text) {
-    return er_hparams_merge_file(h, put_text(name, text));
+    return er_hparams_merge_file(h, put_text(name, text), er_editor_settings_at);
 }
 
 static const char yaml[] = "# settings of a small run\n"
@@ -114,7 +115,7 @@ static void test_other_meanings(void **state) {
     FAILS(merge(&h, "s.yaml", "a: &a 1\n"), ER_ECONFIG, "s.yaml: line 1: an anchor");
     FAILS(merge(&h, "s.json", "v_lr: 1\n"), ER_ECONFIG, "s.json: byte ");
     FAILS(merge(&h, "s.json", "[1]"), ER_ECONFIG, "not a JSON object");
-    FAILS(er_hparams_merge_file(&h, in_scratch("none.yml")), ER_ENOENT, "none.yml");
+    FAILS(er_hparams_merge_file(&h, in_scratch("none.yml"), er_editor_settings_at), ER_ENOENT, "none.yml");
 }
 
 // The loss is taken at the output: the last layer's, or nothing said.

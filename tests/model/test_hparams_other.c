@@ -1,4 +1,6 @@
 // Settings files that were not made for this job: another method's, another model's, or nobody's.
+#include "engine/cli/terminal.h"
+#include "engine/editors/editor.h"
 #include "engine/hparams.h"
 #include "engine/hparams/fields_internal.h"
 #include "io/base/log.h"
@@ -17,7 +19,7 @@ static int begin(void **state) {
 
 static er_status use(er_hparams *h, const char *name, const char *text) {
     OK(er_hparams_resolve(h, &arch, "default"));
-    er_status rc = er_hparams_merge_file(h, put_text(name, text));
+    er_status rc = er_hparams_merge_file(h, put_text(name, text), er_editor_settings_at);
     return rc == ER_OK ? er_hparams_check(h, &arch) : rc;
 }
 
@@ -181,6 +183,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_methods), cmocka_unit_test(test_nothing_applies),
         cmocka_unit_test(test_slips), cmocka_unit_test(test_told), cmocka_unit_test(test_modules),
         cmocka_unit_test(test_names), cmocka_unit_test(test_origins)};
+    er_terminal_listen();
     er_log_set_level(ER_LOG_QUIET);
     return cmocka_run_group_tests(tests, begin, scratch_remove);
 }

@@ -83,33 +83,33 @@ static void parts(void **state) {
     (void)state;
     er_arch a;
     OK(parse(&a, "{" OF("stablelm") "}"));
-    assert_true(!a.parallel_residual && !a.qk_norms && !a.attention_bias && a.module[SLOT_NORM2]);
+    assert_true(!a.parallel_residual && !a.qk_norms && !a.attention_bias && a.module[ROLE_NORM2]);
     assert_int_equal(a.rope.dims, 4);
     OK(parse(&a,
         "{" OF("stablelm") ",\"use_parallel_residual\":true,\"qk_layernorm\":true,\"use_qkv_bias\":true}"));
-    assert_true(a.parallel_residual && a.qk_norms && a.head_norm_each && a.attention_bias);
-    assert_null(a.module[SLOT_NORM2]);
+    assert_true(a.parallel_residual && a.qk_norms && a.qk_norm_per_head && a.attention_bias);
+    assert_null(a.module[ROLE_NORM2]);
     assert_int_equal(a.qk_norm, ER_LAYER_NORM);
     OK(parse(&a, "{" OF("stablelm") ",\"attention_bias\":true}"));  // not its word
     assert_false(a.attention_bias);
     OK(parse(&a, "{" OF("phi") ",\"qk_layernorm\":true}"));
-    assert_true(a.qk_norms && !a.head_norm_each && a.parallel_residual);
+    assert_true(a.qk_norms && !a.qk_norm_per_head && a.parallel_residual);
     assert_int_equal(a.rope.dims, 8);
     OK(parse(&a, "{" OF("starcoder2") ",\"use_bias\":false}"));
     assert_true(!a.attention_bias && !a.mlp_bias);
     OK(parse(&a, "{" FALCON ",\"num_kv_heads\":4}"));
-    assert_true(a.parallel_residual && !a.attention_bias && a.kv_heads == 1 && !a.module[SLOT_NORM2]);
+    assert_true(a.parallel_residual && !a.attention_bias && a.kv_heads == 1 && !a.module[ROLE_NORM2]);
     OK(parse(&a, "{" FALCON ",\"num_kv_heads\":2,\"new_decoder_architecture\":true}"));
     assert_int_equal(a.kv_heads, 2);
-    assert_string_equal(a.module[SLOT_NORM1], "ln_attn");
-    assert_string_equal(a.module[SLOT_NORM2], "ln_mlp");
+    assert_string_equal(a.module[ROLE_NORM1], "ln_attn");
+    assert_string_equal(a.module[ROLE_NORM2], "ln_mlp");
     OK(parse(&a,
         "{" FALCON ",\"num_kv_heads\":2,\"new_decoder_architecture\":true,\"num_ln_in_parallel_attn\":1}"));
-    assert_string_equal(a.module[SLOT_NORM1], "input_layernorm");
-    assert_null(a.module[SLOT_NORM2]);
+    assert_string_equal(a.module[ROLE_NORM1], "input_layernorm");
+    assert_null(a.module[ROLE_NORM2]);
     OK(parse(&a, "{" FALCON ",\"multi_query\":false,\"parallel_attn\":false,\"bias\":true}"));
     assert_true(!a.parallel_residual && a.attention_bias && a.mlp_bias && a.kv_heads == 4);
-    assert_string_equal(a.module[SLOT_NORM2], "post_attention_layernorm");
+    assert_string_equal(a.module[ROLE_NORM2], "post_attention_layernorm");
 }
 
 static void refusals(void **state) {

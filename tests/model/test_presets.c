@@ -28,8 +28,9 @@ static void published(void **state) {
         {"GPT-NeoX-20B", {"gpt_neox", 44, 6144, .d_ff = 24576, .vocab = 50432}, 6, 10, 20, 0.5, 0.8, 0.5,
             6000},
         {"Llama-2-7B",
-            {"llama", 32, 4096, .d_ff = 11008, .vocab = 32000, .positions = 4096, .rope = {.base = 1e4}}, 4,
-            8, 25, 0.5, 4, 1e-3, 15000},
+            {"llama", 32, 4096, .d_ff = 11008, .vocab = 32000, .max_position_embeddings = 4096,
+                .rope = {.base = 1e4}},
+            4, 8, 25, 0.5, 4, 1e-3, 15000},
         {"Llama-3-8B", {"llama", 32, 4096, .d_ff = 14336, .vocab = 128256}, 4, 8, 25, 0.1, 0.75, 0.5, 15000},
         {"Llama-3.2-3B", {"llama", 28, 3072, .d_ff = 8192, .vocab = 128256}, 4, 8, 25, 0.5, 4, 1e-3, 15000},
         {"Mistral-7B", {"mistral", 32, 4096, .d_ff = 14336, .vocab = 32768}, 4, 8, 25, 0.5, 4, 1e-3, 15000},
@@ -95,7 +96,7 @@ static void told_apart(void **state) {
             .hidden = cases[i].hidden,
             .d_ff = cases[i].d_ff,
             .vocab = cases[i].vocab,
-            .positions = cases[i].positions,
+            .max_position_embeddings = cases[i].positions,
             .rope = {.base = cases[i].base}};
         (void)snprintf(a.family, sizeof a.family, "%s", cases[i].family);
         assert_string_equal(settings_of(&a).preset, cases[i].preset);

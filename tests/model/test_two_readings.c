@@ -105,7 +105,7 @@ static void other_contradictions(void **state) {
     // What no version reads is no second value.
     OK(parse(&a,
         "{" GPT2 ",\"n_ctx\":16,\"intermediate_size\":7,\"dtype\":\"float16\",\"torch_dtype\":\"float32\"}"));
-    assert_int_equal(a.positions, 32);
+    assert_int_equal(a.max_position_embeddings, 32);
     assert_int_equal(a.d_ff, 256);
     OK(parse(&a, "{" LLAMA ",\"text_config\":{\"hidden_size\":64,\"foo\":1},\"num_kv_heads\":3}"));
     assert_int_equal(a.kv_heads, 4);
@@ -161,7 +161,7 @@ static void absent_keys(void **state) {
         assert_int_equal(a.head_dim, cases[i].head_dim);
         assert_int_equal(a.d_ff, cases[i].d_ff);
         assert_int_equal(a.vocab, cases[i].vocab);
-        assert_int_equal(a.positions, cases[i].positions);
+        assert_int_equal(a.max_position_embeddings, cases[i].positions);
         NEAR(a.norm_eps, cases[i].eps, 1e-6 * cases[i].eps);
         NEAR(a.rope.base, cases[i].base, 0);
         NEAR(a.act, cases[i].act, 0);

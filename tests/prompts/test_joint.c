@@ -197,8 +197,8 @@ static void test_one_subject_to_the_tokenizer(void **state) {
         "{\"subject\":\"Cafe\xcc\x81 Noir\",\"prompt\":\"{} serves\",\"target\":\"tea\"}\n";
     er_templates none = {0};
     for (int k = 0; k < 2; k++) {
-        er_model m = {
-            .arch = {.positions = 1000, .vocab = (size_t)1 << 30}, .tokenizer = family(k ? "gpt2" : "neox")};
+        er_model m = {.arch = {.max_position_embeddings = 1000, .vocab = (size_t)1 << 30},
+            .tokenizer = family(k ? "gpt2" : "neox")};
         er_hparams h = {.key_bare = 0.5, .merge_subjects = true};
         er_facts *f = read_facts(two);
         er_requests *u = NULL;
@@ -227,7 +227,8 @@ static void test_rows_have_their_own_seam(void **state) {
     static char before[] = "Hm. {}", behind[] = "{} (said\n";
     char *texts[] = {before, behind};
     er_templates two = {.text = texts, .count = 2};
-    er_model m = {.arch = {.positions = 1000, .vocab = (size_t)1 << 30}, .tokenizer = family("gpt2")};
+    er_model m = {
+        .arch = {.max_position_embeddings = 1000, .vocab = (size_t)1 << 30}, .tokenizer = family("gpt2")};
     er_hparams h = {.key_bare = 0.5, .n_prefixes = 2, .n_relation_prompts = 2, .merge_subjects = true};
     er_requests *u = NULL;
     er_facts *f = read_facts(

@@ -1,6 +1,6 @@
-// Facts as token rows: subject positions, targets at the seam, weights, relation_prompts, refusals, digests. Most
-// cases use a tokenizer of single letters, on which every index can be counted by hand; the real tokenizers
-// are held to what their own decoding says.
+// Facts as token rows: subject positions, targets at the seam, weights, relation_prompts, refusals, digests.
+// Most cases use a tokenizer of single letters, on which every index can be counted by hand; the real
+// tokenizers are held to what their own decoding says.
 #include "engine/prompts.h"
 #include "io/base/file.h"
 #include "tests/support/subject_decoded.h"
@@ -40,7 +40,7 @@ static er_tokenizer *letters(bool merge_s) {
 static int32_t id(char c) { return c == ' ' ? SPACE : c - '!'; }
 
 static void begin(fixture *x, er_tokenizer *t, size_t n_templates, const char *const *templates) {
-    *x = (fixture){.m = {.arch = {.positions = BIG, .vocab = (size_t)1 << 30}, .tokenizer = t},
+    *x = (fixture){.m = {.arch = {.max_position_embeddings = BIG, .vocab = (size_t)1 << 30}, .tokenizer = t},
         .h = {.n_prefixes = n_templates, .key_bare = 0.5, .merge_subjects = true}};
     x->t = calloc(1, sizeof *x->t);
     x->t->text = calloc(n_templates + 1, sizeof *x->t->text);
@@ -420,16 +420,16 @@ static void test_positions(void **state) {
                                "{\"subject\":\"Ann\",\"prompt\":\"{} is\",\"target\":\"xyz\"}\n";
     fixture x;
     begin(&x, letters(false), 0, NULL);
-    x.m.arch.positions = 10;  // <s>Ann is xy
+    x.m.arch.max_position_embeddings = 10;  // <s>Ann is xy
     build(&x, line);
     assert_int_equal(x.u->count, 2);
-    x.m.arch.positions = 9;
+    x.m.arch.max_position_embeddings = 9;
     build(&x, line);
     assert_int_equal(x.u->count, 1);
     assert_int_equal(x.f->n_rejects, 1);
     assert_int_equal(x.f->rejects[0].line, 2);
     assert_string_equal(x.f->rejects[0].reason, "prompt of 10 tokens exceeds the model's 9 positions");
-    x.m.arch.positions = BIG;
+    x.m.arch.max_position_embeddings = BIG;
     x.m.rope_positions = 9;  // a rotary table shorter than the configuration's positions
     build(&x, line);
     assert_int_equal(x.u->count, 1);
@@ -485,7 +485,7 @@ static void test_bad_siblings(void **state) {
     fixture x;
     begin(&x, letters(false), 0, NULL);
     x.h.n_relation_prompts = 5;
-    x.m.arch.positions = 27;  // "<s>a long way from A to the " has 26 tokens, with Barnaby 32
+    x.m.arch.max_position_embeddings = 27;  // "<s>a long way from A to the " has 26 tokens, with Barnaby 32
     build(&x, lines);
     assert_int_equal(x.f->n_rejects, 1);
     assert_int_equal(x.f->rejects[0].line, 3);

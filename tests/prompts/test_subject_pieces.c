@@ -56,7 +56,7 @@ static er_tokenizer *golden(const char *name) {
 }
 
 static void build(fixture *x, er_tokenizer *t, const char *lines) {
-    *x = (fixture){.m = {.arch = {.positions = 1000, .vocab = (size_t)1 << 30}, .tokenizer = t},
+    *x = (fixture){.m = {.arch = {.max_position_embeddings = 1000, .vocab = (size_t)1 << 30}, .tokenizer = t},
         .h = {.key_bare = 0.5, .merge_subjects = false}};
     OK(er_facts_parse(&x->f, lines, strlen(lines), "facts.jsonl", &(er_facts_options){0}));
     OK(er_requests_build(&x->u, x->f, &x->m, &x->h, &x->t));

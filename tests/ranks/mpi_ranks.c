@@ -1,4 +1,5 @@
-// One rank under an MPI launcher: does what the argument says and tells on stdout what became of it. Run by test_mpi.sh.
+// One rank under an MPI launcher: does what the argument says and tells on stdout what became of it. Run by
+// test_mpi.sh.
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,4 +1,5 @@
-// The communicator: alone, and as ranks in threads of this process; and an edit shared by ranks is the edit of one.
+// The communicator: alone, and as ranks in threads of this process; and an edit shared by ranks is the edit
+// of one.
 #include <pthread.h>
 
 #include "engine/editors/editor.h"
@@ -66,7 +67,7 @@ static void job_open(job *j) {
     j->x.h.n_layers = LAYERS;
     for (size_t l = 0; l < LAYERS; l++) j->x.h.layers[l] = l;
     j->x.h.lambda = 0.3, j->x.h.key_per_prompt = j->per_prompt;
-    j->x.h.l2 = 0.4, j->x.h.nullspace_threshold = 0.03, j->x.h.emmet_lambda = 0.2;
+    j->x.h.own[0] = 0.4, j->x.h.own[1] = 0.03;  // L2 and nullspace_threshold
     size_t d = j->x.m->arch.d_ff, o = j->x.m->arch.hidden;
     double *c = calloc(d * d, sizeof *c), *v = calloc(d, sizeof *v);
     for (size_t l = 0; l < LAYERS; l++) {
@@ -142,7 +143,8 @@ static void check_ranks(const char *editor, bool per_prompt, size_t size) {
         if (j[r].rc != ER_OK) fail_msg("%s: rank %zu: %s", editor, r, j[r].message);
         NEAR(j[r].report.residual_left, alone.report.residual_left, 1e-5);
         for (size_t l = 0; l < LAYERS; l++) {
-            // The first layer differs by reordered sums, later ones by what rounding of the edited weights makes of that.
+            // The first layer differs by reordered sums, later ones by what rounding of the edited weights
+            // makes of that.
             BELOW(distance(j[r].dw[l], alone.dw[l], n), l ? 1e-5 : 1e-10);
             if (memcmp(j[r].dw[l], j[0].dw[l], n * sizeof(double)) != 0)
                 fail_msg("%s: ranks 0 and %zu of %zu differ at layer %zu by %.3g", editor, r, size, l,
@@ -163,7 +165,8 @@ static void test_an_edit_by_ranks(void **state) {
     check_ranks("emmet", false, 2);
 }
 
-// One rank's failure ends all with its message; so does a stop that one was asked for; a rank that is missing is named.
+// One rank's failure ends all with its message; so does a stop that one was asked for; a rank that is missing
+// is named.
 static er_status refuse(const er_site_edit *e, er_normal *s) {
     (void)s;
     return e->index == 1 ? er_fail(ER_ENUMERIC, "rank one refuses") : er_memit_system(e, s);

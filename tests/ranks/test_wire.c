@@ -1,4 +1,5 @@
-// Ranks as forked processes: collectives against sums and copies made by hand, and every way in which a rank may leave the others.
+// Ranks as forked processes: collectives against sums and copies made by hand, and every way in which a rank
+// may leave the others.
 #include "tests/test.h"
 
 #include <signal.h>

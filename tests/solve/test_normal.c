@@ -253,7 +253,8 @@ static void test_removal_is_a_downdate(void **state) {
     drop(&p);
 }
 
-// The hard constraint: dW K = R to the last digits, and dW = R (K^T C^-1 K)^-1 K^T C^-1. Of one fact it is ROME's rank-one update.
+// The hard constraint: dW K = R to the last digits, and dW = R (K^T C^-1 K)^-1 K^T C^-1. Of one fact it is
+// ROME's rank-one update.
 static void test_hard_constraint(void **state) {
     (void)state;
     const size_t facts[] = {1, 7};
@@ -287,8 +288,9 @@ static void test_hard_constraint(void **state) {
     drop(&twice);
 }
 
-// A fixed linear layer, fixed keys K and fixed targets V: W1 = R1 K1^T (K1 K1^T + P)^-1 with R1 = V1, then the second part with the
-// residual V2 - W1 K2 and A = K1 K1^T + K2 K2^T + P, together give what one edit of all gives. Without the history they do not.
+// A fixed linear layer, fixed keys K and fixed targets V: W1 = R1 K1^T (K1 K1^T + P)^-1 with R1 = V1, then
+// the second part with the residual V2 - W1 K2 and A = K1 K1^T + K2 K2^T + P, together give what one edit of
+// all gives. Without the history they do not.
 static void test_parts_with_history_are_one_edit(void **state) {
     (void)state;
     for (int with = 0; with < 2; with++) {
@@ -334,7 +336,19 @@ static double *orthonormal(size_t rank, size_t d, uint64_t seed) {
     return u;
 }
 
-// AlphaEdit as its authors write it: R K^T P (P (K K^T + H) + L2 I)^-1, P = U U^T, in full size; and with P = I the ridge form.
+// dW = R K^T (K K^T + l2 I)^-1.
+static void check_is_ridge(const double *dw, const problem *p, double l2) {
+    problem ridge = *p;
+    ridge.c = zeros(p->d * p->d), ridge.count = 1, ridge.lambda = l2;
+    for (size_t i = 0; i < p->d; i++) ridge.c[i * p->d + i] = 1;
+    double *expected = by_definition(&ridge);
+    BELOW(distance(dw, expected, p->o * p->d), 1e-11);
+    free(ridge.c);
+    free(expected);
+}
+
+// AlphaEdit as its authors write it: R K^T P (P (K K^T + H) + L2 I)^-1, P = U U^T, in full size; and with P =
+// I the ridge form.
 static void test_restricted_is_alphaedit(void **state) {
     (void)state;
     const size_t ranks[] = {1, 9, 26};
@@ -351,7 +365,8 @@ static void test_restricted_is_alphaedit(void **state) {
         for (size_t i = 0; with_history && i < d * d; i++) kk[i] += hh[i];
         double *a = product(proj, kk, d, d, d);
         for (size_t i = 0; i < d; i++) a[i * d + i] += l2;
-        // R K^T P (P A + L2)^-1 is the transpose of the authors' solve(P A + L2, P K R^T): P and A are symmetric.
+        // R K^T P (P A + L2)^-1 is the transpose of the authors' solve(P A + L2, P K R^T): P and A are
+        // symmetric.
         double *at = transposed(a, d, d);
         invert(at, d);
         double *rk = product(p.r, p.keys, p.o, p.n, d), *rkp = product(rk, proj, p.o, d, d),
@@ -362,6 +377,7 @@ static void test_restricted_is_alphaedit(void **state) {
             w.summed = summed;
             solve_as(dw, NULL, &p, &w, ER_OK);
             BELOW(distance(dw, expected, p.o * d), 1e-11);
+            if (rank == d && !with_history) check_is_ridge(dw, &p, l2);
         }
         double *all[] = {u, ut, proj, kt, kk, ht, hh, a, at, rk, rkp, expected, dw};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);

@@ -132,10 +132,42 @@ static void test_two_jobs_share_a_file(void **state) {
     OK(er_remove_tree(dir));
 }
 
+// Ranks write files of their own, and each reads all of them, also what fewer ranks left, and what a killed
+// one left half.
+static void test_ranks_read_each_other(void **state) {
+    (void)state;
+    char *dir = folder(), path[256];
+    er_target_store *s = NULL;
+    for (unsigned rank = 0; rank < 12; rank++) {
+        OK(er_target_store_open_rank(&s, dir, key, HIDDEN, rank));
+        assert_int_equal(er_target_store_count(s), rank);
+        for (unsigned i = 0; i < rank; i++) assert_true(has(s, i));
+        put(s, rank);
+        er_target_store_close(s);
+    }
+    (void)snprintf(path, sizeof path, "%s/values-%s.11.bin", dir, key);
+    struct stat before, after;
+    assert_int_equal(stat(path, &before), 0);
+    assert_int_equal(truncate(path, before.st_size - 1), 0);
+    (void)snprintf(path, sizeof path, "%s/values-%s.old.bin", dir, key);  // of nobody
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+    OK(er_target_store_open(&s, dir, key, HIDDEN));
+    assert_int_equal(er_target_store_count(s), 11);
+    assert_true(has(s, 10));
+    assert_false(has(s, 11));
+    er_target_store_close(s);
+    (void)snprintf(path, sizeof path, "%s/values-%s.11.bin", dir, key);
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(after.st_size, before.st_size - 1);  // another rank's file is left as it is
+    OK(er_remove_tree(dir));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_kept_and_found),
         cmocka_unit_test(test_cut_short_at_every_byte), cmocka_unit_test(test_flipped_bits),
-        cmocka_unit_test(test_two_jobs_share_a_file)};
+        cmocka_unit_test(test_two_jobs_share_a_file), cmocka_unit_test(test_ranks_read_each_other)};
     er_log_set_level(ER_LOG_QUIET);  // each damaged record is warned about
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

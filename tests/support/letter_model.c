@@ -20,17 +20,22 @@ er_status letter_model_open(er_model **out, er_device *dev, const char *dir, boo
     return letter_model_open_for(out, dev, dir, bos, &(er_model_options){0});
 }
 
-er_status letter_model_open_for(
-    er_model **out, er_device *dev, const char *dir, bool bos, const er_model_options *options) {
-    char json[6000];
-    size_t n = (size_t)snprintf(json, sizeof json,
+size_t letter_tokenizer_json(char *json, size_t room, bool bos) {
+    size_t n = (size_t)snprintf(json, room,
         "%s%s,\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"merges\":[],\"vocab\":{",
         head, bos ? template : "null");
     for (int c = '!'; c <= '~'; c++)
         n += (size_t)snprintf(
-            json + n, sizeof json - n, "\"%s%c\":%d,", c == '"' || c == '\\' ? "\\" : "", c, c - '!');
+            json + n, room - n, "\"%s%c\":%d,", c == '"' || c == '\\' ? "\\" : "", c, c - '!');
     n += (size_t)snprintf(
-        json + n, sizeof json - n, "\"\u0120\":94,\"\u010a\":95}}}");  // how bytes 32 and 10 are spelt
+        json + n, room - n, "\"\u0120\":94,\"\u010a\":95}}}");  // how bytes 32 and 10 are spelt
+    return n;
+}
+
+er_status letter_model_open_for(
+    er_model **out, er_device *dev, const char *dir, bool bos, const er_model_options *options) {
+    char json[6000];
+    size_t n = letter_tokenizer_json(json, sizeof json, bos);
     er_model *m = NULL;
     er_status rc = er_model_load(&m, dev, dir, options);
     if (rc == ER_OK) rc = er_tokenizer_parse(&m->tokenizer, json, n, "letters");

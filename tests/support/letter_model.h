@@ -10,4 +10,5 @@
 er_status letter_model_open(er_model **out, er_device *dev, const char *dir, bool bos);
 er_status letter_model_open_for(
     er_model **out, er_device *dev, const char *dir, bool bos, const er_model_options *options);
+size_t letter_tokenizer_json(char *json, size_t room, bool bos);  // the tokenizer alone, under 6,000 bytes
 #endif

@@ -14,7 +14,8 @@ typedef struct lettered {
     er_requests *requests;
 } lettered;
 
-// Two templates of equal length that share "So" and differ behind it, relation_prompts, two facts of one subject.
+// Two templates of equal length that share "So" and differ behind it, relation_prompts, two facts of one
+// subject.
 static const char letter_facts[] =
     "{\"relation\":\"r\",\"subject\":\"Ann\",\"prompt\":\"{} is in\",\"target\":\"Oz\"}\n"
     "{\"relation\":\"r\",\"subject\":\"Bob\",\"prompt\":\"at {} to\",\"target\":\"q\"}\n"

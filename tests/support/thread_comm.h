@@ -5,7 +5,8 @@
 
 enum { THREAD_RANKS = 8 };
 typedef struct thread_comms thread_comms;
-// comm[i] is rank i of `size`; none waits longer than `seconds` for the others: EDEVICE names who is missing.
+// comm[i] is rank i of `size`; none waits longer than `seconds` for the others: EDEVICE names who is missing,
+// and in what.
 er_status thread_comms_create(
     thread_comms **out, const er_comm *comm[THREAD_RANKS], size_t size, double seconds);
 void thread_comms_free(thread_comms *t);

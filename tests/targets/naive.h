@@ -14,7 +14,8 @@ enum { NAIVE_STEPS = 64, NAIVE_HIDDEN = 256 };
 typedef struct naive {
     er_model *m;
     const er_hparams *h;
-    er_run *run;
+    er_batch batch;
+    er_run run;
     er_tape *tape;
     float *x, *dx, *logits, *picked, *dpicked, *stats, *scratch;  // [dev]
     int32_t *index;
@@ -34,7 +35,9 @@ static inline void naive_open(naive *n, er_model *m, const er_hparams *h, size_t
     const er_arch *a = &m->arch;
     *n = (naive){.m = m, .h = h, .memory = {.dev = m->dev}};
     assert_true(a->hidden <= NAIVE_HIDDEN && a->vocab <= 512 && h->steps <= NAIVE_STEPS && a->layers < 16);
-    OK(er_run_create(&n->run, m, tokens, 1, true));
+    n->run.model = m;
+    OK(er_batch_take(&n->batch, &n->memory, tokens, 1));
+    OK(er_run_take(&n->run, &n->memory, a, tokens, true));
     n->tape = calloc(a->layers, sizeof *n->tape);
     for (size_t l = 0; l < a->layers; l++) OK(er_tape_take(&n->tape[l], &n->memory, a, tokens));
     size_t f = sizeof(float), rows = tokens > labels ? tokens : labels;
@@ -47,7 +50,6 @@ static inline void naive_open(naive *n, er_model *m, const er_hparams *h, size_t
 static inline void naive_close(naive *n) {
     er_arena_release(&n->memory);
     free(n->tape);
-    er_run_free(n->run);
 }
 
 static inline void naive_up(naive *n, void *dev, const void *host, size_t bytes) {
@@ -60,18 +62,16 @@ static inline void naive_down(naive *n, void *host, const void *dev, size_t byte
 // State [hidden] behind the z layer at the subject's last token, delta not added.
 static inline void naive_begin(naive *n, const er_prompt *r, const double *delta, double *state) {
     size_t hidden = n->m->arch.hidden, z = n->h->layers[n->h->n_layers - 1];
-    int32_t pos[512], start[2] = {0, (int32_t)r->length};
     float at[NAIVE_HIDDEN];
-    for (size_t i = 0; i < r->length; i++) pos[i] = (int32_t)i;
-    OK(er_run_begin(n->run,
-        &(er_batch){.rows = 1, .tokens = r->length, .token = r->token, .pos = pos, .row_start = start},
-        NULL));
-    OK(er_run_embed(n->run, n->x));
-    for (size_t l = 0; l <= z; l++) OK(er_run_layer(n->run, l, n->x, NULL));
+    er_batch_clear(&n->batch);
+    OK(er_batch_row(&n->batch, r->token, r->length, ER_NO_KV, ER_NO_KV));
+    OK(er_run_begin(&n->run, &n->batch, NULL));
+    OK(er_run_embed(&n->run, n->x));
+    for (size_t l = 0; l <= z; l++) OK(er_run_layer(&n->run, l, n->x, NULL));
     naive_down(n, at, n->x + r->subject_last * hidden, hidden * sizeof *at);
     for (size_t i = 0; i < hidden; i++) state[i] = (double)at[i], at[i] = (float)((double)at[i] + delta[i]);
     naive_up(n, n->x + r->subject_last * hidden, at, hidden * sizeof *at);
-    for (size_t l = z + 1; l < n->m->arch.layers; l++) OK(er_run_layer(n->run, l, n->x, &n->tape[l]));
+    for (size_t l = z + 1; l < n->m->arch.layers; l++) OK(er_run_layer(&n->run, l, n->x, &n->tape[l]));
 }
 
 static inline void naive_log_softmax(double *out, const float *x, size_t n) {
@@ -92,7 +92,7 @@ static inline double naive_row(
         index[j] = (int32_t)((r->n_labels ? r->first_label : r->subject_last) + j);
     naive_begin(n, r, delta, state);
     naive_up(n, n->index, index, rows * sizeof *index);
-    OK(er_run_head(n->run, n->logits, n->x, n->index, rows, n->picked, n->stats, n->scratch));
+    OK(er_run_head(&n->run, n->logits, n->x, n->index, rows, n->picked, n->stats, n->scratch));
     float *logits = malloc(rows * vocab * sizeof *logits), *dx = calloc(r->length * hidden, sizeof *dx);
     naive_down(n, logits, n->logits, rows * vocab * sizeof *logits);
     for (size_t j = 0; j < rows; j++) {
@@ -113,13 +113,14 @@ static inline double naive_row(
             at[i] = (float)(n->h->kl * exp(log_p[i]) * (log_p[i] - n->log_p0[i] - kl));
     }
     naive_up(n, n->logits, logits, rows * vocab * sizeof *logits);
-    OK(er_run_head_backward(n->run, n->dpicked, n->logits, rows, n->picked, n->stats, n->scratch));
+    OK(er_run_head_backward(&n->run, n->dpicked, n->logits, rows, n->picked, n->stats, n->scratch));
     float *picked = malloc(rows * hidden * sizeof *picked), g[NAIVE_HIDDEN];
     naive_down(n, picked, n->dpicked, rows * hidden * sizeof *picked);
     for (size_t j = 0; j < rows; j++)
         memcpy(dx + (size_t)index[j] * hidden, picked + j * hidden, hidden * sizeof *dx);
     naive_up(n, n->dx, dx, r->length * hidden * sizeof *dx);
-    for (size_t l = n->m->arch.layers; l-- > z + 1;) OK(er_run_layer_backward(n->run, l, n->dx, &n->tape[l]));
+    for (size_t l = n->m->arch.layers; l-- > z + 1;)
+        OK(er_run_layer_backward(&n->run, l, n->dx, &n->tape[l]));
     naive_down(n, g, n->dx + r->subject_last * hidden, hidden * sizeof *g);
     for (size_t i = 0; i < hidden; i++) grad[i] += (double)g[i];
     free(picked);

@@ -145,8 +145,8 @@ static void test_z_at_the_last_layer(void **state) {
         lettered x;
         lettered_open(&x, models[i].name, models[i].bos, letter_facts);
         x.h.layers[0] = x.m->arch.layers - 1;
-        // One component of one request has a first gradient of about Adam's eps (1e-8), so that rounding moves
-        // it by 4e-3 where all others agree to 1e-7; measured 5e-5 over the whole vector.
+        // One component of one request has a first gradient of about Adam's eps (1e-8), so that rounding
+        // moves it by 4e-3 where all others agree to 1e-7; measured 5e-5 over the whole vector.
         equals_naive(&x, 64, 2e-4);
         x.h.layers[0] = 0;
         equals_naive(&x, 64, SAME);
@@ -290,8 +290,8 @@ static void test_deterministic(void **state) {
     }
 }
 
-// One subject with many facts beside small ones: everything still equals the slow way, every request fits, and
-// memory is not the largest request's times the slots.
+// One subject with many facts beside small ones: everything still equals the slow way, every request fits,
+// and memory is not the largest request's times the slots.
 static void test_one_large_request(void **state) {
     (void)state;
     char lines[8192] = "";

@@ -4,6 +4,7 @@
 // UTF-8.
 #include "io/base/file.h"
 #include "io/base/json.h"
+#include "io/base/utf8.h"
 #include "io/tokenizer.h"
 #include "tests/test.h"
 

@@ -1,5 +1,5 @@
-// The MPI module: parcels by MPI_Isend and MPI_Irecv, notices on a communicator of their own. Uses nothing of errata but
-// wire_ops.h, so `mpicc -shared -fPIC -I SOURCE module.c -o errata_mpi.so` builds it for any MPI.
+// The MPI module: parcels by MPI_Isend and MPI_Irecv, notices on a communicator of their own. Uses nothing of
+// errata but wire_ops.h, so `mpicc -shared -fPIC -I SOURCE module.c -o errata_mpi.so` builds it for any MPI.
 #include <mpi.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -176,7 +176,8 @@ static void look(void *wire, size_t peer, er_notice *out) {
 
 static const char *error(void *wire) { return ((mpi_wire *)wire)->error; }
 
-// MPI_Finalize waits for what can no longer be delivered, so a broken job is aborted: the launcher then ends the other ranks.
+// MPI_Finalize waits for what can no longer be delivered, so a broken job is aborted: the launcher then ends
+// the other ranks.
 static void close_wire(void *wire, int exit_code) {
     mpi_wire *w = wire;
     int finalised = 0;
@@ -231,7 +232,7 @@ static int set_up(mpi_wire *w, er_wire *out) {
     return 0;
 }
 
-int er_mpi_module_open(er_wire *out, char *error_out, size_t size);
+__attribute__((visibility("default"))) int er_mpi_module_open(er_wire *out, char *error_out, size_t size);
 int er_mpi_module_open(er_wire *out, char *error_out, size_t size) {
     static er_wire_ops ops = {.version = ER_WIRE_VERSION,
         .begin = begin,
