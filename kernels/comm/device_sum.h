@@ -25,7 +25,9 @@ typedef struct er_device_sums {
 // All ranks call it, once, each with its device. From then on er_comm_sum_f64() goes by NCCL when every rank
 // has a GPU and NCCL, and otherwise through host memory as before; *how (static) says which, for the user.
 // EDEVICE when NCCL is there and fails.
-er_status er_comm_join(er_comm *c, er_device *d, const char **how);
+er_status er_comm_join(const er_comm *c, er_device *d, const char **how);
+// Before the device closes: sums go through host memory again.
+void er_comm_leave(const er_comm *c);
 
 // For implementations. While they wait outside the wire, about ten times a second: the failure of any rank,
 // as er_comm_ops has it. `since`: er_clock() when the wait began.

@@ -304,7 +304,14 @@ er_status er_comm_failed(const er_comm *c, er_status rc) {
     return of(c)->ended != ER_OK ? as_it_ended(of(c)) : fail_here(of(c), rc);
 }
 
-er_status er_comm_join(er_comm *c, er_device *d, const char **how) {
+void er_comm_leave(const er_comm *c) {
+    wire_comm *w = of(c);
+    if (c->op != &wire_ops || !w->device_sum) return;
+    w->device_sum->close(w->device_state, w->ended != ER_OK);
+    w->device_sum = NULL;
+}
+
+er_status er_comm_join(const er_comm *c, er_device *d, const char **how) {
     wire_comm *w = of(c);
     er_status rc = ER_OK;
     size_t bytes[256];
@@ -410,7 +417,7 @@ void er_comm_close(er_comm *c) {
         pthread_mutex_unlock(&w->lock);
         (void)pthread_join(w->beater, NULL);
     }
-    if (w->device_sum) w->device_sum->close(w->device_state, w->ended != ER_OK);
+    er_comm_leave(c);
     w->wire.op->close(w->wire.self, er_exit_code(w->ended));
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->changed);
