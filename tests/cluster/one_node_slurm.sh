@@ -131,9 +131,10 @@ slurmd -D -f "$SLURM_CONF" >"$work/slurmd.out.log" 2>&1 &
 daemons+=($!)
 wait_for 30 "the node" node_is_idle
 
-# In the background, so that a signal to this script takes everything down at once.
+# In the background, so that a signal to this script takes everything down at once; with this script's input all the same.
 cd "$SLURM_TEST_DIR"
-"$@" &
+exec 3<&0
+"$@" <&3 &
 command_pid=$!
 status=0
 wait "$command_pid" || status=$?
