@@ -7,6 +7,10 @@ set -uo pipefail
 errata=$(realpath "$1")
 root=$(realpath "$2")
 if [ -z "${SLURM_TEST_DIR-}" ]; then
+    if grep -q __asan_init "$errata"; then # the scripts are the same, and every wait would be longer
+        echo "skipped: a build with sanitizers"
+        exit 77
+    fi
     exec bash "$root/tests/cluster/one_node_slurm.sh" bash "$root/tests/cluster/test_slurm.sh" "$errata" "$root"
 fi
 cd "$SLURM_TEST_DIR" || exit 1
@@ -71,7 +75,7 @@ unbroken=$!
 id=$(submit "${no_gpu[@]}" "$scripts/preemptible.sbatch" "${edit[@]}" --out broken --cache cache "${job[@]}")
 log=errata-preemptible-$id.log
 some_values() { [ -n "$(find cache -name 'values-*' -size +2k)" ]; }
-within 60 some_values || fail "no values within 60 s: $(cat "$log")"
+within 120 some_values || fail "no values within 120 s: $(cat "$log")"
 scancel --signal=USR1 "$id" # to the steps and not to the batch shell, as --signal=USR1@120 does
 ends "$id" 100 COMPLETED 0 "$log"
 wait "$unbroken" || fail "the unbroken run: $(cat unbroken.log)"
@@ -103,7 +107,7 @@ chain 2026-11-01.jsonl nowhere.jsonl >refused.log 2>&1
 [ $? -eq 66 ] && [ ! -e edits ] || fail "chain: a missing file: $(cat refused.log)"
 chain 2026-11-01.jsonl 2026-11-08.jsonl >links || fail "chain: exit $?"
 while read -r id facts out; do
-    ends "$id" 60 COMPLETED 0 "errata-$id.log"
+    ends "$id" 120 COMPLETED 0 "errata-$id.log"
     [ "$out" = "edits/${facts%.jsonl}" ] || fail "chain: $facts goes to $out"
 done <links
 model=$world
@@ -116,7 +120,7 @@ done
 chain 2026-11-01.jsonl 2026-11-08.jsonl 2026-11-15.jsonl 2026-11-22.jsonl >links || fail "chain again: exit $?"
 [ "$(cut -d' ' -f1 links | head -n 2 | sort -u)" = - ] || fail "chain again: what is there is done again: $(cat links)"
 broken=$(sed -n 3p links | cut -d' ' -f1) behind=$(sed -n 4p links | cut -d' ' -f1)
-ends "$broken" 60 FAILED 65 "errata-$broken.log"
+ends "$broken" 120 FAILED 65 "errata-$broken.log"
 within 30 has_ended "$behind"
 [ "$(field "$behind" JobState)" = CANCELLED ] || fail "behind a broken link: $(field "$behind" JobState)"
 
@@ -132,34 +136,34 @@ if "$errata" edit --help | grep -q -- '--devices'; then
     "$errata" edit --model "$world" "${short[@]}" --devices cpu,cpu --out forked --quiet >forked.log 2>&1 || fail "forked: $(cat forked.log)"
     close forked || fail "--devices cpu,cpu: another edit"
     if [ -n "$(find "$(dirname "$errata")" -name '*mpi*.so*')" ]; then
-        id=$(ERRATA_MPI=pmi2 submit "${tasks[@]}" "${two[@]}" --out ranks)
-        ends "$id" 60 COMPLETED 0 "errata-$id.log"
+        id=$(submit "${tasks[@]}" "${two[@]}" --out ranks) # Debian's OpenMPI joins under pmix, not under pmi2
+        ends "$id" 120 COMPLETED 0 "errata-$id.log"
         close ranks || fail "two tasks: another edit: $(cat "errata-$id.log")"
     else
         echo "left out: srun with two tasks (this errata has no MPI module)"
     fi
 else
-    id=$(ERRATA_MPI=pmi2 submit "${tasks[@]}" "${two[@]}" --out ranks)
-    ends "$id" 60 FAILED 78 "errata-$id.log" # and not the whole job twice
+    id=$(submit "${tasks[@]}" "${two[@]}" --out ranks)
+    ends "$id" 120 FAILED 78 "errata-$id.log" # and not the whole job twice
     echo "left out: two tasks (this errata has no --devices)"
 fi
 
 # ---- what was begun above ----
 for task in 1 2; do
-    ends "${array}_$task" 60 COMPLETED 0 "errata-array-${array}_$task.log"
+    ends "${array}_$task" 120 COMPLETED 0 "errata-array-${array}_$task.log"
 done
-ends "${array}_3" 60 FAILED 65 "errata-array-${array}_3.log"
+ends "${array}_3" 120 FAILED 65 "errata-array-${array}_3.log"
 same_bits first-out plain && same_bits second-out plain || fail "array: other bits"
-ends "$once" 60 FAILED 75 "errata-$once.log"
+ends "$once" 120 FAILED 75 "errata-$once.log"
 [ "$(field "$once" Restarts)" = 1 ] || fail "max_requeues: $(field "$once" Restarts) restarts"
 grep -q 'requeued 1 times already' "errata-$once.log" || fail "max_requeues: $(cat "errata-$once.log")"
-ends "$refused" 60 FAILED 70 "errata-$refused.log"
+ends "$refused" 120 FAILED 70 "errata-$refused.log"
 [ "$(field "$refused" Restarts)" = 0 ] || fail "a refusal was requeued"
-ends "$missing" 60 FAILED 66 "errata-$missing.log"
+ends "$missing" 120 FAILED 66 "errata-$missing.log"
 within 30 grep -q written "errata-$lost.log" && scontrol requeue "$lost"
-ends "$lost" 60 COMPLETED 0 "errata-$lost.log"
+ends "$lost" 120 COMPLETED 0 "errata-$lost.log"
 grep -q 'written by an earlier start' "errata-$lost.log" || fail "a lost node: $(cat "errata-$lost.log")"
-ends "$limit" 60 COMPLETED 0 "errata-preemptible-$limit.log"
+ends "$limit" 120 COMPLETED 0 "errata-preemptible-$limit.log"
 grep -q 'got USR1' "errata-preemptible-$limit.log" || fail "the time limit's signal: $(cat "errata-preemptible-$limit.log")"
 
 left=$(find . \( -name '*partial*' -o -name '*.tmp*' \))
