@@ -61,8 +61,14 @@ check_settings() { # the script's arguments
     fi
     [[ ${max_requeues-} =~ ^[0-9]+$ ]] || refuse 2 "max_requeues is '${max_requeues-}', not a number"
     declare -p srun_options >/dev/null 2>&1 || srun_options=()
-    command -v "${errata[0]}" >/dev/null || refuse 66 "there is no program ${errata[0]} on $(hostname)"
-    help=$("${errata[@]}" "${job[0]}" --help) || refuse 2 "'${errata[*]} ${job[0]} --help' does not answer"
+    # With --container-image (Pyxis) the program is in a container that only srun opens.
+    local ask=()
+    if [[ ${srun_options[*]} = *--container-image* ]]; then
+        ask=(srun --nodes=1 --ntasks=1 "${srun_options[@]}")
+    else
+        command -v "${errata[0]}" >/dev/null || refuse 66 "there is no program ${errata[0]} on $(hostname)"
+    fi
+    help=$("${ask[@]}" "${errata[@]}" "${job[0]}" --help) || refuse 2 "'${errata[*]} ${job[0]} --help' does not answer"
 
     local option path
     for option in --model --facts --base; do

@@ -32,6 +32,7 @@ mkdir "$T/bin" && cd "$T" || exit 1
 cat >bin/srun <<'SRUN'
 #!/usr/bin/env bash
 printf '%s\n' "$*" >>"$CALLS"
+if [[ $* = *--help ]]; then exec errata; fi
 exit "${SRUN_STATUS:-0}"
 SRUN
 cat >bin/scontrol <<'SCONTROL'
@@ -135,6 +136,12 @@ step='--kill-on-bad-exit=1 --nodes=1 --ntasks=1'
     run 66 $one ERRATA=no-such-program -- $words
     run 2 $one SLURM_JOB_ID= -- $words
     says 'sbatch'
+    # A program that is in a container only.
+    sed 's/^max_requeues=.*/&\nsrun_options=(--container-image=x.sqsh)/' $one >pyxis.sbatch
+    run 0 pyxis.sbatch ERRATA=inside -- $words
+    called "--nodes=1 --ntasks=1 --container-image=x.sqsh inside edit --help" \
+        "$step --container-image=x.sqsh inside $words --device cpu"
+
     sed 's/^max_requeues=.*/max_requeues=often/' $one >odd.sbatch
     run 2 odd.sbatch -- $words
     called ''
