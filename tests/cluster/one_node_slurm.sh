@@ -6,6 +6,7 @@
 #
 # COMMAND finds sbatch, srun, squeue and the rest set up (SLURM_CONF), an empty folder to work in ($SLURM_TEST_DIR), and a node that
 # says it has 64 processors and 8 GPUs: both are only counted, so that job scripts written for such nodes can be submitted as they are.
+# Jobs of the partition `urgent` take their place from those of `test`, the default, which get SIGTERM and 8 seconds.
 # --install fetches the packages (group `cluster` of scripts/packages.txt). Exits with COMMAND's status, with 77 when slurm is not
 # installed or cannot run here, and with 1 when it does not come up.
 # shellcheck disable=SC2317 # what the trap calls is reached
@@ -77,7 +78,7 @@ free_port() {
     while port=$((20000 + RANDOM % 10000)); (: >"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
     echo "$port"
 }
-node_is_idle() { [ "$(timeout 5 sinfo -h -o %T 2>/dev/null)" = idle ]; }
+node_is_idle() { [ "$(timeout 5 sinfo -h -p test -o %T 2>/dev/null)" = idle ]; }
 
 chmod 755 "$work"
 mkdir "$work/state" "$work/spool" "$SLURM_TEST_DIR"
@@ -116,7 +117,10 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 CPUs=64 RealMemory=1000000 Gres=gpu:8 State=UNKNOWN
-PartitionName=test Nodes=$host Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
+PartitionName=test Nodes=$host Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=8
+PartitionName=urgent Nodes=$host MaxTime=INFINITE State=UP PriorityTier=2
 CONF
 touch "$work"/gpu{0..7}
 echo "Name=gpu File=$work/gpu[0-7]" >"$work/gres.conf"

@@ -11,9 +11,11 @@ case ${2-} in
 --help) echo "  --device NAME" ;;
 interrupted) exit 75 ;;
 failed) exit 70 ;;
-until-usr1) # the first start waits for the scheduler's signal, as long as a time limit of two minutes lets it
+until-*) # the first start waits for this signal of the scheduler's, as long as a time limit of two minutes lets it
     [ "${SLURM_RESTART_COUNT:-0}" = 0 ] || exit 0
-    trap 'echo "got USR1"; exit 75' USR1
+    signal=${2#until-}
+    # shellcheck disable=SC2064 # which signal is known now
+    trap "echo got $signal; exit 75" "$signal"
     echo waiting
     for _ in {1..600}; do sleep 0.2; done
     exit 70

@@ -58,7 +58,7 @@ done
 
 # ---- what needs no errata runs beside what does ----
 # The scheduler's own USR1: the script asks for it 120 s ahead, so a limit of two minutes brings it as soon as slurm looks.
-limit=$(ERRATA=$stand_in submit "${no_gpu[@]}" --time=2 "$scripts/preemptible.sbatch" edit until-usr1)
+limit=$(ERRATA=$stand_in submit "${no_gpu[@]}" --time=2 "$scripts/preemptible.sbatch" edit until-USR1)
 sed 's/^max_requeues=.*/max_requeues=1/' "$scripts/one_node.sbatch" >once.sbatch
 once=$(ERRATA=$stand_in submit "${no_gpu[@]}" once.sbatch edit interrupted)
 refused=$(ERRATA=$stand_in submit "${no_gpu[@]}" "$scripts/one_node.sbatch" edit failed)
@@ -69,7 +69,7 @@ missing=$(submit "${no_gpu[@]}" "$scripts/one_node.sbatch" edit --model nowhere 
 "$errata" cov --model "$world" --sample --cache text --threads 2 --device cpu --quiet >/dev/null || fail "cov: exit $?"
 cp -r text cache
 # Few tokens a step: the values are found one after another, and there is a middle.
-edit=(edit --model "$world" --facts "$world/facts_80.jsonl" --limit 24 --batch-tokens 256)
+edit=(edit --model "$world" --facts "$world/facts_80.jsonl" --limit 16 --batch-tokens 256)
 "$errata" "${edit[@]}" --out unbroken --cache text "${job[@]}" --quiet >unbroken.log 2>&1 &
 unbroken=$!
 id=$(submit "${no_gpu[@]}" "$scripts/preemptible.sbatch" "${edit[@]}" --out broken --cache cache "${job[@]}")
@@ -160,11 +160,21 @@ grep -q 'requeued 1 times already' "errata-$once.log" || fail "max_requeues: $(c
 ends "$refused" 120 FAILED 70 "errata-$refused.log"
 [ "$(field "$refused" Restarts)" = 0 ] || fail "a refusal was requeued"
 ends "$missing" 120 FAILED 66 "errata-$missing.log"
-within 30 grep -q written "errata-$lost.log" && scontrol requeue "$lost"
+within 30 grep -qs written "errata-$lost.log" && scontrol requeue "$lost"
 ends "$lost" 120 COMPLETED 0 "errata-$lost.log"
 grep -q 'written by an earlier start' "errata-$lost.log" || fail "a lost node: $(cat "errata-$lost.log")"
 ends "$limit" 120 COMPLETED 0 "errata-preemptible-$limit.log"
 grep -q 'got USR1' "errata-preemptible-$limit.log" || fail "the time limit's signal: $(cat "errata-preemptible-$limit.log")"
+
+# ---- a job of another queue takes the node: SIGTERM, 75, and back into the queue ----
+id=$(ERRATA=$stand_in submit --gpus-per-node=8 "$scripts/preemptible.sbatch" edit until-TERM --device cpu)
+log=errata-preemptible-$id.log
+within 30 grep -qs waiting "$log" || fail "does not start: $(cat "$log")"
+urgent=$(submit --partition=urgent --gpus-per-node=8 --output=urgent.log --wrap 'sleep 1')
+ends "$urgent" 60 COMPLETED 0 urgent.log
+ends "$id" 60 COMPLETED 0 "$log"
+grep -q 'got TERM' "$log" || fail "pre-emption by another queue: $(cat "$log")"
+[ "$(field "$id" Restarts)" = 1 ] || fail "pre-emption by another queue: $(field "$id" Restarts) restarts"
 
 left=$(find . \( -name '*partial*' -o -name '*.tmp*' \))
 [ -z "$left" ] || fail "left behind: $left"
