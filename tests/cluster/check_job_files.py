@@ -16,9 +16,8 @@ def complain(where, what):
 
 # ---- what errata knows ----
 COMMANDS = ("edit", "check", "cov", "eval", "ask", "diff")
-NOT_YET = {"--devices"}  # comes with ranks
 helps = {c: subprocess.run([errata, c, "--help"], capture_output=True, text=True, check=True).stdout for c in COMMANDS}
-options_of = {c: set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", h)) | NOT_YET for c, h in helps.items()}
+options_of = {c: set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", h)) for c, h in helps.items()}
 options_of["check"] |= options_of["edit"]  # "the options of errata edit"
 EXIT_CODES = {0, 1, 2, 65, 66, 69, 70, 73, 74, 75, 78}  # README, "Commands"
 said = subprocess.run([errata, "--help"], capture_output=True, text=True, check=True).stdout
