@@ -26,6 +26,7 @@
 extern "C" {
 #endif
 
+struct er_device_sums;
 typedef struct er_device er_device;
 
 // The type of GEMM inputs; accumulation is always fp32. A CPU has FP32 and, with the right instructions,
@@ -203,6 +204,8 @@ struct er_device {
     bool memory_bound;    // CPU: it was asked for, so alloc and weights keep to it. A GPU always does
     // Ops return before they are done: a caller that needs no answer at once gains by not waiting.
     bool is_async;
+    // How the devices of several ranks add up (kernels/comm/device_sum.h); NULL: through host memory.
+    const struct er_device_sums *sums;
 };
 enum { ER_EVENTS = 8 };
 
@@ -211,9 +214,11 @@ typedef struct er_device_options {
     er_precision precision;
     int threads;          // 0: all cores this process may use
     size_t memory_limit;  // bytes; 0: what there is
+    // Of the ranks of a job on this machine; 0 and 0: it is alone. "auto" and "cuda" take GPU local_rank modulo
+    // their number; ranks that share one divide its memory. "cuda:N": all of local_size share it.
+    size_t local_rank, local_size;
 } er_device_options;
-#define ER_DEVICE_OPTIONS_DEFAULT                                                                            \
-    ((er_device_options){.kind = "auto", .precision = ER_FP32, .threads = 0, .memory_limit = 0})
+#define ER_DEVICE_OPTIONS_DEFAULT ((er_device_options){.kind = "auto", .precision = ER_FP32})
 
 // EARG for a kind that is none of these, or threads out of range. ENODEVICE when there is no GPU, or none is
 // built in; EDEVICE when the one that is there cannot be used, or when a precision was asked for that a CPU,

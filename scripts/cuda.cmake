@@ -31,3 +31,9 @@ target_link_libraries(errata_cuda INTERFACE errata_kernels errata_io ${CUBLAS_LI
 if(ERRATA_WERROR)  # a kernel whose registers spill to memory is a slow one: an error like a warning
   set_target_properties(errata_cuda PROPERTIES CUDA_COMPILER_LAUNCHER ${CMAKE_SOURCE_DIR}/scripts/nvcc_no_spills.sh)
 endif()
+find_path(NCCL_INCLUDE nccl.h HINTS ${cuda_root}/include)  # the library itself is loaded at run time, when ranks meet
+if(NCCL_INCLUDE)
+  target_compile_definitions(errata_cuda PRIVATE ERRATA_WITH_NCCL)
+  target_include_directories(errata_cuda SYSTEM PRIVATE ${NCCL_INCLUDE})
+  target_link_libraries(errata_cuda INTERFACE ${CMAKE_DL_LIBS})
+endif()

@@ -24,7 +24,7 @@ for option in "$@"; do
 done
 
 groups=(build test)
-[ "$clang" = no ] || groups+=(clang)
+[ "$clang" = no ] || groups+=(clang mpi) # ranks are tested over MPI where it is there
 scripts/install.sh "${groups[@]}"
 
 jobs=$(nproc)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include "io/base/json_write.h"
 #include "io/base/warnings.h"
+#include "kernels/comm/comm.h"
 #include "kernels/device.h"
 
 int er_cmd_edit(int argc, char **argv);
@@ -22,6 +23,18 @@ int er_cli_usage(const char *command, const char *fmt, ...) __attribute__((forma
 
 // What the command has warned of so far: for `--json`.
 const er_warnings *er_cli_warnings(void);
+
+// ---- ranks.c ----
+
+// Before the first thread: makes the ranks of `errata edit` by --devices, or joins those of an MPI launcher. -1: go
+// on, as one of them or alone; else the exit code, also in the parent of local ranks, whose work is done then.
+int er_cli_ranks_begin(int argc, char **argv);
+const er_comm *er_cli_comm(void);
+// Does this rank print results and failures?
+bool er_cli_speaks(void);
+// The device that this rank takes, and whom it shares it with.
+void er_cli_ranks_device(er_device_options *o);
+void er_cli_ranks_end(void);
 
 // Values of options; on misuse they print and return false. Sizes may end in K, M or G (powers of 1024).
 bool er_cli_size(size_t *out, const char *command, const char *option, const char *text);

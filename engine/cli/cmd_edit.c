@@ -6,6 +6,7 @@
 
 #include "engine/cli/cli_internal.h"
 #include "engine/job/job.h"
+#include "engine/job/ranks.h"
 
 enum {
     O_MODEL = CLI_FIRST,
@@ -31,7 +32,8 @@ enum {
     O_CACHE,
     O_NO_CACHE,
     O_DETERMINISTIC,
-    O_BATCH
+    O_BATCH,
+    O_DEVICES
 };
 static const struct option options[] = {{"model", required_argument, NULL, O_MODEL},
     {"facts", required_argument, NULL, O_FACTS}, {"out", required_argument, NULL, O_OUT},
@@ -46,7 +48,8 @@ static const struct option options[] = {{"model", required_argument, NULL, O_MOD
     {"covariance-import", required_argument, NULL, O_IMPORT},
     {"covariance-tokens", required_argument, NULL, O_TOKENS}, {"cache", required_argument, NULL, O_CACHE},
     {"no-cache", no_argument, NULL, O_NO_CACHE}, {"deterministic", no_argument, NULL, O_DETERMINISTIC},
-    {"batch-tokens", required_argument, NULL, O_BATCH}, ER_CLI_COMMON_OPTIONS, {0}};
+    {"batch-tokens", required_argument, NULL, O_BATCH}, {"devices", required_argument, NULL, O_DEVICES},
+    ER_CLI_COMMON_OPTIONS, {0}};
 
 static const char edit_help[] =
     "usage: errata edit --model DIR --facts FILE --out DIR [OPTIONS]\n\n"
@@ -84,7 +87,11 @@ static const char edit_help[] =
     "  --cache DIR, --no-cache   statistics and target values found earlier (~/.cache/errata)\n"
     "  --deterministic           batches fixed by the input alone: a resumed job repeats an unbroken one\n"
     "  --batch-tokens N          tokens per optimisation step (1024 on a CPU, on a GPU what "
-    "fits)\n" ER_CLI_COMMON_HELP;
+    "fits)\n"
+    "  --devices LIST            a process for each: GPUs such as 0-7 or 0,2, or cpu,cpu. Under mpirun or "
+    "srun\n"
+    "                            the ranks are those of the launcher, and each takes a GPU of its "
+    "own\n" ER_CLI_COMMON_HELP;
 static const char check_help[] =
     "usage: errata check --model DIR --facts FILE [the options of errata edit]\n\n"
     "Reads and checks everything an edit would; prints the plan, every rejected record with its reason, and\n"
@@ -193,6 +200,8 @@ static int take_plain(parsed *p, int option, const char *value) {
     case O_CACHE:
         e->cache = value;
         return 1;
+    case O_DEVICES:
+        return 1;  // ranks.c has read it
     case O_NO_CACHE:
         p->no_cache = true;
         return 1;
@@ -225,6 +234,7 @@ static int parse(parsed *p, int argc, char **argv) {
     if (p->no_cache) p->e.cache = "";
     if (p->e.n_text && p->e.import)
         return er_cli_usage(p->command, "--covariance-text and --covariance-import exclude each other");
+    er_cli_ranks_device(&p->c.device);
     p->e.device = p->c.device;
     return -1;
 }
@@ -264,9 +274,12 @@ int er_cmd_edit(int argc, char **argv) {
     if (code >= 0) return code;
     if (!p.e.out) return er_cli_usage("edit", "--out is needed");
     er_job_report *r = NULL;
-    er_status rc = er_job_edit(&r, &p.e);
+    er_status rc = er_job_edit_ranks(&r, &p.e, er_cli_comm());
     if (rc != ER_OK) return er_cli_fail(rc);
-    if (p.c.json) (void)puts(r->json);
+    if (er_cli_comm()->rank) {
+    }  // rank 0 has the results
+    else if (p.c.json)
+        (void)puts(r->json);
     else print_edit(r, p.e.out);
     er_job_report_free(r);
     return 0;

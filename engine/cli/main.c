@@ -30,6 +30,7 @@ static er_warnings *warnings;
 const er_warnings *er_cli_warnings(void) { return warnings; }
 
 int er_cli_fail(er_status rc) {
+    if (!er_cli_speaks()) return er_exit_code(rc);  // another rank says it
     const char *next = rc == ER_EINTERRUPTED ? "; run it again to go on" : "";
     (void)fprintf(stderr, "errata: %s%s\n", er_last_error(), next);
     if (er_log_get_level() >= ER_LOG_DEBUG)
@@ -141,12 +142,17 @@ static void exception_nobody_catches(void) {
 
 static int run(size_t command, int argc, char **argv) {
     er_cli_outlive_readers();  // looks at what SIGPIPE was
+    if (!strcmp(argv[1], "edit")) {
+        int ended = er_cli_ranks_begin(argc - 1, argv + 1);
+        if (ended >= 0) return ended;
+    }
     er_signals_install();
     (void)er_cpu_on_exception(exception_nobody_catches);
     if (er_warnings_begin(&warnings) != ER_OK) return er_cli_fail(ER_ENOMEM);
     int code = commands[command].run(argc - 1, argv + 1);
     er_warnings_end(warnings);
     warnings = NULL;
+    er_cli_ranks_end();
     return code;
 }
 

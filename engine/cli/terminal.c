@@ -110,3 +110,7 @@ static void on_progress(void *unused, const er_progress_event *e) {
 
 static er_listener terminal = {.level = ER_LOG_INFO, .log = on_log, .progress = on_progress};
 void er_terminal_listen(void) { er_listener_set_process(&terminal); }
+void er_terminal_quiet(void) {
+    static er_listener nobody = {.level = ER_LOG_QUIET};
+    er_listener_set_process(&nobody);
+}

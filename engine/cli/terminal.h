@@ -8,6 +8,7 @@
 
 // From here on the process's listener (io/base/listener.h), at level INFO.
 void er_terminal_listen(void);
+void er_terminal_quiet(void);  // no longer
 
 // The text of a bar, without newline.
 void er_terminal_format(char *text, size_t size, const er_progress_event *e, int with_bar);

@@ -8,6 +8,7 @@
 #include "engine/job/ranks.h"
 #include "io/base/clock.h"
 #include "io/base/log.h"
+#include "kernels/comm/device_sum.h"
 
 // For tests: ERRATA_DEBUG_STOP=<stage> asks the job to stop as the stage begins; ERRATA_DEBUG_SIGNAL=<stage>
 // raises SIGUSR2 there, for a handler of the test.
@@ -41,6 +42,7 @@ static er_status prepare(er_job *j) {
     j->stage = "prepare";
     ER_TRY(end(j, er_job_prepare(j)));
     if (j->comm->rank == 0) er_job_print_plan(j);
+    if (!j->check_only) ER_TRY(er_job_join_devices(j));
     ER_TRY(end(j, er_job_plan_memory(j)));
     if (!j->check_only) ER_TRY(er_job_compare_ranks(j));
 out:
@@ -68,6 +70,7 @@ static void job_free(er_job *j) {
     er_folder_free(j->folder);
     free(j->shard_digest);
     er_facts_free(j->facts);
+    er_comm_leave(j->comm);
     er_device_close(j->dev);
     free(j->cache);
 }

@@ -48,6 +48,8 @@ er_status er_job_run(er_job_report **report, const er_job_options *options, cons
 er_status er_job_prepare(er_job *j);  // read and check everything; no compute
 // ECONFIG when ranks have read different things, saying which. Part of prepare; wants the plan.
 er_status er_job_compare_ranks(er_job *j);
+// The ranks' devices add up by NCCL from here on, where they can. Says so.
+er_status er_job_join_devices(er_job *j);
 // What other ranks warned of since the last call is warned of by rank 0, whose manifest then has it.
 er_status er_job_tell_warnings(er_job *j);
 // ECONFIG when the key statistics would rest on too few tokens to be solved with; few are warned of. Part of

@@ -8,6 +8,7 @@
 #include "engine/errata.h"
 #include "engine/job/job_internal.h"
 #include "io/base/log.h"
+#include "kernels/comm/device_sum.h"
 
 // ---- the same inputs ----
 
@@ -98,6 +99,16 @@ er_status er_job_compare_ranks(er_job *j) {
 out:
     free(all);
     free(bytes);
+    return rc;
+}
+
+// ---- devices ----
+
+er_status er_job_join_devices(er_job *j) {
+    const char *how = "";
+    if (j->comm->size == 1) return ER_OK;
+    er_status rc = er_comm_join(j->comm, j->dev, &how);
+    if (rc == ER_OK) er_info("ranks       %zu, sums by %s", j->comm->size, how);
     return rc;
 }
 

@@ -56,8 +56,11 @@ er_status er_comm_broadcast(const er_comm *c, void *x, size_t bytes, size_t from
 enum { PIECE = 1 << 22 };  // numbers on their way at a time: 32 MB
 
 er_status er_comm_sum_f64(const er_comm *c, er_device *d, double *dev, size_t n) {
+    return c->op->sum_dev ? c->op->sum_dev(c, d, dev, n) : er_comm_sum_by_host(c, d, dev, n);
+}
+
+er_status er_comm_sum_by_host(const er_comm *c, er_device *d, double *dev, size_t n) {
     er_status rc = ER_OK;
-    if (c->op->sum_dev) return c->op->sum_dev(c, d, dev, n);
     size_t room = n < PIECE ? n : PIECE;
     double *host = malloc((room + 1) * sizeof *host);
     if (!host) ER_FAIL(ER_ENOMEM, "%zu sums on their way between ranks", room);

@@ -9,6 +9,10 @@
 #define ER_COMM_H
 #include "kernels/device.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct er_comm er_comm;
 
 // What a transport does: MPI_Allreduce, MPI_Allgatherv, MPI_Bcast over host memory; NCCL for sums of the
@@ -43,6 +47,8 @@ const er_comm *er_comm_self(void);
 
 // dev [n] on the device. Through host memory it goes piece by piece.
 er_status er_comm_sum_f64(const er_comm *c, er_device *d, double *dev, size_t n);
+// The same through host memory, whatever else there is.
+er_status er_comm_sum_by_host(const er_comm *c, er_device *d, double *dev, size_t n);
 er_status er_comm_sum_host(const er_comm *c, double *x, size_t n);
 er_status er_comm_gather(const er_comm *c, void *all, const void *mine, const size_t *bytes);
 er_status er_comm_broadcast(const er_comm *c, void *x, size_t bytes, size_t from);
@@ -73,4 +79,7 @@ size_t er_comm_gravest(const er_status *status, size_t size, bool *everywhere);
 // Fails with `status` and `message` of `rank`, which is named unless the same befell all, or it is an
 // interruption.
 er_status er_comm_verdict(er_status status, const char *message, size_t rank, bool everywhere);
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -1,39 +1,16 @@
-// Inside kernels/comm/: what the process of a rank knows of the others.
+// What the ranks of one machine share. Internal to kernels/comm/.
 #ifndef ER_LOCAL_INTERNAL_H
 #define ER_LOCAL_INTERNAL_H
 #include <stdatomic.h>
-#include <stdint.h>
-#include <sys/types.h>
+
 #include "kernels/comm/local.h"
 
-enum { ER_LOCAL_SAID = 512, ER_LOCAL_PIECE = 1 << 17 };
+typedef struct er_local_rank {  // in memory that all ranks and the parent share
+    _Atomic uint32_t state, alarm, beat;
+    uint32_t status;
+    char message[ER_WIRE_MESSAGE];  // written before `state`
+} er_local_rank;
 
-typedef struct er_local_head {  // of a collective, and of the verdict on it
-    uint32_t kind, stop;
-    int32_t status;
-    uint32_t unused;
-    uint64_t n;
-    char said[ER_LOCAL_SAID];
-} er_local_head;
-
-typedef struct er_local_shared {  // by the processes of all ranks
-    _Atomic(int) raised;
-    _Atomic(int) broken;  // 1: being written, 2: status and said stand
-    int status;
-    char said[ER_LOCAL_SAID];
-} er_local_shared;
-
-struct er_local {
-    er_comm comm;  // first: what ranks are known by
-    int *fd;       // [size] rank 0: of the others; else fd[0] alone
-    pid_t *pid;    // [size] rank 0: of the others
-    er_local_shared *all;
-    double seconds;
-    er_status ended;
-    char said[ER_LOCAL_SAID];  // of `ended`
-    double *part;              // [ER_LOCAL_PIECE] rank 0
-    er_local_head *heads;      // [size] rank 0
-};
-
-extern const er_comm_ops er_local_ops;
+// The rank's end; socket[r] leads to rank r. Owns the sockets from then on.
+er_status er_local_wire(er_wire *out, er_local_rank *page, size_t rank, size_t size, const int *socket);
 #endif

@@ -70,6 +70,8 @@ er_status er_cuda_scratch(er_device *d, er_cuda_slot slot, size_t bytes, void **
 er_status er_cuda_stage_open(er_cuda *c);
 void er_cuda_stage_close(er_cuda *c);
 
+const struct er_device_sums *er_cuda_sums(void);  // by NCCL; NULL when built without
+
 // ---- number types ----
 
 // What a GEMM of this device reads: 4- or 2-byte numbers.

@@ -35,7 +35,9 @@ static const er_device_ops table = make_table();
 static __global__ void k_nothing(int unused) { (void)unused; }
 
 // er_device_open() has checked `kind`: "cuda" is the first device that this process sees, "cuda:2" the third.
-static er_status device_number(int *out, const char *kind) {
+// *sharers: the ranks that take it.
+static er_status device_number(int *out, size_t *sharers, const er_device_options *o) {
+    const char *kind = o->kind ? o->kind : "auto";
     er_status rc = ER_OK;
     int count = 0, driver = 0, built = 0, at = !strncmp(kind, "cuda:", 5) ? atoi(kind + 5) : 0;
     cudaError_t e = cudaGetDeviceCount(&count);
@@ -54,6 +56,11 @@ static er_status device_number(int *out, const char *kind) {
     }
     ER_CUDA(e);
     if (count < 1) ER_FAIL(ER_ENODEVICE, "no cuda device");
+    *sharers = o->local_size ? o->local_size : 1;
+    if (o->local_size && strncmp(kind, "cuda:", 5) != 0) {
+        at = static_cast<int>(o->local_rank % static_cast<size_t>(count));
+        *sharers = (o->local_size - static_cast<size_t>(at) - 1) / static_cast<size_t>(count) + 1;
+    }
     if (at >= count) ER_FAIL(ER_EDEVICE, "device '%s': there are %d", kind, count);
     *out = at;
 out:
@@ -97,16 +104,17 @@ er_status er_cuda_open(er_device **out, const er_device_options *options) {
     er_status rc = ER_OK;
     er_cuda *c = NULL;
     int number = 0;
-    size_t free_bytes = 0, total = 0;
+    size_t free_bytes = 0, total = 0, sharers = 1;
     cudaDeviceProp prop;
     if (!(c = (er_cuda *)calloc(1, sizeof *c))) ER_FAIL(ER_ENOMEM, "a device");
-    ER_TRY(device_number(&number, options->kind ? options->kind : "auto"));
+    ER_TRY(device_number(&number, &sharers, options));
     ER_CUDA(cudaSetDevice(number));
     ER_CUDA(cudaGetDeviceProperties(&prop, number));
     // Non-blocking: work on CUDA's default stream neither waits for ours nor holds it up.
     ER_CUDA(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking));
     ER_TRY(check_capability(&prop, c->stream));
     ER_CUDA(cudaMemGetInfo(&free_bytes, &total));
+    if (free_bytes > total / sharers) free_bytes = total / sharers;
     c->base.memory_limit =
         options->memory_limit && options->memory_limit < free_bytes ? options->memory_limit : free_bytes;
     ER_TRY(open_libraries(c));
@@ -117,6 +125,7 @@ er_status er_cuda_open(er_device **out, const er_device_options *options) {
     c->base.precision = options->precision;
     c->base.threads = options->threads > 0 ? options->threads : 1;
     c->base.is_async = true;
+    c->base.sums = er_cuda_sums();
     c->weight_limit = weight_limit(c->base.memory_limit);
     (void)snprintf(c->base.name, sizeof c->base.name, "cuda: %.60s, sm_%d%d, %.0f GB, %s", prop.name,
         prop.major, prop.minor, (double)prop.totalGlobalMem * 1e-9, er_precision_name(options->precision));

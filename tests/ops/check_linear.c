@@ -49,7 +49,7 @@ void test_linear_precisions(void **state) {
     er_device *first = dev;
     const er_precision all[] = {ER_BF16_COMPUTE, ER_FP16_COMPUTE, ER_TF32_COMPUTE};
     for (size_t i = 0; i < N_CASES(all); i++) {
-        er_device_options o = {NULL, all[i], 0, 0};
+        er_device_options o = {.precision = all[i]};
         OK(er_device_open(&dev, &o));
         all_linear();
         er_device_close(dev);
@@ -67,7 +67,7 @@ void test_linear_cpu(void **state) {
 #else
     const int threads = 5;
 #endif
-    er_device_options o = {"cpu", ER_FP32, threads, 0};
+    er_device_options o = {.kind = "cpu", .threads = threads};
     OK(er_device_open(&dev, &o));
     all_linear();
     const er_bf16_unit best = ((er_cpu *)dev)->unit;

@@ -301,7 +301,7 @@ static void test_killed_and_resumed(void **state) {
     rank_job_run(out, &j, NULL);
     assert_false(out[1].ended);
     assert_int_equal(out[0].rc, ER_EDEVICE);
-    assert_non_null(strstr(out[0].said, "rank 1 is gone"));
+    assert_non_null(strstr(out[0].said, "rank 1: was killed by signal 9"));
     j.victim = NONE, j.ranks = 3;
     rank_job_run(out, &j, NULL);
     all_end_well(out, 3);

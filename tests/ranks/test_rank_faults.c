@@ -96,7 +96,7 @@ static void walk(size_t victim, bool dies, size_t stride) {
     for (size_t k = 1; k < calls; k += stride) {  // after the last but one the output stands
         double seconds = 0;
         char words[64];
-        if (dies) (void)snprintf(words, sizeof words, "rank %zu is gone", victim);
+        if (dies) (void)snprintf(words, sizeof words, "rank %zu: was killed by signal", victim);
         else (void)snprintf(words, sizeof words, "collective %zu fails", k);
         j.fails_at = k;
         rank_job_run(out, &j, &seconds);

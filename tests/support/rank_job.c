@@ -112,10 +112,14 @@ void rank_job_run(rank_outcome *out, const rank_job *j, double *seconds) {
     pid_t pid = fork();  // rank 0 is a child too: this process never computes
     assert_true(pid >= 0);
     if (pid == 0) {
-        er_local *l = NULL;
-        if (er_local_fork(&l, j->ranks, 120) != ER_OK) _exit(2);
-        be_rank(all, j, er_local_comm(l));
-        er_local_free(l);
+        er_wire wire;
+        er_comm *c = NULL;
+        int code = -1;
+        if (er_local_ranks(&wire, &code, j->ranks, 25) != ER_OK) _exit(2);
+        if (code >= 0) _exit(0);  // the parent of the ranks, when all have ended
+        if (er_comm_over(&c, &wire, (er_comm_waits){.longest = 120}) != ER_OK) _exit(2);
+        be_rank(all, j, c);
+        er_comm_close(c);
         exit(0);  // with what a sanitizer has to say at the end
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
