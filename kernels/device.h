@@ -214,8 +214,8 @@ typedef struct er_device_options {
     er_precision precision;
     int threads;          // 0: all cores this process may use
     size_t memory_limit;  // bytes; 0: what there is
-    // Of the ranks of a job on this machine; 0 and 0: it is alone. "auto" and "cuda" take GPU local_rank modulo
-    // their number; ranks that share one divide its memory. "cuda:N": all of local_size share it.
+    // Of the ranks of a job on this machine; 0 and 0: it is alone. "auto" and "cuda" take GPU local_rank
+    // modulo their number; ranks that share one divide its memory. "cuda:N": all of local_size share it.
     size_t local_rank, local_size;
 } er_device_options;
 #define ER_DEVICE_OPTIONS_DEFAULT ((er_device_options){.kind = "auto", .precision = ER_FP32})

@@ -26,8 +26,9 @@ const er_warnings *er_cli_warnings(void);
 
 // ---- ranks.c ----
 
-// Before the first thread: makes the ranks of `errata edit` by --devices, or joins those of an MPI launcher. -1: go
-// on, as one of them or alone; else the exit code, also in the parent of local ranks, whose work is done then.
+// Before the first thread: makes the ranks of `errata edit` by --devices, or joins those of an MPI launcher.
+// -1: go on, as one of them or alone; else the exit code, also in the parent of local ranks, whose work is
+// done then.
 int er_cli_ranks_begin(int argc, char **argv);
 const er_comm *er_cli_comm(void);
 // Does this rank print results and failures?
