@@ -1,195 +1,40 @@
-// The communicator over a wire: collectives as exchanges of parcels, waits that end when a rank fails, is
-// gone or is silent.
+// The communicator over a wire: collectives as exchanges of parcels.
 #include "kernels/comm/wire.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/base/clock.h"
 #include "io/base/signals.h"
-#include "kernels/comm/device_sum.h"
+#include "kernels/comm/wire_internal.h"
 
 enum {
     TAG_SUM = 1,
     TAG_GATHER,
     TAG_BROADCAST,
     TAG_AGREE,
-    POLL_MS = 50,
-    PIECE = 1 << 20,       // doubles of a sum that are under way at a time
-    SMALL = 1 << 12,       // doubles, of all ranks together, that everybody sends to everybody
-    FAREWELL_SECONDS = 20  // that a rank which has failed waits for the others to hear of it
+    PIECE = 1 << 20,  // doubles of a sum that are under way at a time
+    SMALL = 1 << 12   // doubles, of all ranks together, that everybody sends to everybody
 };
 
-typedef struct wire_comm {
-    er_comm comm;  // first: what ranks are known by
-    er_wire wire;
-    er_comm_waits waits;
-    er_status ended;  // what every collective returns from now on, or OK
-    char message[ER_WIRE_MESSAGE];
-    er_notice mine;
-    uint32_t *beat;                   // [size] as last seen
-    double *heard;                    // [size] when it last changed
-    er_parcel *out, *in;              // [size]
-    const er_device_sum *device_sum;  // NULL: through host memory
-    void *device_state;
-    double *room;  // of sums
-    size_t room_size;
-    pthread_t beater;
-    bool beating, stop_beating;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-} wire_comm;
-
 static const er_comm_ops wire_ops;
-static wire_comm *of(const er_comm *c) { return (wire_comm *)c; }
+static er_wire_comm *of(const er_comm *c) { return (er_wire_comm *)c; }
 
-static void *beat(void *p) {
-    wire_comm *w = p;
-    pthread_mutex_lock(&w->lock);
-    while (!w->stop_beating) {
-        w->wire.op->beat(w->wire.self);
-        struct timespec until;
-        (void)clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec++;
-        (void)pthread_cond_timedwait(&w->changed, &w->lock, &until);
-    }
-    pthread_mutex_unlock(&w->lock);
-    return NULL;
-}
-
-// ---- the end of a communicator ----
-
-static er_status as_it_ended(const wire_comm *w) { return er_fail(w->ended, "%s", w->message); }
-
-static void ended_as(er_notice *n, const wire_comm *w, size_t rank) {
-    if (rank == w->comm.rank) *n = w->mine;
-    else w->wire.op->look(w->wire.self, rank, n);
-}
-
-// Seconds since rank r was heard of, counted from `since` at the earliest.
-static double silent_for(wire_comm *w, size_t r, const er_notice *n, double since) {
-    double now = er_clock();
-    if (n->beat != w->beat[r] || w->heard[r] < since) w->heard[r] = now;
-    w->beat[r] = n->beat;
-    return w->wire.op->beat ? now - w->heard[r] : 0;
-}
-
-// Everybody who can still hear learns of the failure, and all choose the same of several.
-static void hear_of_all(wire_comm *w) {
-    er_notice n;
-    bool all = false;
-    double since = er_clock();
-    while (!all && er_clock() < since + FAREWELL_SECONDS) {
-        all = true;
-        for (size_t r = 0; r < w->comm.size; r++) {
-            ended_as(&n, w, r);
-            double silence = w->waits.silence < 3 ? w->waits.silence : 3;
-            all = all && (r == w->comm.rank || n.state != ER_RANK_RUNS || silent_for(w, r, &n, 0) > silence);
-        }
-        if (!all) (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
-    }
-}
-
-static er_status farewell(wire_comm *w, uint32_t state, er_status status, const char *message) {
-    er_status *each = calloc(w->comm.size, sizeof *each);
-    er_notice n;
-    w->mine.state = state, w->mine.status = (uint32_t)status;
-    (void)snprintf(w->mine.message, sizeof w->mine.message, "%s", message);
-    w->wire.op->give_up(w->wire.self);
-    w->wire.op->post(w->wire.self, &w->mine);
-    hear_of_all(w);
-    size_t worst = w->comm.rank;
-    bool everywhere = false;
-    for (size_t r = 0; each && r < w->comm.size; r++) {
-        ended_as(&n, w, r);
-        each[r] = n.state == ER_RANK_FAILED ? (er_status)n.status
-                  : n.state == ER_RANK_GONE ? ER_EDEVICE
-                                            : ER_OK;
-    }
-    if (each) worst = er_comm_gravest(each, w->comm.size, &everywhere);
-    if (each && each[worst] != ER_OK) {
-        ended_as(&n, w, worst);
-        status = each[worst], message = n.message;
-    }
-    w->ended = er_comm_verdict(status, message, worst, everywhere);
-    (void)snprintf(w->message, sizeof w->message, "%s", er_last_error());
-    free(each);
-    return w->ended;
-}
-
-static er_status left(wire_comm *w) { return farewell(w, ER_RANK_LEFT, ER_EDEVICE, "another rank failed"); }
-
-static er_status fail_here(wire_comm *w, er_status rc) {
-    char words[ER_WIRE_MESSAGE];
-    (void)snprintf(words, sizeof words, "%s", er_last_error());
-    return farewell(w, ER_RANK_FAILED, rc, words);
-}
-
-static er_status waited_for(wire_comm *w, const char *what, double seconds) {
-    char who[128] = "";
-    for (size_t r = 0, at = 0; r < w->comm.size && at < sizeof who - 16; r++)
-        if (r != w->comm.rank && w->wire.op->waits_for(w->wire.self, r))
-            at += (size_t)snprintf(who + at, sizeof who - at, " %zu", r);
-    return er_fail(ER_EDEVICE, "waited %.0f s in %s for rank%s, which lives", seconds, what, who);
-}
-
-// A rank that hangs gives no sign of life; one that has failed or gone says so.
-static er_status watch(wire_comm *w, const char *what, double since) {
-    er_notice n;
-    for (size_t r = 0; r < w->comm.size; r++) {
-        if (r == w->comm.rank) continue;
-        w->wire.op->look(w->wire.self, r, &n);
-        if (n.state == ER_RANK_DONE)
-            continue;  // what it sent lies there; what it did not, a closed wire tells
-        if (n.state != ER_RANK_RUNS) return left(w);
-        double silent = silent_for(w, r, &n, since);
-        if (silent > w->waits.silence)
-            return fail_here(
-                w, er_fail(ER_EDEVICE, "rank %zu has given no sign of life for %.0f s, waited for in %s", r,
-                       silent, what));
-    }
-    double waited = er_clock() - since;
-    if (w->waits.longest > 0 && waited > w->waits.longest) return fail_here(w, waited_for(w, what, waited));
-    return ER_OK;
-}
-
-// ---- collectives ----
-
-static er_status exchange(wire_comm *w, const char *what, uint32_t tag, size_t n_out, size_t n_in) {
-    double since = er_clock(), looked = since;
-    er_status rc;
-    int done = w->wire.op->begin(w->wire.self, tag, w->out, n_out, w->in, n_in);
-    for (; done == 0; done = w->wire.op->progress(w->wire.self, POLL_MS)) {
-        double now = er_clock();
-        if (now - looked < 0.1) continue;
-        looked = now;
-        if ((rc = watch(w, what, since)) != ER_OK) return rc;
-    }
-    if (done > 0) return ER_OK;
-    // A peer that is gone breaks its end of the wire before anybody has said how it went.
-    for (int i = 0; i < 20; i++) {
-        if ((rc = watch(w, what, since)) != ER_OK) return rc;
-        (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
-    }
-    return fail_here(w, er_fail(ER_EDEVICE, "%s: %s", what, w->wire.op->error(w->wire.self)));
-}
-
-static er_status to_all(wire_comm *w, const char *what, uint32_t tag, const void *mine, size_t own, char *all,
-    const size_t *bytes, size_t *at) {
+static er_status to_all(er_wire_comm *w, const char *what, uint32_t tag, const void *mine, size_t own,
+    char *all, const size_t *bytes, size_t *at) {
     size_t n = 0;
     for (size_t r = 0; r < w->comm.size; r++) {
         if (r == w->comm.rank) continue;
         w->out[n] = (er_parcel){.peer = r, .n = own, .bytes = (void *)(uintptr_t)mine};
         w->in[n++] = (er_parcel){.peer = r, .n = bytes[r], .bytes = all + at[r]};
     }
-    return exchange(w, what, tag, n, n);
+    return er_wire_exchange(w, what, tag, n, n);
 }
 
 static er_status wire_gather(const er_comm *c, void *all, const void *mine, const size_t *bytes) {
-    wire_comm *w = of(c);
-    if (w->ended != ER_OK) return as_it_ended(w);
+    er_wire_comm *w = of(c);
+    if (w->ended != ER_OK) return er_wire_as_it_ended(w);
     size_t *at = malloc(c->size * sizeof *at), total = 0;
     if (!at) return er_fail(ER_ENOMEM, "%zu ranks", c->size);
     for (size_t r = 0; r < c->size; total += bytes[r++]) at[r] = total;
@@ -202,8 +47,8 @@ static er_status wire_gather(const er_comm *c, void *all, const void *mine, cons
 // A binomial tree: in round k the ranks below 2^k, counted from `from`, each pass it on to the one 2^k
 // further.
 static er_status wire_broadcast(const er_comm *c, void *x, size_t bytes, size_t from) {
-    wire_comm *w = of(c);
-    if (w->ended != ER_OK) return as_it_ended(w);
+    er_wire_comm *w = of(c);
+    if (w->ended != ER_OK) return er_wire_as_it_ended(w);
     size_t me = (c->rank + c->size - from) % c->size;
     er_status rc = ER_OK;
     for (size_t k = 1; k < c->size && rc == ER_OK; k *= 2) {
@@ -212,12 +57,12 @@ static er_status wire_broadcast(const er_comm *c, void *x, size_t bytes, size_t 
         er_parcel p = {
             .peer = (gives ? c->rank + k : c->rank + c->size - k) % c->size, .n = bytes, .bytes = x};
         w->out[0] = w->in[0] = p;
-        rc = exchange(w, "broadcast", TAG_BROADCAST, gives, takes);
+        rc = er_wire_exchange(w, "broadcast", TAG_BROADCAST, gives, takes);
     }
     return rc;
 }
 
-static er_status room_for(wire_comm *w, size_t n) {
+static er_status room_for(er_wire_comm *w, size_t n) {
     if (w->room_size >= n) return ER_OK;
     free(w->room);
     w->room_size = 0;
@@ -228,7 +73,7 @@ static er_status room_for(wire_comm *w, size_t n) {
 }
 
 // x [n]: everybody's added in rank order by everybody.
-static er_status sum_small(wire_comm *w, double *x, size_t n) {
+static er_status sum_small(er_wire_comm *w, double *x, size_t n) {
     size_t size = w->comm.size, bytes[256], at[256];
     for (size_t r = 0; r < size; r++) bytes[r] = n * sizeof *x, at[r] = r * n * sizeof *x;
     memcpy(w->room + w->comm.rank * n, x, n * sizeof *x);
@@ -247,7 +92,7 @@ static void part_of(size_t n, size_t size, size_t r, size_t *first, size_t *coun
 
 // Each rank gets its part of x from all, adds it in rank order and gives the sum to all: twice the bytes of
 // x, whatever the number of ranks.
-static er_status sum_large(wire_comm *w, double *x, size_t n) {
+static er_status sum_large(er_wire_comm *w, double *x, size_t n) {
     size_t size = w->comm.size, me = w->comm.rank, first, count, own, from, k = 0;
     er_status rc = ER_OK;
     part_of(n, size, me, &from, &own);
@@ -257,7 +102,7 @@ static er_status sum_large(wire_comm *w, double *x, size_t n) {
         w->out[k] = (er_parcel){.peer = r, .n = count * sizeof *x, .bytes = x + first};
         w->in[k++] = (er_parcel){.peer = r, .n = own * sizeof *x, .bytes = w->room + r * own};
     }
-    ER_TRY(exchange(w, "sum", TAG_SUM, k, k));
+    ER_TRY(er_wire_exchange(w, "sum", TAG_SUM, k, k));
     if (own) memcpy(w->room + me * own, x + from, own * sizeof *x);
     for (size_t i = 0; i < own; i++) {
         double s = 0;
@@ -271,18 +116,19 @@ static er_status sum_large(wire_comm *w, double *x, size_t n) {
         w->out[k] = (er_parcel){.peer = r, .n = own * sizeof *x, .bytes = x + from};
         w->in[k++] = (er_parcel){.peer = r, .n = count * sizeof *x, .bytes = x + first};
     }
-    ER_TRY(exchange(w, "sum", TAG_SUM, k, k));
+    ER_TRY(er_wire_exchange(w, "sum", TAG_SUM, k, k));
 out:
     return rc;
 }
 
 static er_status wire_sum(const er_comm *c, double *x, size_t n) {
-    wire_comm *w = of(c);
+    er_wire_comm *w = of(c);
     er_status rc = ER_OK;
-    if (w->ended != ER_OK) return as_it_ended(w);
+    if (w->ended != ER_OK) return er_wire_as_it_ended(w);
     bool small = c->size <= 256 && n * c->size <= SMALL;
     size_t piece = n < PIECE ? n : PIECE;
-    if ((rc = room_for(w, small ? n * c->size : piece + c->size * c->size)) != ER_OK) return fail_here(w, rc);
+    if ((rc = room_for(w, small ? n * c->size : piece + c->size * c->size)) != ER_OK)
+        return er_wire_fail(w, rc);
     if (small) return n ? sum_small(w, x, n) : ER_OK;
     for (size_t at = 0; at < n && rc == ER_OK; at += piece)
         rc = sum_large(w, x + at, n - at < piece ? n - at : piece);
@@ -290,60 +136,69 @@ static er_status wire_sum(const er_comm *c, double *x, size_t n) {
 }
 
 static er_status wire_sum_dev(const er_comm *c, er_device *d, double *x, size_t n) {
-    wire_comm *w = of(c);
-    if (w->ended != ER_OK) return as_it_ended(w);
+    er_wire_comm *w = of(c);
+    if (w->ended != ER_OK) return er_wire_as_it_ended(w);
     if (w->device_sum) return n ? w->device_sum->sum(w->device_state, c, d, x, n) : ER_OK;
     return er_comm_sum_by_host(c, d, x, n);
 }
 
+// ---- sums of devices, and their waits ----
+
 er_status er_comm_watch(const er_comm *c, const char *what, double since) {
-    return of(c)->ended != ER_OK ? as_it_ended(of(c)) : watch(of(c), what, since);
+    return of(c)->ended != ER_OK ? er_wire_as_it_ended(of(c)) : er_wire_watch(of(c), what, since);
 }
 
 er_status er_comm_failed(const er_comm *c, er_status rc) {
-    return of(c)->ended != ER_OK ? as_it_ended(of(c)) : fail_here(of(c), rc);
+    return of(c)->ended != ER_OK ? er_wire_as_it_ended(of(c)) : er_wire_fail(of(c), rc);
 }
 
 void er_comm_leave(const er_comm *c) {
-    wire_comm *w = of(c);
+    er_wire_comm *w = of(c);
     if (c->op != &wire_ops || !w->device_sum) return;
     w->device_sum->close(w->device_state, w->ended != ER_OK);
     w->device_sum = NULL;
 }
 
 er_status er_comm_join(const er_comm *c, er_device *d, const char **how) {
-    wire_comm *w = of(c);
+    er_wire_comm *w = of(c);
     er_status rc = ER_OK;
-    size_t bytes[256];
-    char has[256];
+    size_t *bytes = NULL;
+    char *has = NULL, mine = 0;
     const er_device_sum *ops = NULL;
     *how = "host memory";
-    if (c->op != &wire_ops || c->size > sizeof has || w->device_sum) return ER_OK;
-    char mine = d->sums && d->sums->there(d);
+    if (c->op != &wire_ops || w->device_sum) return ER_OK;
+    mine = d->sums && d->sums->there(d);
+    bytes = malloc(c->size * sizeof *bytes);
+    has = malloc(c->size);
+    if (!bytes || !has) ER_TRY(er_wire_fail(w, er_fail(ER_ENOMEM, "%zu ranks", c->size)));
     for (size_t r = 0; r < c->size; r++) bytes[r] = 1;
     ER_TRY(er_comm_gather(c, has, &mine, bytes));
     for (size_t r = 0; r < c->size; r++)
-        if (!has[r]) return ER_OK;
+        if (!has[r]) goto out;
     ER_TRY(d->sums->open(d, c, &ops, &w->device_state));
     w->device_sum = ops;
     *how = "NCCL";
 out:
+    free(bytes);
+    free(has);
     return rc;
 }
+
+// ---- agreement ----
 
 // Round k tells the rank 2^k further what this one knows of 2^k ranks; after the last, everybody knows of
 // all.
 static er_status wire_agree(const er_comm *c, er_status mine, bool *stop) {
-    wire_comm *w = of(c);
-    if (w->ended != ER_OK) return as_it_ended(w);
-    if (mine != ER_OK) return fail_here(w, mine);
+    er_wire_comm *w = of(c);
+    if (w->ended != ER_OK) return er_wire_as_it_ended(w);
+    if (mine != ER_OK) return er_wire_fail(w, mine);
     er_status rc = ER_OK;
     uint64_t known = er_stop_requested(), theirs = 0;
     for (size_t k = 1; k < c->size && rc == ER_OK; k *= 2) {
         w->out[0] = (er_parcel){.peer = (c->rank + k) % c->size, .n = sizeof known, .bytes = &known};
         w->in[0] =
             (er_parcel){.peer = (c->rank + c->size - k) % c->size, .n = sizeof theirs, .bytes = &theirs};
-        rc = exchange(w, "agree", TAG_AGREE, 1, 1);
+        rc = er_wire_exchange(w, "agree", TAG_AGREE, 1, 1);
         known |= theirs;
     }
     *stop = known != 0;
@@ -351,7 +206,7 @@ static er_status wire_agree(const er_comm *c, er_status mine, bool *stop) {
 }
 
 static bool wire_alarm(const er_comm *c, bool raise) {
-    wire_comm *w = of(c);
+    er_wire_comm *w = of(c);
     if (raise && !w->mine.alarm) {
         w->mine.alarm = 1;
         w->wire.op->post(w->wire.self, &w->mine);
@@ -377,7 +232,7 @@ static const er_comm_ops wire_ops = {.sum = wire_sum,
 
 er_status er_comm_over(er_comm **out, const er_wire *wire, er_comm_waits waits) {
     er_status rc = ER_OK;
-    wire_comm *w = calloc(1, sizeof *w);
+    er_wire_comm *w = calloc(1, sizeof *w);
     if (!w) {
         wire->op->close(wire->self, 1);
         return er_fail(ER_ENOMEM, "communicator");
@@ -395,11 +250,7 @@ er_status er_comm_over(er_comm **out, const er_wire *wire, er_comm_waits waits) 
     if (!w->beat || !w->heard || !w->out || !w->in)
         ER_FAIL(ER_ENOMEM, "communicator of %zu ranks", wire->size);
     for (size_t r = 0; r < wire->size; r++) w->heard[r] = er_clock();
-    if (wire->op->beat) {
-        if (pthread_create(&w->beater, NULL, beat, w) != 0)
-            ER_FAIL(ER_EDEVICE, "no thread for signs of life");
-        w->beating = true;
-    }
+    ER_TRY(er_wire_beat_begin(w));
     *out = &w->comm;
     w = NULL;
 out:
@@ -409,14 +260,8 @@ out:
 
 void er_comm_close(er_comm *c) {
     if (!c || c->op != &wire_ops) return;
-    wire_comm *w = of(c);
-    if (w->beating) {
-        pthread_mutex_lock(&w->lock);
-        w->stop_beating = true;
-        pthread_cond_broadcast(&w->changed);
-        pthread_mutex_unlock(&w->lock);
-        (void)pthread_join(w->beater, NULL);
-    }
+    er_wire_comm *w = of(c);
+    er_wire_beat_end(w);
     er_comm_leave(c);
     w->wire.op->close(w->wire.self, er_exit_code(w->ended));
     pthread_mutex_destroy(&w->lock);

@@ -135,7 +135,7 @@ static void all_reduce(shim_nccl_comm *c, double *x, size_t count) {
     for (size_t at = 0; at < count; at += CHUNK) {
         size_t n = std::min<size_t>(CHUNK, count - at);
         memcpy(c->all[c->rank].data, x + at, n * sizeof *x);
-        for (size_t i = 0; i < n; i++) x[at + i] = NAN;
+        for (size_t i = 0; i < n; i++) x[at + i] = static_cast<double>(NAN);
         if (!barrier(c)) return;
         std::shuffle(rank.begin(), rank.end(), order);
         std::vector<double> sum(n, 0.0);
