@@ -105,7 +105,7 @@ typedef struct parsed {
     er_cli_common c;
     const char *texts[MAX_TEXTS];
     const char *command, *help;
-    bool no_cache;
+    bool no_cache, devices;
 } parsed;
 
 static bool is_space_rule(const char *command, const char *value) {
@@ -201,7 +201,8 @@ static int take_plain(parsed *p, int option, const char *value) {
         e->cache = value;
         return 1;
     case O_DEVICES:
-        return 1;  // ranks.c has read it
+        p->devices = true;  // ranks.c has read it
+        return 1;
     case O_NO_CACHE:
         p->no_cache = true;
         return 1;
@@ -289,6 +290,7 @@ int er_cmd_check(int argc, char **argv) {
     parsed p = {.command = "check", .help = check_help};
     int code = parse(&p, argc, argv);
     if (code >= 0) return code;
+    if (p.devices) return er_cli_usage("check", "--devices: a check plans for one rank");
     er_job_report *r = NULL;
     er_status rc = er_job_check(&r, &p.e);
     if (rc != ER_OK) return er_cli_fail(rc);

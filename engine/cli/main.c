@@ -39,6 +39,7 @@ int er_cli_fail(er_status rc) {
 }
 
 int er_cli_usage(const char *command, const char *fmt, ...) {
+    if (!er_cli_speaks()) return 2;  // another rank says it
     va_list ap;
     va_start(ap, fmt);
     (void)fprintf(stderr, "errata %s: ", command);

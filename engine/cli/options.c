@@ -53,7 +53,7 @@ int er_cli_next(int *code, const char *command, const char *help, const struct o
     optopt = 0;
     int o = getopt_long(argc, argv, ":qv", options, NULL);
     if (o == CLI_HELP) {
-        (void)fputs(help, stdout);
+        if (er_cli_speaks()) (void)fputs(help, stdout);
         *code = 0;
         return CLI_DONE;
     }

@@ -1,5 +1,6 @@
 // The ranks of `errata edit`: one process for each of --devices, or those that mpirun or srun has started.
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +60,7 @@ static bool parse_devices(const char *list) {
 }
 
 // Where errata_mpi.so may lie: beside the program, and where it is installed.
-static er_status join_mpi(er_wire *wire) {
+static er_status join_mpi(er_wire *wire, size_t launched, const char *variable) {
     char beside[PATH_MAX], installed[PATH_MAX + 32];
     ssize_t n = readlink("/proc/self/exe", beside, sizeof beside - 1);
     beside[n > 0 ? n : 0] = 0;
@@ -67,7 +68,13 @@ static er_status join_mpi(er_wire *wire) {
     if (slash) *slash = 0;
     (void)snprintf(installed, sizeof installed, "%s/../lib/errata", beside);
     const char *const folders[] = {beside, installed, NULL};
-    return er_mpi_wire(wire, folders);
+    er_status rc = er_mpi_wire(wire, folders);
+    if (rc != ER_OK || wire->size == launched) return rc;
+    size_t joined = wire->size;
+    wire->op->close(wire->self, 1);
+    return er_fail(ER_ENODEVICE,
+        "%s says %zu ranks, MPI joined %zu: the launcher is of another MPI than errata_mpi.so", variable,
+        launched, joined);
 }
 
 int er_cli_ranks_begin(int argc, char **argv) {
@@ -83,7 +90,7 @@ int er_cli_ranks_begin(int argc, char **argv) {
     if (list && !parse_devices(list))
         return er_cli_usage("edit", "--devices '%s' is no list such as 0-7, 0,2 or cpu,cpu, of at most %d",
             list, (int)ER_LOCAL_RANKS);
-    rc = list ? er_local_ranks(&wire, &code, ranks.n, GRACE) : join_mpi(&wire);
+    rc = list ? er_local_ranks(&wire, &code, ranks.n, GRACE) : join_mpi(&wire, launched, variable);
     if (rc == ER_OK && code >= 0) return code;  // the parent: its ranks have ended
     if (rc == ER_OK) rc = er_comm_over(&ranks.comm, &wire, (er_comm_waits){0});
     if (rc != ER_OK) return er_cli_fail(rc);
@@ -99,8 +106,9 @@ void er_cli_ranks_device(er_device_options *o) {
     size_t same = 0;
     for (size_t i = 0; i < ranks.n; i++) same += !strcmp(ranks.device[i], mine);
     o->kind = mine, o->local_rank = 0, o->local_size = same;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (!strcmp(mine, "cpu") && !o->threads) o->threads = cores > (long)same ? (int)(cores / (long)same) : 1;
+    cpu_set_t set;
+    size_t cores = sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
+    if (!strcmp(mine, "cpu") && !o->threads) o->threads = cores > same ? (int)(cores / same) : 1;
 }
 
 void er_cli_ranks_end(void) {

@@ -22,8 +22,9 @@ typedef struct parent {
     pid_t pid[ER_LOCAL_RANKS];  // 0: has ended
     int code[ER_LOCAL_RANKS];
     double failed_at;  // when the first one did; 0: none has
-    bool killed, cut_short;
+    bool cut_short;    // the parent has killed those that were left
 } parent;
+enum { CUT_SHORT = -1 };  // a code
 
 static void signals_of(sigset_t *set) {
     (void)sigemptyset(set);
@@ -36,8 +37,7 @@ static void bury(parent *p, size_t rank, int how) {
     er_local_rank *r = &p->page[rank];
     p->pid[rank] = 0;
     if (WIFSIGNALED(how)) {
-        p->code[rank] = 69;
-        p->killed = true;
+        p->code[rank] = p->cut_short ? CUT_SHORT : 69;
         if (!p->cut_short && (rank == 0 || p->size == 1))
             (void)fprintf(stderr, "errata: rank %zu was killed by signal %d (%s)\n", rank, WTERMSIG(how),
                 strsignal(WTERMSIG(how)));
@@ -61,7 +61,9 @@ static size_t reap(parent *p) {
     size_t left = 0;
     for (size_t r = 0; r < p->size; r++) {
         int how = 0;
-        if (p->pid[r] && waitpid(p->pid[r], &how, WNOHANG) == p->pid[r]) bury(p, r, how);
+        pid_t ended = p->pid[r] ? waitpid(p->pid[r], &how, WNOHANG) : 0;
+        if (ended < 0 && errno == ECHILD) ended = p->pid[r], how = 69 << 8;  // nobody knows how
+        if (ended > 0) bury(p, r, how);
         left += p->pid[r] != 0;
     }
     return left;
@@ -80,10 +82,10 @@ static int watch_over(parent *p, double grace) {
         for (size_t r = 0; r < p->size; r++)
             if (p->pid[r]) (void)kill(p->pid[r], SIGKILL);
     }
-    if (p->killed) return 69;
+    if (p->code[0] == 0) return 0;  // the output stands, whatever became of the others
     for (size_t r = 0; r < p->size; r++)
-        if (p->code[r] != 0) return p->code[r];
-    return 0;
+        if (p->code[r] > 0) return p->code[r];
+    return 69;
 }
 
 // socket[r] of every rank, -1 for itself. The pairs of all are there before the first fork.
@@ -121,6 +123,7 @@ er_status er_local_ranks(er_wire *out, int *code, size_t size, double grace) {
     p.page = page;
     signals_of(&set);
     (void)sigprocmask(SIG_BLOCK, &set, &before);
+    (void)signal(SIGCHLD, SIG_DFL);  // where it was ignored, nobody would learn how a rank ended
     if ((rc = connect_all(socket, size)) == ER_OK) {
         (void)fflush(NULL);
         for (size_t r = 0; r < size; r++) {

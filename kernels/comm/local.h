@@ -10,11 +10,11 @@ extern "C" {
 enum { ER_LOCAL_RANKS = 16 };
 
 // Forks `size` ranks, at most ER_LOCAL_RANKS. In a rank: *out is its end of the wires, *code -1. In the
-// parent, which comes back when all have ended, out->op is NULL and *code the exit code of them all: that of
-// the lowest rank that failed by itself, 69 when one was killed. The parent hands the signals that stop a job
-// on to the ranks, says on stderr which rank was killed when that is rank 0, and kills those that are still
-// there `grace` seconds after the first has failed. Comes before the first thread, and before
-// er_signals_install(). EARG, ENOMEM, EIO: nothing was forked.
+// parent, which comes back when all have ended, out->op is NULL and *code the exit code of them all: 0 when
+// rank 0 ended well, else that of the lowest rank that failed, 69 for one that was killed. The parent hands
+// the signals that stop a job on to the ranks, says on stderr that rank 0 was killed, and kills those that
+// are still there `grace` seconds after the first has failed. SIGCHLD is no longer ignored afterwards. Comes
+// before the first thread, and before er_signals_install(). EARG, ENOMEM, EIO: nothing was forked.
 er_status er_local_ranks(er_wire *out, int *code, size_t size, double grace);
 #ifdef __cplusplus
 }

@@ -242,7 +242,11 @@ er_status er_comm_over(er_comm **out, const er_wire *wire, er_comm_waits waits) 
     w->waits = waits;
     if (w->waits.silence <= 0) w->waits.silence = 30;
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->changed, NULL);
+    pthread_condattr_t monotonic;  // beats go on when the clock is set
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     w->beat = calloc(wire->size, sizeof *w->beat);
     w->heard = calloc(wire->size, sizeof *w->heard);
     w->out = calloc(wire->size, sizeof *w->out);
@@ -279,7 +283,8 @@ bool er_comm_speaks(const er_comm *c) {
     er_notice n;
     for (size_t r = 0; r < c->rank; r++) {
         of(c)->wire.op->look(of(c)->wire.self, r, &n);
-        if (n.state != ER_RANK_GONE) return false;
+        bool unheard = of(c)->ended != ER_OK && n.state == ER_RANK_RUNS;  // it hangs, or is late
+        if (n.state != ER_RANK_GONE && !unheard) return false;
     }
     return true;
 }

@@ -23,7 +23,8 @@ typedef struct er_comm_waits {
 er_status er_comm_over(er_comm **out, const er_wire *wire, er_comm_waits waits);
 // Closes the wire. After a failure the ranks that can still be reached have heard of it.
 void er_comm_close(er_comm *c);
-// Is this the rank whose words the user sees? The lowest that has not gone.
+// Is this the rank whose words the user sees? The lowest that has not gone and, after a failure, has
+// heard of it.
 bool er_comm_speaks(const er_comm *c);
 // Ranks on this rank's machine, and its number among them: the device that it takes.
 void er_comm_local(const er_comm *c, size_t *rank, size_t *size);

@@ -20,6 +20,7 @@ typedef struct er_wire_comm {
     void *device_state;
     double *room;  // of sums
     size_t room_size;
+    double watched;  // when the others were last looked at
     pthread_t beater;
     bool beating, stop_beating;
     pthread_mutex_t lock;

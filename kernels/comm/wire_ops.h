@@ -39,7 +39,7 @@ typedef struct er_wire_ops {
     int (*progress)(void *wire, int milliseconds);
     // Is there something under way to or from `peer`?
     int (*waits_for)(void *wire, size_t peer);
-    // The parcels under way no longer matter; their memory is not touched any more. Nothing is begun
+    // The parcels under way no longer matter; their memory is not written any more. Nothing is begun
     // afterwards.
     void (*give_up)(void *wire);
     void (*post)(void *wire, const er_notice *mine);        // `beat` is not looked at

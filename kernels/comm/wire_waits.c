@@ -1,4 +1,5 @@
-// How ranks wait for one another: a wait ends when a rank fails, is gone or is silent, and then all end alike.
+// How ranks wait for one another: a wait ends when a rank fails, is gone or is silent, and then all end
+// alike.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@ static void *beat(void *p) {
     while (!w->stop_beating) {
         w->wire.op->beat(w->wire.self);
         struct timespec until;
-        (void)clock_gettime(CLOCK_REALTIME, &until);
+        (void)clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec++;
         (void)pthread_cond_timedwait(&w->changed, &w->lock, &until);
     }
@@ -127,6 +128,11 @@ static er_status waited_for(er_wire_comm *w, const char *what, double seconds) {
 // A rank that hangs gives no sign of life; one that has failed or gone says so.
 er_status er_wire_watch(er_wire_comm *w, const char *what, double since) {
     er_notice n;
+    double now = er_clock();
+    // This process was stopped itself (SIGTSTP, a suspended job): nobody's silence can be told from its own.
+    bool was_away = w->watched >= since && now - w->watched > w->waits.silence / 2;
+    for (size_t r = 0; was_away && r < w->comm.size; r++) w->heard[r] = now;
+    w->watched = now;
     for (size_t r = 0; r < w->comm.size; r++) {
         if (r == w->comm.rank) continue;
         w->wire.op->look(w->wire.self, r, &n);

@@ -35,6 +35,7 @@ struct er_weight_offload;  // weights that live in host memory, kernels/cuda/wei
 
 typedef struct er_cuda {
     er_device base;  // first: an er_device * of ours is an er_cuda *
+    size_t sharers;  // ranks that take this device
     cudaStream_t stream;
     cublasHandle_t blas;
     cudaStream_t blas_stream;  // that the handle is set to

@@ -125,6 +125,7 @@ er_status er_cuda_open(er_device **out, const er_device_options *options) {
     c->base.precision = options->precision;
     c->base.threads = options->threads > 0 ? options->threads : 1;
     c->base.is_async = true;
+    c->sharers = sharers;
     c->base.sums = er_cuda_sums();
     c->weight_limit = weight_limit(c->base.memory_limit);
     (void)snprintf(c->base.name, sizeof c->base.name, "cuda: %.60s, sm_%d%d, %.0f GB, %s", prop.name,

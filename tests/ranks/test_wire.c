@@ -103,6 +103,25 @@ static void test_hung(void **state) {
     assert_non_null(strstr(all[0].message, "in sum"));
 }
 
+// A job that is suspended as a whole takes nobody for hung.
+static void test_suspended(void **state) {
+    (void)state;
+    assert_int_equal(among(3, (er_comm_waits){.silence = 2.5}, 20, rank_is_suspended), 0);
+}
+
+// Rank 0 cannot say it: the lowest that can does.
+static er_status first_hangs(const er_comm *c) {
+    if (c->rank == 0) (void)raise(SIGSTOP);
+    return er_comm_barrier(c);
+}
+
+static void test_first_hung(void **state) {
+    (void)state;
+    assert_int_equal(among(3, (er_comm_waits){.silence = 2}, 3, first_hangs), 69);
+    assert_non_null(strstr(all[1].message, "rank 0 has given no sign of life"));
+    assert_true(all[1].speaks && !all[2].speaks);
+}
+
 static void test_waits_have_an_end(void **state) {
     (void)state;
     assert_int_equal(among(2, (er_comm_waits){.longest = 1}, 20, rank_comes_late), 69);
@@ -156,6 +175,8 @@ int main(void) {
         cmocka_unit_test(test_failure_of_all),
         cmocka_unit_test(test_killed),
         cmocka_unit_test(test_hung),
+        cmocka_unit_test(test_suspended),
+        cmocka_unit_test(test_first_hung),
         cmocka_unit_test(test_waits_have_an_end),
         cmocka_unit_test(test_lengths_that_differ),
         cmocka_unit_test(test_signals_are_handed_on),

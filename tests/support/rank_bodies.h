@@ -12,5 +12,6 @@ er_status rank_comes_late(const er_comm *c);  // rank 1, by 3 s, to the first of
 er_status rank_disagrees(const er_comm *c);
 er_status rank_stops_with_all(const er_comm *c);  // ten seconds of work in which a signal may come
 er_status rank_works_until_raised(const er_comm *c);
+er_status rank_is_suspended(const er_comm *c);  // all stop for 4 s, one after another, and go on
 er_status rank_leaves_early(const er_comm *c);
 #endif

@@ -26,7 +26,26 @@ typedef struct faulty {
     const char *cache;  // NULL, or where a value is waited for
 } faulty;
 
+static bool has_values(const char *cache) {
+    bool found = false;
+    DIR *d = opendir(cache);
+    for (struct dirent *e; !found && d && (e = readdir(d));) {
+        char path[1024];
+        struct stat st;
+        (void)snprintf(path, sizeof path, "%s/%s", cache, e->d_name);
+        found = !strncmp(e->d_name, "values-", 7) && stat(path, &st) == 0 && st.st_size > 0;
+    }
+    if (d) (void)closedir(d);
+    return found;
+}
+
+// At the latest when its own values are there and it tells the others of them.
+static void die_with_values(const faulty *f) {
+    if (f->cache && has_values(f->cache)) (void)raise(SIGKILL);
+}
+
 static er_status count(faulty *f) {
+    die_with_values(f);
     if (++f->calls != f->fails_at) return ER_OK;
     if (f->dies) (void)raise(SIGKILL);
     return er_fail(ER_ENOMEM, "collective %zu fails", f->calls);
@@ -53,22 +72,9 @@ static er_status agree(const er_comm *c, er_status mine, bool *stop) {
     return rc == ER_OK ? f->real->op->agree(f->real, mine, stop) : rc;
 }
 
-static bool has_values(const char *cache) {
-    bool found = false;
-    DIR *d = opendir(cache);
-    for (struct dirent *e; !found && d && (e = readdir(d));) {
-        char path[1024];
-        struct stat st;
-        (void)snprintf(path, sizeof path, "%s/%s", cache, e->d_name);
-        found = !strncmp(e->d_name, "values-", 7) && stat(path, &st) == 0 && st.st_size > 0;
-    }
-    if (d) (void)closedir(d);
-    return found;
-}
-
 static bool alarm_of(const er_comm *c, bool raised) {
     const faulty *f = (const faulty *)c;
-    if (f->cache && has_values(f->cache)) (void)raise(SIGKILL);
+    die_with_values(f);
     return f->real->op->alarm(f->real, raised);
 }
 

@@ -18,8 +18,8 @@ typedef struct mpi_wire {
     size_t *peer;          // whose they are
     int *incoming;
     size_t n, room;
-    er_notice *last;  // [size] from each rank
-    er_notice mine;
+    er_notice *last;                       // [size] from each rank
+    er_notice mine[2];                     // an alarm, and the end: each is sent from its own
     MPI_Request *sent_notice, *sent_beat;  // [size]
     uint32_t beats;
     pthread_mutex_t lock;  // of notices
@@ -116,10 +116,12 @@ static void give_up(void *wire) {
     for (size_t i = 0; i < w->n; i++) {
         if (w->request[i] == MPI_REQUEST_NULL) continue;
         w->broken = 1;  // what was sent to somebody who does not take it cannot be called back
-        if (w->incoming[i]) {
-            (void)MPI_Cancel(&w->request[i]);
-            (void)MPI_Request_free(&w->request[i]);
-        }
+        if (!w->incoming[i]) continue;
+        // One that is matched already comes in all the same: it is waited for as long as that may take.
+        int done = 0;
+        (void)MPI_Cancel(&w->request[i]);
+        for (double until = now() + 2; !done && now() < until;)
+            if (MPI_Test(&w->request[i], &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) break;
     }
 }
 
@@ -137,8 +139,9 @@ static void send_to_all(mpi_wire *w, int tag, MPI_Request *sent, const void *byt
 static void post(void *wire, const er_notice *mine) {
     mpi_wire *w = wire;
     pthread_mutex_lock(&w->lock);
-    w->mine = *mine;
-    send_to_all(w, TAG_NOTICE, w->sent_notice, &w->mine, sizeof w->mine);
+    er_notice *keep = &w->mine[mine->state != ER_RANK_RUNS];
+    *keep = *mine;
+    send_to_all(w, TAG_NOTICE, w->sent_notice, keep, sizeof *keep);
     pthread_mutex_unlock(&w->lock);
 }
 
