@@ -16,7 +16,7 @@ errata=$(command -v "${ERRATA:-errata}") || { echo "mpirun.sh: there is no progr
 errata=$(realpath "$errata")
 ranks=$(sed 's/#.*//' "$hostfile" | awk 'NF { n = 1; for (i = 2; i <= NF; i++) if (sub(/^slots=/, "", $i)) n = $i; sum += n } END { print sum + 0 }')
 [ "$ranks" -gt 0 ] || { echo "mpirun.sh: $hostfile names no machine" >&2; exit 65; }
-if [ "$ranks" -gt 1 ] && ! "$errata" "$1" --help | grep -q -- --devices; then
+if [ "$ranks" -gt 1 ] && ! "$errata" "$1" --help | grep -- --devices >/dev/null; then
     echo "mpirun.sh: this errata knows no ranks: $ranks of them would each do the whole job" >&2
     exit 78
 fi

@@ -132,7 +132,7 @@ close() { # OUT: from `plain`, by errata diff
 }
 two=("$scripts/several_nodes.sbatch" edit --model "$world" "${short[@]}")
 tasks=(--nodes=1 --ntasks-per-node=2 --gpus-per-task=0 --cpus-per-task=1)
-if "$errata" edit --help | grep -q -- '--devices'; then
+if "$errata" edit --help | grep -- '--devices' >/dev/null; then
     "$errata" edit --model "$world" "${short[@]}" --devices cpu,cpu --out forked --quiet >forked.log 2>&1 || fail "forked: $(cat forked.log)"
     close forked || fail "--devices cpu,cpu: another edit"
     if [ -n "$(find "$(dirname "$errata")" -name '*mpi*.so*')" ]; then

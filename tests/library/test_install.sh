@@ -21,7 +21,7 @@ export PKG_CONFIG_PATH=$lib/pkgconfig LD_LIBRARY_PATH=$lib
 version=$(sed -n 's/^#define ERRATA_VERSION "\(.*\)"/\1/p' "$T/prefix/include/errata.h")
 [ "$(pkg-config --modversion errata)" = "$version" ]
 [ "$(find "$T/prefix/include" -type f | wc -l)" = 1 ]
-readelf -d "$lib/liberrata.so" | grep -q "SONAME.*\[liberrata.so.${version%%.*}\]"
+readelf -d "$lib/liberrata.so" | grep "SONAME.*\[liberrata.so.${version%%.*}\]" >/dev/null # -q would end readelf early
 
 # ---- only what the header declares, in both directions ----
 grep -o 'ER_API [^;]*' "$T/prefix/include/errata.h" | grep -o 'er_[a-z_]*(' | tr -d '(' | sort -u >"$T/declared"
@@ -55,7 +55,7 @@ cmake -S "$T/project" -B "$T/project/build" -DCMAKE_PREFIX_PATH="$T/prefix" -DCM
 cmake --build "$T/project/build" >"$T/log" 2>&1 || { cat "$T/log"; exit 1; }
 mv "$T/project/build"/cmake-* "$T"
 for kind in pkgconfig cmake; do
-    ldd "$T/$kind-shared" | grep -q "liberrata.so.0 => $lib/"
+    ldd "$T/$kind-shared" | grep "liberrata.so.0 => $lib/" >/dev/null
     if ldd "$T/$kind-static" | grep liberrata; then exit 1; fi
 done
 
