@@ -8,6 +8,7 @@ build=$(dirname "$(realpath "$1")")
 root=$(realpath "$2")
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
+trap 'echo "line $LINENO failed"' ERR
 setting() { sed -n "s/^$1:[A-Z]*=//p" "$build/CMakeCache.txt"; }
 cc=$(setting CMAKE_C_COMPILER) sanitize=$(setting ERRATA_SANITIZE)
 flags=(-std=c17 -pedantic -Wall -Wextra -Werror)
