@@ -12,7 +12,8 @@ The model, in seconds, for N facts on P ranks:
 
 Start-up is what one GPU needs (load and digest) divided among the ranks, plus `--start` for the ranks to find each other. `tail` is
 the last batch of targets, which has fewer facts than places on every rank but one. `bytes` are the normal equations that ranks sum.
-Nothing here was measured on more than one GPU: it is arithmetic on one GPU's times, and on what links are said to carry.
+Nothing here was measured on more than one GPU: it is arithmetic on one GPU's times (an H100's). What links carry, and the rates
+of reading and writing, are assumed.
 """
 import argparse
 import json

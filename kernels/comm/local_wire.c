@@ -26,7 +26,6 @@ typedef struct local_wire {
     int socket[ER_LOCAL_RANKS];
     flow out[ER_LOCAL_RANKS], in[ER_LOCAL_RANKS];
     uint32_t tag;
-    bool given_up;
     char error[200];
 } local_wire;
 
@@ -131,7 +130,6 @@ static int waits_for(void *wire, size_t peer) {
 
 static void give_up(void *wire) {
     local_wire *w = wire;
-    w->given_up = true;
     for (size_t r = 0; r < w->size; r++) w->out[r].busy = w->in[r].busy = false;
 }
 

@@ -24,7 +24,7 @@ typedef struct mpi_wire {
     uint32_t beats;
     pthread_mutex_t lock;  // of notices
     char error[300];
-    int given_up, broken;
+    int broken;
 } mpi_wire;
 
 static int fails(mpi_wire *w, const char *what, int code) {
@@ -112,7 +112,6 @@ static int waits_for(void *wire, size_t peer) {
 
 static void give_up(void *wire) {
     mpi_wire *w = wire;
-    w->given_up = 1;
     for (size_t i = 0; i < w->n; i++) {
         if (w->request[i] == MPI_REQUEST_NULL) continue;
         w->broken = 1;  // what was sent to somebody who does not take it cannot be called back
